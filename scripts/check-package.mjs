@@ -1,0 +1,152 @@
+// Packs the package, checks what is in it, installs it into an empty folder and uses it from there as its users will:
+// imported by an ES module, required by a CommonJS module, and compiled by strict TypeScript projects.
+//
+//   node scripts/check-package.mjs [path of another node]...   the programs also run on these
+import { execFileSync, spawnSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join, posix } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const pkg = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+const npmrc = readFileSync(join(root, '.npmrc'))
+const nodes = [process.execPath, ...process.argv.slice(2)]
+
+const functions = ['RenegotiationDuplex', 'RenegotiationError', 'tlsTransport', 'wrapTLSSocket']
+const types = ['RenegotiationOptions', 'RenegotiationReport', 'RenegotiationStream', 'Transport']
+
+const runtimeCheck = `
+for (const name of ${JSON.stringify(functions)}) {
+  if (typeof api[name] !== 'function') throw new Error(name + ' is ' + typeof api[name])
+}
+console.log('ok')
+`
+const programs = {
+  'esm.mjs': `import * as api from '${pkg.name}'${runtimeCheck}`,
+  'cjs.cjs': `const api = require('${pkg.name}')${runtimeCheck}`,
+}
+
+const typeCheck = `
+import type { ${types.join(', ')} } from '${pkg.name}'
+import type { Duplex } from 'node:stream'
+export type All = [${types.join(', ')}]
+export const functions: Array<(...args: never[]) => unknown> = [api.tlsTransport, api.wrapTLSSocket]
+export const asNodeDuplex = (duplex: api.RenegotiationDuplex): Duplex => duplex
+export class MyDuplex extends api.RenegotiationDuplex {}
+export const error: Error = new api.RenegotiationError(...([] as never as ConstructorParameters<typeof api.RenegotiationError>))
+`
+const sources = {
+  'esm.mts': `import * as api from '${pkg.name}'${typeCheck}`,
+  'cjs.cts': `import api = require('${pkg.name}')${typeCheck}`,
+}
+
+/** Each compiles the sources above: [folder, what it installs besides the package, compiler options] */
+const projects = [
+  // Nothing but the package and a compiler: the package brings along every type that it needs.
+  ['typescript-newest', [`typescript@${pkg.devDependencies.typescript}`], { module: 'nodenext' }],
+  ['typescript-5', ['typescript@~5.9.0', '@types/node@20'], { module: 'nodenext' }],
+  ['bundler', ['typescript@~5.9.0', '@types/node@24'], { module: 'preserve', moduleResolution: 'bundler' }],
+]
+const strict = {
+  target: 'es2022',
+  lib: ['es2023'],
+  strict: true,
+  exactOptionalPropertyTypes: true,
+  noUncheckedIndexedAccess: true,
+  noPropertyAccessFromIndexSignature: true,
+  noImplicitOverride: true,
+  skipLibCheck: false,
+  noEmit: true,
+}
+
+const temp = mkdtempSync(join(tmpdir(), 'check-package-'))
+let failures = 0
+
+function check(what, problem) {
+  if (problem) failures++
+  console.log(problem ? `FAILED  ${what}: ${problem}` : `ok      ${what}`)
+}
+
+function run(what, command, args, cwd, expected) {
+  const { status, signal, stdout, stderr, error } = spawnSync(command, args, { cwd, encoding: 'utf8' })
+  const output = stdout + stderr
+  const bad = error || status !== 0 || (expected !== undefined && output !== expected)
+  check(what, bad && `${error ?? `exit ${status ?? signal}`}\n${output}`)
+}
+
+function npm(args, cwd) {
+  return execFileSync('npm', args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] })
+}
+
+function install(folder, packages) {
+  mkdirSync(folder)
+  writeFileSync(join(folder, '.npmrc'), npmrc)
+  writeFileSync(join(folder, 'package.json'), JSON.stringify({ name: 'consumer', private: true }))
+  npm(['install', '--no-audit', '--no-fund', '--loglevel=error', ...packages], folder)
+}
+
+function checkFiles(packed) {
+  const files = packed.map((file) => file.path)
+  const allowed = /^(?:package\.json|README\.md|CHANGELOG\.md|LICENSE|dist\/.+\.(?:js|d\.ts)(?:\.map)?|src\/.+\.ts)$/
+  check('no file is packed that should not be', files.filter((file) => !allowed.test(file)).join(', '))
+
+  const sourceFiles = files.filter((file) => file.startsWith('src/'))
+  const needed = ['package.json', 'README.md', 'CHANGELOG.md', 'LICENSE', 'dist/index.js', 'dist/index.d.ts']
+  for (const file of sourceFiles) {
+    for (const ext of ['.js', '.js.map', '.d.ts', '.d.ts.map']) {
+      needed.push(file.replace(/^src\//, 'dist/').replace(/\.ts$/, ext))
+    }
+  }
+  check('every file is packed that should be', needed.filter((file) => !files.includes(file)).join(', '))
+
+  const dangling = []
+  for (const file of files.filter((f) => f.endsWith('.map'))) {
+    const { sources: mapped, sourceRoot = '' } = JSON.parse(readFileSync(join(root, file), 'utf8'))
+    for (const source of mapped) {
+      if (!files.includes(posix.join(dirname(file), sourceRoot, source))) dangling.push(`${file} -> ${source}`)
+    }
+  }
+  check('every source map leads to a packed source', dangling.join(', '))
+}
+
+try {
+  npm(['run', '--silent', 'build'], root)
+  const [packed] = Object.values(
+    JSON.parse(npm(['pack', '--ignore-scripts', '--json', '--pack-destination', temp], root)),
+  )
+  const tarball = join(temp, packed.filename)
+  console.log(
+    `${packed.filename}: ${packed.files.length} files, ${packed.size} bytes packed, ${packed.unpackedSize} unpacked`,
+  )
+  checkFiles(packed.files)
+
+  const consumer = join(temp, 'node')
+  install(consumer, [tarball])
+  for (const [file, text] of Object.entries(programs)) writeFileSync(join(consumer, file), text)
+  for (const node of nodes) {
+    const version = execFileSync(node, ['--version'], { encoding: 'utf8' }).trim()
+    // Nor may it warn.
+    for (const file of Object.keys(programs)) run(`${file} on Node ${version}`, node, [file], consumer, 'ok\n')
+  }
+
+  for (const [name, packages, options] of projects) {
+    const project = join(temp, name)
+    install(project, [tarball, ...packages])
+    // CommonJS's import = require() does not exist where everything is bundled.
+    const files = Object.entries(sources).filter(([file]) => options.module === 'nodenext' || file.endsWith('.mts'))
+    for (const [file, text] of files) writeFileSync(join(project, file), text)
+    const compilerOptions = { ...strict, ...options }
+    writeFileSync(
+      join(project, 'tsconfig.json'),
+      JSON.stringify({ compilerOptions, files: files.map(([file]) => file) }),
+    )
+    const { version } = JSON.parse(readFileSync(join(project, 'node_modules/typescript/package.json'), 'utf8'))
+    const tsc = join(project, 'node_modules/typescript/bin/tsc')
+    run(`strict TypeScript ${version}, ${options.module}`, process.execPath, [tsc, '-p', '.'], project, '')
+  }
+} finally {
+  rmSync(temp, { recursive: true, force: true })
+}
+console.log(failures === 0 ? 'the package is fine' : `${failures} problems`)
+if (failures > 0) process.exitCode = 1

@@ -1,0 +1,65 @@
+/**
+ * Every code a {@link RenegotiationError} can carry. Codes are stable within a
+ * major version; messages are for people and may change at any time.
+ *
+ * | code | when | the stream then |
+ * |---|---|---|
+ * | `ERR_RENEGOTIATION_UNSUPPORTED` | TLS 1.3, HTTP/2, `disableRenegotiation()`, or a transport that can't | stays open; destroyed where it is the peer who began |
+ * | `ERR_RENEGOTIATION_DRAIN_TIMEOUT` | the write in flight did not finish within `drainTimeout` | stays open |
+ * | `ERR_RENEGOTIATION_HANDSHAKE_TIMEOUT` | a handshake began and did not finish within `handshakeTimeout` | destroyed |
+ * | `ERR_RENEGOTIATION_REFUSED` | the peer said no, or the handshake "succeeded" with unchanged keys | destroyed |
+ * | `ERR_RENEGOTIATION_CLOSED` | the stream was ended, half-closed or destroyed before or during it | as it is |
+ * | `ERR_RENEGOTIATION_PEER_DATA` | application data met a handshake at an end that can't take it | destroyed |
+ * | `ERR_RENEGOTIATION_IDENTITY_CHANGED` | the peer came with another certificate than before | destroyed |
+ * | `ERR_RENEGOTIATION_NO_CERTIFICATE` | a certificate was asked for, and none came or it does not verify | destroyed; stays open where nobody was asked |
+ * | `ERR_RENEGOTIATION_LIMIT` | the peer began more handshakes than `peerLimit` allows | destroyed |
+ * | `ERR_RENEGOTIATION_HOLD_OVERFLOW` | more than `maxHeldBytes` were written while held | destroyed |
+ */
+export type RenegotiationErrorCode =
+  | 'ERR_RENEGOTIATION_UNSUPPORTED'
+  | 'ERR_RENEGOTIATION_DRAIN_TIMEOUT'
+  | 'ERR_RENEGOTIATION_HANDSHAKE_TIMEOUT'
+  | 'ERR_RENEGOTIATION_REFUSED'
+  | 'ERR_RENEGOTIATION_CLOSED'
+  | 'ERR_RENEGOTIATION_PEER_DATA'
+  | 'ERR_RENEGOTIATION_IDENTITY_CHANGED'
+  | 'ERR_RENEGOTIATION_NO_CERTIFICATE'
+  | 'ERR_RENEGOTIATION_LIMIT'
+  | 'ERR_RENEGOTIATION_HOLD_OVERFLOW'
+
+/**
+ * A renegotiation that did not succeed. `code` says which way it failed,
+ * `cause` is the error of the TLS library or of Node where there was one.
+ *
+ * Only failures that {@link RenegotiationErrorCode} names become a
+ * RenegotiationError. Anything else that happens to the connection reaches the
+ * `error` event as it is: ECONNRESET stays ECONNRESET.
+ */
+export class RenegotiationError extends Error {
+  override readonly name = 'RenegotiationError'
+  /** Which failure this is; branch on this, never on the message. */
+  readonly code: RenegotiationErrorCode
+
+  constructor(code: RenegotiationErrorCode, message: string, cause?: unknown) {
+    super(message, cause === undefined ? undefined : { cause })
+    this.code = code
+  }
+}
+
+/**
+ * What a renegotiation given up through its `signal` rejects with: Node's own
+ * shape (`name` AbortError, `code` ABORT_ERR), the signal's reason as `cause`.
+ */
+export class AbortError extends Error {
+  override readonly name = 'AbortError'
+  readonly code = 'ABORT_ERR'
+
+  constructor(reason: unknown) {
+    super('The renegotiation was aborted', { cause: reason })
+  }
+}
+
+/** What the callback of a write that will never happen gets: Node's code for it. */
+export function streamDestroyed(): Error {
+  return Object.assign(new Error('Cannot call write after a stream was destroyed'), { code: 'ERR_STREAM_DESTROYED' })
+}

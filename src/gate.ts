@@ -1,0 +1,156 @@
+import { RenegotiationError, streamDestroyed } from './errors.ts'
+import { Inbox } from './inbox.ts'
+import type { RenegotiateOptions, Settings } from './options.ts'
+import { type BatchCallback, Outbox } from './outbox.ts'
+import { Renegotiator } from './renegotiator.ts'
+import type { Origin, RenegotiationCounters, RenegotiationReport } from './report.ts'
+import type { State } from './state.ts'
+import type { Transport } from './transport/transport.ts'
+
+/** What the gate needs of the stream that the application sees. Every Duplex has it. */
+export interface Face {
+  push(chunk: Buffer | null): boolean
+  destroy(error?: Error): unknown
+  emit(event: 'renegotiating', info: { origin: Origin }): boolean
+  emit(event: 'renegotiated', report: RenegotiationReport): boolean
+  readonly readableLength: number
+  readonly writableLength: number
+  readonly writableEnded: boolean
+}
+
+/**
+ * The parts of one stream, put together: what stands between a face, which is
+ * all that the application sees, and a transport. A face hands its stream hooks
+ * on to the methods of the same name and has no policy of its own.
+ */
+export class Gate {
+  readonly #face: Face
+  readonly #transport: Transport
+  readonly #settings: Settings
+  readonly #outbox: Outbox
+  readonly #inbox: Inbox
+  readonly #renegotiator: Renegotiator
+  #peerEnded = false
+  #ended = false
+  #transportClosed = false
+  #whenClosed: (() => void) | undefined
+  #unsent: Uint8Array[] = []
+
+  constructor(face: Face, transport: Transport, settings: Settings) {
+    this.#face = face
+    this.#transport = transport
+    this.#settings = settings
+    this.#outbox = new Outbox(transport, (error) => this.#fail(error))
+    this.#inbox = new Inbox(
+      {
+        deliver: (chunk) => face.push(chunk),
+        buffered: () => face.readableLength,
+        pause: () => transport.pause(),
+        resume: () => transport.resume(),
+      },
+      settings.maxInboundBytes,
+    )
+    this.#renegotiator = new Renegotiator({
+      transport,
+      settings,
+      outbox: this.#outbox,
+      inbox: this.#inbox,
+      heldBytes: () => this.heldBytes,
+      ended: () => face.writableEnded,
+      emit: face.emit.bind(face),
+      destroy: (error) => face.destroy(error),
+    })
+    transport.attach({
+      ready: () => this.#renegotiator.ready(),
+      data: (chunk) => this.#inbox.receive(chunk),
+      end: () => {
+        this.#peerEnded = true
+        face.push(null)
+        this.#renegotiator.peerEnded()
+      },
+      handshakeStarted: () => this.#renegotiator.handshakeStarted(),
+      handshakeDone: () => this.#renegotiator.handshakeDone(),
+      error: (error) => this.#fail(error),
+      closed: () => this.#closed(),
+    })
+  }
+
+  get state(): State {
+    return this.#renegotiator.state
+  }
+
+  get counters(): RenegotiationCounters {
+    return this.#renegotiator.counters
+  }
+
+  /** The Writable counts a batch until its callback, part of which may long be on its way. */
+  get heldBytes(): number {
+    return this.#face.writableLength - this.#outbox.bytesGiven
+  }
+
+  get bytesInFlight(): number {
+    return this.#outbox.bytesInFlight
+  }
+
+  renegotiate(options?: RenegotiateOptions): Promise<RenegotiationReport> {
+    return this.#renegotiator.renegotiate(options)
+  }
+
+  write(buffers: readonly Uint8Array[], done: BatchCallback): void {
+    this.#outbox.offer(buffers, done)
+  }
+
+  /** To be told after every write of the application, whether it was passed on to {@link write} or queued. */
+  written(): void {
+    const { state } = this
+    if (state === 'open' || state === 'closed') return
+    const { maxHeldBytes } = this.#settings
+    if (this.heldBytes <= maxHeldBytes) return
+    const message = `${this.heldBytes} bytes are held, more than maxHeldBytes (${maxHeldBytes})`
+    this.#face.destroy(new RenegotiationError('ERR_RENEGOTIATION_HOLD_OVERFLOW', message))
+  }
+
+  read(): void {
+    this.#inbox.want()
+  }
+
+  /** Everything is written. The end waits for the renegotiations that were asked for before it. */
+  final(done: BatchCallback): void {
+    this.#renegotiator.whenIdle(() => {
+      if (this.state === 'closed') return
+      this.#transport.end((error) => {
+        this.#ended = true
+        done(error)
+      })
+    })
+  }
+
+  /** `queued`: what waits in the Writable's queue, in order, behind what was passed on to {@link write}. */
+  destroy(error: Error | null, queued: readonly Uint8Array[], done: () => void): void {
+    const { unsent, done: batchDone } = this.#outbox.close()
+    this.#unsent = [...unsent, ...queued]
+    this.#renegotiator.close(error)
+    if (batchDone !== null) process.nextTick(batchDone, error ?? streamDestroyed())
+    if (this.#transportClosed) {
+      process.nextTick(done)
+    } else {
+      this.#whenClosed = done
+      this.#transport.destroy()
+    }
+  }
+
+  unsent(): Buffer[] {
+    return this.#unsent.map((view) => Buffer.from(view.buffer, view.byteOffset, view.byteLength))
+  }
+
+  #fail(error: Error): void {
+    this.#face.destroy(this.#renegotiator.explain(error))
+  }
+
+  #closed(): void {
+    this.#transportClosed = true
+    // After both ends, what was received may still be waiting for the application to read it.
+    if (this.#whenClosed !== undefined) this.#whenClosed()
+    else if (!(this.#peerEnded && this.#ended)) this.#face.destroy()
+  }
+}

@@ -1,0 +1,17 @@
+export { AbortError, RenegotiationError, type RenegotiationErrorCode } from './errors.ts'
+export type { RenegotiateOptions, RenegotiationOptions } from './options.ts'
+export { RenegotiationDuplex } from './renegotiation-duplex.ts'
+export type { RenegotiationStream } from './renegotiation-stream.ts'
+export type { Origin, RenegotiationCounters, RenegotiationReport } from './report.ts'
+export type { State } from './state.ts'
+export { wrapTLSSocket } from './tls/wrap-tls-socket.ts'
+export { tlsTransport } from './transport/tls-socket.ts'
+export type {
+  CertificatePolicy,
+  HandshakeFailure,
+  PeerLimit,
+  Session,
+  Transport,
+  TransportEvents,
+  WriteCallback,
+} from './transport/transport.ts'

@@ -1,0 +1,212 @@
+import { Batch } from './batch.ts'
+import type { Transport } from './transport/transport.ts'
+
+/** Called once for every batch: without an error when all of it is on its way, with the reason when it will never be. */
+export type BatchCallback = (error?: Error | null) => void
+
+/**
+ * The most that is given to the transport at once, in bytes. A drain waits for
+ * one such write, and a TLS transport keeps an encrypted copy of it: more would
+ * make drains longer and memory larger.
+ */
+export const SLICE_BYTES = 256 * 1024
+
+const EMPTY = new Uint8Array(0)
+
+/**
+ * The way out: one batch from the application at a time, one write in flight
+ * in the transport at a time, and a gate between the two.
+ *
+ * A batch is offered in slices of the application's own memory; what the
+ * transport did not take is offered again from where it stopped. While the gate
+ * is held, the batch and its callback stay parked here, and that is all the
+ * backpressure there is: the Writable above asks for nothing more until the
+ * callback, and keeps what the application writes in its own queue.
+ */
+export class Outbox {
+  readonly #transport: Pick<Transport, 'write' | 'writev'>
+  readonly #failed: (error: Error) => void
+
+  #batch: Batch | null = null
+  #done: BatchCallback | null = null
+  /** Bytes of the batch that the transport has taken. */
+  #taken = 0
+
+  /** What the transport has and hasn't called back for: one buffer, several, or a barrier. */
+  #offer: Uint8Array | readonly Uint8Array[] | null = null
+  #bytesInFlight = 0
+  /** Of the last offer nothing was taken: the identical object comes next. */
+  #again: Uint8Array | readonly Uint8Array[] | null = null
+
+  /** The last write is done, and the rest of the event loop has not had its turn since. */
+  #resting = false
+  #held = false
+  #barrier: (() => void) | null = null
+  /** The barrier whose empty write the transport has; another may have replaced it since. */
+  #barrierOffered: (() => void) | null = null
+  #refusal: Error | null = null
+  #closed = false
+  #pumping = false
+
+  /** `failed` is told when a write fails; who is told destroys the stream, and with it this outbox. */
+  constructor(transport: Pick<Transport, 'write' | 'writev'>, failed: (error: Error) => void) {
+    this.#transport = transport
+    this.#failed = failed
+  }
+
+  /** Bytes given to the transport and not called back for. */
+  get bytesInFlight(): number {
+    return this.#bytesInFlight
+  }
+
+  /** Bytes of the present batch that were given to the transport, called back for or not. */
+  get bytesGiven(): number {
+    return this.#taken + this.#bytesInFlight
+  }
+
+  /** Takes a batch. The Writable above offers no second one before `done`. */
+  offer(buffers: readonly Uint8Array[], done: BatchCallback): void {
+    if (this.#refusal !== null) {
+      done(this.#refusal)
+      return
+    }
+    this.#batch = new Batch(buffers)
+    this.#done = done
+    this.#pump()
+  }
+
+  /** Gives the transport nothing more until {@link release}. A barrier not yet reached is forgotten. */
+  hold(): void {
+    this.#held = true
+    this.#barrier = null
+  }
+
+  /** Held or not: calls `reached` when the transport has finished the write in flight, and an empty one after it. */
+  barrier(reached: () => void): void {
+    this.#barrier = reached
+    this.#pump()
+  }
+
+  /** Lets the parked batch go on. */
+  release(): void {
+    this.#held = false
+    this.#pump()
+  }
+
+  /** The way out is gone, the stream is not: every batch, the parked one first, is answered with `error`. */
+  refuse(error: Error): void {
+    this.hold()
+    this.#refusal = error
+    this.#finishBatch(error)
+  }
+
+  /**
+   * The end; nothing is given to the transport any more, and what it still
+   * calls back for is ignored. Returns what of the batch never reached it, and
+   * the callback of the batch, which is the caller's to call.
+   */
+  close(): { unsent: Uint8Array[]; done: BatchCallback | null } {
+    this.hold()
+    this.#closed = true
+    this.#batch?.advance(this.#bytesInFlight)
+    const unsent = this.#batch?.peek(Infinity) ?? []
+    const done = this.#done
+    this.#batch = this.#done = null
+    return { unsent, done }
+  }
+
+  /** A loop, not recursion: a transport may call back before its write() returns, thousands of times in a row. */
+  #pump(): void {
+    if (this.#pumping) return
+    this.#pumping = true
+    while (this.#offer === null && this.#giveNext());
+    this.#pumping = false
+  }
+
+  #giveNext(): boolean {
+    if (this.#barrier !== null) {
+      this.#barrierOffered = this.#barrier
+      this.#give(EMPTY)
+      return true
+    }
+    if (this.#held || this.#resting || this.#batch === null) return false
+    if (this.#again !== null) {
+      this.#give(this.#again)
+      return true
+    }
+    const views = this.#batch.peek(SLICE_BYTES)
+    const first = views[0]
+    if (first === undefined) this.#finishBatch()
+    else this.#give(views.length > 1 && this.#transport.writev ? views : first)
+    return true
+  }
+
+  #give(offer: Uint8Array | readonly Uint8Array[]): void {
+    this.#offer = offer
+    if (offer instanceof Uint8Array) {
+      this.#bytesInFlight = offer.length
+      this.#transport.write(offer, this.#whenTaken)
+    } else {
+      for (const buffer of offer) this.#bytesInFlight += buffer.length
+      this.#transport.writev?.(offer, this.#whenTaken)
+    }
+  }
+
+  /** One function for every write; a closure for each would be felt where chunks are small. */
+  readonly #whenTaken = (error: Error | null | undefined, bytesTaken: number): void => {
+    const offer = this.#offer
+    const offered = this.#bytesInFlight
+    this.#offer = null
+    this.#bytesInFlight = 0
+    if (this.#closed) return
+    if (error) {
+      this.#failed(error)
+      return
+    }
+    if (offer === EMPTY) {
+      this.#barrierReached()
+    } else if (!(Number.isInteger(bytesTaken) && bytesTaken >= 0 && bytesTaken <= offered)) {
+      this.#failed(new RangeError(`The transport was offered ${offered} bytes and says it took ${bytesTaken}`))
+      return
+    } else {
+      this.#again = bytesTaken === 0 ? offer : null
+      this.#rest()
+      if (this.#batch !== null) {
+        this.#taken += bytesTaken
+        this.#batch.advance(bytesTaken)
+      }
+    }
+    this.#pump()
+  }
+
+  /**
+   * One write a turn of the event loop, or reading would starve. As long as the
+   * kernel takes everything at once, Node calls back for a TLS write before it
+   * polls again (TLSWrap::EncOut: SetImmediate, and native immediates run until
+   * none is left): write after write, and neither a read nor a timer in between.
+   */
+  #rest(): void {
+    this.#resting = true
+    setImmediate(this.#rested)
+  }
+
+  readonly #rested = (): void => {
+    this.#resting = false
+    this.#pump()
+  }
+
+  #barrierReached(): void {
+    const reached = this.#barrierOffered
+    this.#barrierOffered = null
+    if (reached !== this.#barrier) return
+    this.#barrier = null
+    reached?.()
+  }
+
+  #finishBatch(error?: Error): void {
+    const done = this.#done
+    this.#batch = this.#done = null
+    this.#taken = 0
+    done?.(error)
+  }
+}

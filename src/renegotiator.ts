@@ -1,0 +1,442 @@
+import PQueue from 'p-queue'
+import { type AbortError, RenegotiationError } from './errors.ts'
+import type { Inbox } from './inbox.ts'
+import { parseRenegotiateOptions, type RenegotiateOptions, type Settings } from './options.ts'
+import type { Outbox } from './outbox.ts'
+import type { Origin, RenegotiationCounters, RenegotiationReport } from './report.ts'
+import { Request } from './request.ts'
+import { next, type State, type Trigger } from './state.ts'
+import type { Session, Transport } from './transport/transport.ts'
+import { type Expectation, judge } from './verdict.ts'
+
+/** What the renegotiator works on: the parts of one stream, and the way to its application. */
+export interface RenegotiatorHost {
+  readonly transport: Transport
+  readonly outbox: Outbox
+  readonly inbox: Inbox
+  readonly settings: Settings
+  /** Bytes taken from the application and not yet given to the transport. */
+  heldBytes(): number
+  /** The application has ended its side. */
+  ended(): boolean
+  emit(event: 'renegotiating', info: { origin: Origin }): void
+  emit(event: 'renegotiated', report: RenegotiationReport): void
+  /** Destroys the stream; ends in {@link Renegotiator.close}. */
+  destroy(error: Error): void
+}
+
+/** The handshake on its way. */
+interface Handshake {
+  readonly origin: Origin
+  /** Whose it is, where it is ours. */
+  readonly request: Request | undefined
+  readonly expected: Expectation
+  readonly before: Session
+  /** Milliseconds it may take. */
+  readonly timeout: number
+  readonly drainMs: number
+  readonly startedAt: number
+  /** `inbox.bytesRead` from where the report counts. */
+  readonly bytesReadBefore: number
+}
+
+/** A handshake that is over, told when writes go again. */
+type Outcome = { request: Request | undefined } & ({ report: RenegotiationReport } | { error: RenegotiationError })
+
+/**
+ * One renegotiation at a time, from request to report. It alone moves the state
+ * and with every state sets the gate: who holds, who drains, who reads ahead.
+ *
+ * Requests stand in a queue (p-queue, one at a time). The one whose turn it is
+ * waits for the connection, drains the outbox and begins in the very call that
+ * tells of the drain, so that nothing can come between the look at the state
+ * and the start. The peer's handshakes come whenever they come.
+ */
+export class Renegotiator {
+  readonly counters: RenegotiationCounters = { renegotiations: 0, byPeer: 0, failed: 0 }
+
+  readonly #host: RenegotiatorHost
+  #state: State = 'open'
+  #ready = false
+  #peerEnded = false
+
+  /** Made at the first request: most connections never see one. */
+  #queue: PQueue | undefined
+  readonly #requests = new Set<Request>()
+  /** The request whose turn it is. */
+  #turn: Request | undefined
+  #drainStartedAt = 0
+  #bytesReadBefore = 0
+  #timer: NodeJS.Timeout | undefined
+
+  #handshake: Handshake | undefined
+  readonly #outcomes: Outcome[] = []
+  /** When the peer began its last handshakes; at most as many as the limit allows. */
+  readonly #peerStarts: number[] = []
+  #whenIdle: (() => void) | undefined
+
+  constructor(host: RenegotiatorHost) {
+    this.#host = host
+  }
+
+  get state(): State {
+    return this.#state
+  }
+
+  /** Asks for a renegotiation. Never throws; the promise settles exactly once, always. */
+  renegotiate(options?: RenegotiateOptions): Promise<RenegotiationReport> {
+    let request: Request
+    try {
+      request = new Request(parseRenegotiateOptions(options))
+    } catch (error) {
+      request = new Request({})
+      this.#fail(request, error as Error)
+      return request.promise
+    }
+    if (this.#host.ended() || this.#peerEnded || this.#state === 'closed') {
+      this.#fail(request, closedError('The stream was ended or destroyed before the renegotiation'))
+      return request.promise
+    }
+    this.#requests.add(request)
+    request.watchSignal((error) => this.#abort(request, error))
+    if (request.isSettled) return request.promise
+    this.#queue ??= new PQueue({ concurrency: 1 })
+    void this.#queue.add(() => {
+      if (!request.isSettled) {
+        this.#turn = request
+        this.#takeTurn()
+      }
+      return request.settled
+    })
+    return request.promise
+  }
+
+  /** Calls `idle` once, when no request is left and no handshake runs, or none can ever finish. */
+  whenIdle(idle: () => void): void {
+    this.#whenIdle = idle
+    this.#checkIdle()
+  }
+
+  /** The first handshake of the connection is complete. */
+  ready(): void {
+    this.#ready = true
+    this.#takeTurn()
+  }
+
+  handshakeStarted(): void {
+    if (this.#state === 'handshaking' || this.#state === 'closed') return
+    const refusal = this.#handshake === undefined ? this.#refusalOfPeer() : undefined
+    this.#handshake ??= this.#newHandshake('peer', undefined, 0, this.#host.inbox.bytesRead)
+    this.#to('handshakeStarted')
+    if (refusal !== undefined) this.#host.destroy(refusal)
+    else this.#entered(this.#handshake)
+  }
+
+  handshakeDone(): void {
+    const handshake = this.#handshake
+    if (this.#state === 'closed' || handshake === undefined) return
+    const after = this.#host.transport.session()
+    const verdict = judge(handshake.before, after, handshake.expected)
+    if (verdict.outcome === 'fatal') {
+      this.#host.destroy(verdict.error)
+    } else if (verdict.outcome === 'unchanged' && handshake.origin === 'local') {
+      this.#host.destroy(refusedError('The handshake completed, but the keys are the same: the peer refused'))
+    } else {
+      // A peer's handshake that left the keys unchanged is one that our own TLS refused: it never took place.
+      const request = handshake.request ?? (verdict.outcome === 'renegotiated' ? this.#requestServed() : undefined)
+      if (request !== undefined) this.#forget(request)
+      this.#handshake = undefined
+      if (verdict.outcome === 'rejected') {
+        this.#outcomes.push({ request, error: verdict.error })
+      } else if (verdict.outcome === 'renegotiated') {
+        this.counters.renegotiations++
+        if (handshake.origin === 'peer') this.counters.byPeer++
+        this.#outcomes.push({
+          request,
+          report: {
+            origin: handshake.origin,
+            drainMs: handshake.drainMs,
+            handshakeMs: performance.now() - handshake.startedAt,
+            heldBytes: this.#host.heldBytes(),
+            inboundBytes: this.#host.inbox.bytesRead - handshake.bytesReadBefore,
+            verified: verdict.verified,
+            ...told(after),
+            peerCertificateChanged: verdict.peerCertificateChanged,
+          },
+        })
+      }
+      this.#to('handshakeDone')
+      this.#host.outbox.barrier(() => this.#flushed())
+    }
+  }
+
+  /** The peer has ended its side: it can take no part in a handshake any more. */
+  peerEnded(): void {
+    this.#peerEnded = true
+    if (this.#state === 'handshaking') {
+      // The handshake will never finish, so nothing can be written any more; what was received can still be read.
+      clearTimeout(this.#timer)
+      this.#failAll(closedError('The peer closed the connection in the middle of a handshake'))
+      this.#host.outbox.refuse(closedError('The peer closed the connection in the middle of a handshake'))
+    } else {
+      this.#failAll(closedError('The peer closed the connection before the renegotiation'))
+      if (this.#state === 'draining') this.#giveUp()
+    }
+    this.#checkIdle()
+  }
+
+  /** What an error of the connection means, in the light of the handshake that it ended. */
+  explain(error: Error): Error {
+    if (this.#handshake === undefined) return error
+    switch (this.#host.transport.failure?.(error)) {
+      case 'refused':
+        return refusedError('The peer refused to renegotiate', error)
+      case 'peer-data':
+        return new RenegotiationError(
+          'ERR_RENEGOTIATION_PEER_DATA',
+          'The peer sent application data in the middle of a handshake, which TLS libraries do not take',
+          error,
+        )
+      case 'our-data':
+        return new RenegotiationError(
+          'ERR_RENEGOTIATION_PEER_DATA',
+          'The peer began a handshake and could not take the application data that was on its way to it',
+          error,
+        )
+      default:
+        return error
+    }
+  }
+
+  /** The stream was destroyed, with or without an error. Settles everything. */
+  close(error: Error | null): void {
+    this.#to('destroyed')
+    const own = this.#handshake?.request
+    if (own !== undefined && error !== null && endsRenegotiation(error)) this.#fail(own, error)
+    this.#failAll(closedError('The stream was destroyed before the renegotiation was complete', error ?? undefined))
+    this.#handshake = undefined
+    this.#checkIdle()
+  }
+
+  /** Whose turn it is goes on, if it can. Called whenever something it may have waited for has happened. */
+  #takeTurn(): void {
+    const request = this.#turn
+    if (request === undefined || !this.#ready || this.#state !== 'open') return
+    const unsupported = this.#host.transport.unsupported()
+    if (unsupported !== undefined) {
+      this.#fail(request, new RenegotiationError('ERR_RENEGOTIATION_UNSUPPORTED', unsupported))
+      return
+    }
+    this.#drainStartedAt = performance.now()
+    this.#bytesReadBefore = this.#host.inbox.bytesRead
+    this.#to('requested')
+    this.#startTimer(request.options.drainTimeout ?? this.#host.settings.drainTimeout, () => {
+      this.#fail(
+        request,
+        new RenegotiationError(
+          'ERR_RENEGOTIATION_DRAIN_TIMEOUT',
+          `The write in flight (${this.#host.outbox.bytesInFlight} bytes) did not finish in time`,
+        ),
+      )
+      this.#giveUp()
+    })
+    this.#host.outbox.barrier(() => this.#begin(request))
+  }
+
+  /** The drain is complete, and the peer has begun nothing: were it otherwise, the barrier would be forgotten. */
+  #begin(request: Request): void {
+    const { transport } = this.#host
+    const drainMs = performance.now() - this.#drainStartedAt
+    this.#handshake = this.#newHandshake('local', request, drainMs, this.#bytesReadBefore)
+    try {
+      transport.renegotiate({ ...request.options, ...this.#handshake.expected })
+    } catch (cause) {
+      const message = 'The transport could not begin a renegotiation'
+      const error = new RenegotiationError('ERR_RENEGOTIATION_UNSUPPORTED', message, cause)
+      if (this.#state === 'draining') {
+        this.#handshake = undefined
+        this.#fail(request, error)
+        this.#giveUp()
+      } else {
+        this.#host.destroy(error)
+      }
+      return
+    }
+    // Inside that call a transport may have begun, and even finished, or died.
+    if (this.#state === 'draining') {
+      this.#to('drained')
+      this.#entered(this.#handshake)
+    }
+  }
+
+  #newHandshake(origin: Origin, request: Request | undefined, drainMs: number, bytesReadBefore: number): Handshake {
+    const { transport, settings } = this.#host
+    const asked = request?.options ?? {}
+    const asMade = transport.certificatePolicy
+    const before = transport.session()
+    return {
+      origin,
+      request,
+      expected: {
+        // Who has shown a certificate is asked for it again: not asked, it would come out with none.
+        requestCert:
+          asMade !== undefined && (asked.requestCert ?? (asMade.requestCert || before.identity !== undefined)),
+        rejectUnauthorized: asked.rejectUnauthorized ?? (asked.requestCert || asMade?.rejectUnauthorized === true),
+        allowIdentityChange: settings.allowIdentityChange,
+      },
+      before,
+      timeout: asked.handshakeTimeout ?? settings.handshakeTimeout,
+      drainMs,
+      startedAt: performance.now(),
+      bytesReadBefore,
+    }
+  }
+
+  /** The state is `handshaking` now. */
+  #entered({ origin, timeout }: Handshake): void {
+    this.#startTimer(timeout, () => {
+      const whose = origin === 'local' ? 'The' : "The peer's"
+      this.#host.destroy(
+        new RenegotiationError('ERR_RENEGOTIATION_HANDSHAKE_TIMEOUT', `${whose} handshake did not finish in time`),
+      )
+    })
+    this.#host.emit('renegotiating', { origin })
+  }
+
+  /** The peer's handshake stands for the request in turn, unless that wants something of its own. */
+  #requestServed(): Request | undefined {
+    return this.#turn?.options.requestCert ? undefined : this.#turn
+  }
+
+  #refusalOfPeer(): RenegotiationError | undefined {
+    const { transport, settings } = this.#host
+    const unsupported = transport.unsupported()
+    if (unsupported !== undefined) {
+      return new RenegotiationError('ERR_RENEGOTIATION_UNSUPPORTED', `The peer began a handshake. ${unsupported}`)
+    }
+    const limit = settings.peerLimit ?? transport.peerLimit
+    if (limit === false) return undefined
+    const now = performance.now()
+    while (this.#peerStarts.length > 0 && now - (this.#peerStarts[0] as number) >= limit.windowMs) {
+      this.#peerStarts.shift()
+    }
+    this.#peerStarts.push(now)
+    if (this.#peerStarts.length <= limit.max) return undefined
+    return new RenegotiationError(
+      'ERR_RENEGOTIATION_LIMIT',
+      `The peer began more than ${limit.max} handshakes within ${limit.windowMs} ms`,
+    )
+  }
+
+  #abort(request: Request, error: AbortError): void {
+    if (!this.#requests.has(request)) return
+    if (this.#handshake?.request === request) {
+      this.#fail(request, error)
+      this.#host.destroy(error)
+      return
+    }
+    const draining = this.#turn === request && this.#state === 'draining'
+    this.#fail(request, error)
+    if (draining) this.#giveUp()
+  }
+
+  /** Nothing has begun, so nothing needs to be waited for. */
+  #giveUp(): void {
+    this.#to('givenUp')
+    this.#flushed()
+  }
+
+  #flushed(): void {
+    this.#to('flushed')
+    this.#takeTurn()
+    this.#checkIdle()
+  }
+
+  /** Moves the state, and sets the gate as the new one demands. */
+  #to(trigger: Trigger): void {
+    const { outbox, inbox } = this.#host
+    const from = this.#state
+    this.#state = next(from, trigger)
+    clearTimeout(this.#timer)
+    switch (this.#state) {
+      case 'draining':
+      case 'handshaking':
+        outbox.hold()
+        inbox.readAhead(true)
+        break
+      case 'flushing':
+        inbox.readAhead(false)
+        break
+      case 'open':
+        outbox.release()
+        break
+      case 'closed':
+        inbox.readAhead(false)
+        break
+    }
+    if (from === 'flushing') this.#tellOutcomes()
+  }
+
+  #tellOutcomes(): void {
+    for (const outcome of this.#outcomes.splice(0)) {
+      const { request } = outcome
+      if ('error' in outcome) {
+        if (request !== undefined) this.#fail(request, outcome.error)
+        continue
+      }
+      request?.resolve(outcome.report)
+      this.#host.emit('renegotiated', outcome.report)
+    }
+  }
+
+  #fail(request: Request, error: Error): void {
+    if (request.isSettled) return
+    this.counters.failed++
+    this.#forget(request)
+    request.reject(error)
+  }
+
+  #failAll(error: RenegotiationError): void {
+    for (const request of this.#requests) this.#fail(request, error)
+  }
+
+  #forget(request: Request): void {
+    this.#requests.delete(request)
+    if (this.#turn === request) this.#turn = undefined
+  }
+
+  #startTimer(milliseconds: number, expired: () => void): void {
+    if (milliseconds > 0) this.#timer = setTimeout(expired, milliseconds)
+  }
+
+  #checkIdle(): void {
+    const idle = this.#whenIdle
+    if (idle === undefined || this.#requests.size > 0) return
+    if (this.#state === 'draining' || this.#state === 'flushing') return
+    if (this.#state === 'handshaking' && !this.#peerEnded) return
+    this.#whenIdle = undefined
+    idle()
+  }
+}
+
+/** Errors that are the end of a renegotiation by themselves; any other only cut it off. */
+function endsRenegotiation(error: Error): boolean {
+  return error instanceof RenegotiationError || error.name === 'AbortError'
+}
+
+function closedError(message: string, cause?: Error): RenegotiationError {
+  return new RenegotiationError('ERR_RENEGOTIATION_CLOSED', message, cause)
+}
+
+function refusedError(message: string, cause?: Error): RenegotiationError {
+  return new RenegotiationError('ERR_RENEGOTIATION_REFUSED', message, cause)
+}
+
+/** What a session tells, without what it doesn't. */
+function told({ resumed, authorized, authorizationError }: Session): Partial<RenegotiationReport> {
+  return {
+    ...(resumed !== undefined && { resumed }),
+    ...(authorized !== undefined && { authorized }),
+    ...(authorizationError !== undefined && { authorizationError }),
+  }
+}

@@ -1,0 +1,58 @@
+import { AbortError } from './errors.ts'
+import type { RenegotiateOptions } from './options.ts'
+import type { RenegotiationReport } from './report.ts'
+
+/**
+ * One call of renegotiate(), from request to report: a promise that settles
+ * exactly once, and the signal that may give it up.
+ */
+export class Request {
+  readonly options: RenegotiateOptions
+  /** What the caller of renegotiate() gets. Marked as handled: nobody has to look at it. */
+  readonly promise: Promise<RenegotiationReport>
+  /** Fulfilled when `promise` is settled, either way. */
+  readonly settled: Promise<void>
+
+  #isSettled = false
+  #resolve!: (report: RenegotiationReport) => void
+  #reject!: (reason: Error) => void
+  #onAbort: (() => void) | undefined
+
+  constructor(options: RenegotiateOptions) {
+    this.options = options
+    this.promise = new Promise((resolve, reject) => {
+      this.#resolve = resolve
+      this.#reject = reject
+    })
+    const done = () => {}
+    this.settled = this.promise.then(done, done)
+  }
+
+  get isSettled(): boolean {
+    return this.#isSettled
+  }
+
+  /** Calls `aborted` when the signal fires before the request is settled; at once if it has fired. */
+  watchSignal(aborted: (error: AbortError) => void): void {
+    const { signal } = this.options
+    if (signal === undefined) return
+    this.#onAbort = () => aborted(new AbortError(signal.reason))
+    if (signal.aborted) this.#onAbort()
+    else signal.addEventListener('abort', this.#onAbort, { once: true })
+  }
+
+  resolve(report: RenegotiationReport): void {
+    this.#settle()
+    this.#resolve(report)
+  }
+
+  reject(reason: Error): void {
+    this.#settle()
+    this.#reject(reason)
+  }
+
+  #settle(): void {
+    this.#isSettled = true
+    if (this.#onAbort !== undefined) this.options.signal?.removeEventListener('abort', this.#onAbort)
+  }
+}

@@ -1,0 +1,132 @@
+/*
+ * Everything here that rests on Node's private parts, and nowhere else. Each
+ * function looks whether the part is there and, if not, does what can be done
+ * without it; its comment says what that is. The names are those of
+ * lib/_tls_wrap.js (lib/internal/tls/wrap.js since Node 22), lib/net.js and
+ * src/crypto/crypto_tls.cc, the same on Node 20 to 26.
+ */
+import type { TLSSocket } from 'node:tls'
+import type { CertificatePolicy } from '../transport/transport.ts'
+
+/** TLSWrap, as far as it is used. */
+interface Handle {
+  onhandshakestart?: unknown
+  lastHandshakeTime?: number
+  setNoDelay?: (enable: boolean) => unknown
+  setVerifyMode?: (requestCert: boolean, rejectUnauthorized: boolean) => void
+  verifyError?: () => Error | null
+}
+
+interface Internals {
+  _handle?: Handle | null
+  _parent?: object | null
+  _requestCert?: boolean
+  _rejectUnauthorized?: boolean
+  _tlsOptions?: { isServer?: boolean; handshakeTimeout?: number }
+}
+
+function internals(socket: TLSSocket): Internals {
+  return socket as unknown as Internals
+}
+
+/** A property whose key is a symbol of Node's own. */
+function hidden(object: object | null | undefined, description: string): unknown {
+  if (!object) return undefined
+  const symbol = Object.getOwnPropertySymbols(object).find((key) => key.description === description)
+  return symbol && (object as Record<symbol, unknown>)[symbol]
+}
+
+/**
+ * Calls `started` synchronously whenever OpenSSL begins a handshake
+ * (SSL_CB_HANDSHAKE_START); a server's own comes twice, for the HelloRequest
+ * and for the ClientHello that answers it. Also switches off Node's count of
+ * handshakes, against which a server's own would count twice each
+ * (ERR_TLS_SESSION_ATTACK).
+ *
+ * Returns how to undo it; undefined where `_handle.onhandshakestart` isn't
+ * there. Then `keylog` tells of a handshake, but only in its middle.
+ */
+export function onHandshakeStart(socket: TLSSocket, started: () => void): (() => void) | undefined {
+  const handle = internals(socket)._handle
+  const original = handle?.onhandshakestart
+  if (!handle || typeof original !== 'function') return undefined
+  const hook = function (this: Handle, now: number): void {
+    // Node's own hook takes it for the first handshake then, and checks nothing. With renegotiation disabled its
+    // check is wanted.
+    if (!renegotiationDisabled(socket)) handle.lastHandshakeTime = 0
+    original.call(this, now)
+    if (!socket.destroyed) started()
+  }
+  handle.onhandshakestart = hook
+  return () => {
+    if (handle.onhandshakestart === hook) handle.onhandshakestart = original
+  }
+}
+
+/** Whether `socket.disableRenegotiation()` was called. Without Node's symbol for it: false. */
+export function renegotiationDisabled(socket: TLSSocket): boolean {
+  return hidden(socket, 'disable-renegotiation') === true
+}
+
+/** Whether it is the server's end. Without `_tlsOptions` it is taken for a client's. */
+export function isServer(socket: TLSSocket): boolean {
+  return internals(socket)._tlsOptions?.isServer === true
+}
+
+/**
+ * Every completed handshake sets the socket's timeout to 0 where the TLS
+ * options have a handshakeTimeout, which all of tls.createServer's have
+ * (`_finishInit`). Only the first one should. Without `_tlsOptions`, the
+ * timeout has to be put back after each.
+ */
+export function keepTimeout(socket: TLSSocket): void {
+  const options = internals(socket)._tlsOptions
+  if (options?.handshakeTimeout) options.handshakeTimeout = 0
+}
+
+/**
+ * Nagle's algorithm makes each small flight of a handshake wait for the ACK of
+ * the data before it, about 40 ms (RFC 896 and RFC 1122, 4.2.3.2 together).
+ * Switches it off without a trace in what `socket.setNoDelay()` remembers, or
+ * back to what that says. Without the private parts: does nothing, and a
+ * renegotiation under load is slower.
+ */
+export function suspendNagle(socket: TLSSocket, suspended: boolean): void {
+  const { _handle: handle, _parent: parent } = internals(socket)
+  const chosen = hidden(socket, 'kSetNoDelay')
+  if (typeof chosen !== 'boolean') return
+  handle?.setNoDelay?.(suspended || chosen || hidden(parent, 'kSetNoDelay') === true)
+}
+
+/** What a server's connection asks of its client. On a client: undefined. Without the private parts: asks nothing. */
+export function certificatePolicy(socket: TLSSocket): CertificatePolicy | undefined {
+  if (!isServer(socket)) return undefined
+  const { _requestCert, _rejectUnauthorized } = internals(socket)
+  return { requestCert: _requestCert === true, rejectUnauthorized: _rejectUnauthorized === true }
+}
+
+/**
+ * Puts a server's policy back after a renegotiation that had its own:
+ * `socket.renegotiate(options)` makes its options permanent. A client that has
+ * shown a certificate goes on being asked for it all the same, or it would come
+ * out of its own next handshake with none. Without the private parts, every
+ * handshake goes on asking as the last one did.
+ */
+export function restoreCertificatePolicy(socket: TLSSocket, policy: CertificatePolicy, shown: boolean): void {
+  const own = internals(socket)
+  own._requestCert = policy.requestCert
+  own._rejectUnauthorized = policy.rejectUnauthorized
+  own._handle?.setVerifyMode?.(policy.requestCert || shown, policy.rejectUnauthorized)
+}
+
+/**
+ * OpenSSL's verdict on the peer's certificate, null where it is good. Node
+ * keeps it in `authorized` and `authorizationError`, but on a server only for
+ * sockets of tls.createServer, and a later failure doesn't take `authorized`
+ * back. Without `verifyError`: what those two say.
+ */
+export function verifyError(socket: TLSSocket): Error | null {
+  const handle = internals(socket)._handle
+  if (typeof handle?.verifyError === 'function') return handle.verifyError()
+  return socket.authorized ? null : (socket.authorizationError ?? new Error('The certificate was not verified'))
+}

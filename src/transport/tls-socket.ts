@@ -1,0 +1,278 @@
+import tls, { type TLSSocket } from 'node:tls'
+import type { RenegotiateOptions } from '../options.ts'
+import {
+  certificatePolicy,
+  isServer,
+  keepTimeout,
+  onHandshakeStart,
+  renegotiationDisabled,
+  restoreCertificatePolicy,
+  suspendNagle,
+  verifyError,
+} from '../tls/node-internals.ts'
+import type {
+  CertificatePolicy,
+  HandshakeFailure,
+  PeerLimit,
+  Session,
+  Transport,
+  TransportEvents,
+  WriteCallback,
+} from './transport.ts'
+
+const wrapped = new WeakSet<TLSSocket>()
+
+/**
+ * A transport over Node's own TLS socket, a client's or a server's.
+ *
+ * The socket's writes, handshakes and end are the stream's business from then
+ * on. Its events still come; its `secure` and `secureConnect` with every
+ * handshake, as Node has it.
+ *
+ * @throws TypeError where `socket` is no tls.TLSSocket, has an encoding set, or
+ *   is wrapped already.
+ */
+export function tlsTransport(socket: TLSSocket): Transport {
+  if (!(socket instanceof tls.TLSSocket)) throw new TypeError(`socket must be a tls.TLSSocket, got ${typeof socket}`)
+  if (socket.readableEncoding !== null) {
+    throw new TypeError(`socket must not have an encoding set, it has '${socket.readableEncoding}'`)
+  }
+  return new TLSSocketTransport(socket)
+}
+
+class TLSSocketTransport implements Transport {
+  readonly allowHalfOpen: boolean
+  readonly #socket: TLSSocket
+  #events!: TransportEvents
+  #ready = false
+  #handshaking = false
+  /** The socket's timeout in milliseconds when the handshake began. */
+  #timeout: number | undefined
+  /** A server's policy, where the handshake on its way has one of its own. */
+  #policy: CertificatePolicy | undefined
+  #removeHook: (() => void) | undefined
+  /** Kept only where a handshake can't be seen before its middle, when the keys may be new already. */
+  #lastSession: Session | undefined
+
+  constructor(socket: TLSSocket) {
+    this.#socket = socket
+    this.allowHalfOpen = socket.allowHalfOpen
+  }
+
+  get peerLimit(): PeerLimit | false {
+    return isServer(this.#socket) && { max: tls.CLIENT_RENEG_LIMIT, windowMs: tls.CLIENT_RENEG_WINDOW * 1000 }
+  }
+
+  get certificatePolicy(): CertificatePolicy | undefined {
+    return this.#policy ?? certificatePolicy(this.#socket)
+  }
+
+  attach(events: TransportEvents): void {
+    const socket = this.#socket
+    if (wrapped.has(socket)) throw new TypeError('The socket is wrapped already')
+    wrapped.add(socket)
+    this.#events = events
+    if (socket.closed) {
+      process.nextTick(this.#tellClosed)
+      return
+    }
+    if (socket.readableEnded) process.nextTick(this.#onEnd)
+    // With one write in flight at a time, the rest is queued above: ending by itself, the socket would lose it.
+    socket.allowHalfOpen = true
+    while (socket.writableCorked > 0) socket.uncork()
+    socket.pause()
+    socket.on('data', this.#onData)
+    socket.on('end', this.#onEnd)
+    socket.on('error', this.#onError)
+    socket.on('close', this.#onClose)
+    socket.on('secure', this.#onSecure)
+    // `secureConnecting` stays true on a server's socket that tls.createServer didn't make.
+    if (socket.getFinished() && socket.getPeerFinished()) this.#firstHandshakeDone()
+  }
+
+  write(buffer: Uint8Array, done: WriteCallback): void {
+    this.#socket.write(buffer, (error) => done(error, buffer.length))
+  }
+
+  writev(buffers: readonly Uint8Array[], done: WriteCallback): void {
+    const socket = this.#socket
+    const last = buffers.length - 1
+    let bytes = 0
+    socket.cork()
+    buffers.forEach((buffer, index) => {
+      bytes += buffer.length
+      if (index < last) socket.write(buffer)
+      else socket.write(buffer, (error) => done(error, bytes))
+    })
+    socket.uncork()
+  }
+
+  end(done: (error?: Error | null) => void): void {
+    this.#socket.end(done)
+  }
+
+  pause(): void {
+    this.#socket.pause()
+  }
+
+  resume(): void {
+    this.#socket.resume()
+  }
+
+  destroy(): void {
+    this.#socket.destroy()
+  }
+
+  renegotiate({ requestCert }: RenegotiateOptions): void {
+    const socket = this.#socket
+    const policy = certificatePolicy(socket)
+    this.#begin()
+    // A certificate that doesn't verify makes Node destroy the socket without a word; so it must not look.
+    const options = policy && { requestCert: requestCert ?? policy.requestCert, rejectUnauthorized: false }
+    this.#policy = policy
+    // Without a callback, which would stay on the socket as a listener for `secure`.
+    const begun = (socket.renegotiate as (options: object) => boolean | undefined)(options ?? {})
+    if (begun === false) {
+      this.#over()
+      throw new Error('socket.renegotiate() returned false: OpenSSL does not allow it in this context or state')
+    }
+  }
+
+  unsupported(): string | undefined {
+    const socket = this.#socket
+    if (socket.getProtocol() === 'TLSv1.3') {
+      return "TLS 1.3 has no renegotiation (RFC 8446, 4.1.2); connect with maxVersion: 'TLSv1.2' to have it"
+    }
+    if (socket.alpnProtocol === 'h2') return 'HTTP/2 forbids renegotiation (RFC 9113, 9.2.1)'
+    if (renegotiationDisabled(socket)) return 'disableRenegotiation() was called on the socket'
+    return undefined
+  }
+
+  session(): Session {
+    return this.#lastSession ?? this.#readSession()
+  }
+
+  failure(error: Error): HandshakeFailure | undefined {
+    // Errors of SSL_read carry OpenSSL's reason in their code; those of SSL_write only in their message.
+    const text = `${(error as NodeJS.ErrnoException).code} ${error.message}`.toLowerCase().replaceAll('_', ' ')
+    if (/no renegotiation|alert handshake failure/.test(text)) return 'refused'
+    if (/unexpected record|app data in handshake/.test(text)) return 'peer-data'
+    if (/alert unexpected message/.test(text)) return 'our-data'
+    return undefined
+  }
+
+  readonly #onData = (chunk: Buffer): void => this.#events.data(chunk)
+  readonly #onEnd = (): void => this.#events.end()
+  /** After an error of its TLS, Node leaves the socket standing; the stream destroys it. */
+  readonly #onError = (error: Error): void => this.#events.error(error)
+
+  readonly #onClose = (): void => {
+    const socket = this.#socket
+    this.#removeHook?.()
+    socket.off('data', this.#onData)
+    socket.off('end', this.#onEnd)
+    socket.off('error', this.#onError)
+    socket.off('close', this.#onClose)
+    socket.off('secure', this.#onSecure)
+    socket.off('keylog', this.#onKeylog)
+    this.#events.closed()
+  }
+
+  /** Node's `secure`: a handshake is complete, also one that was refused. */
+  readonly #onSecure = (): void => {
+    if (this.#socket.destroyed) return
+    if (!this.#ready) {
+      this.#firstHandshakeDone()
+      return
+    }
+    this.#over()
+    if (this.#lastSession !== undefined) this.#lastSession = this.#readSession()
+    this.#events.handshakeDone()
+  }
+
+  readonly #onHandshakeStart = (): void => {
+    this.#begin()
+    this.#events.handshakeStarted()
+  }
+
+  /** The fallback for the start of a handshake: its middle, when the master secret is there. */
+  readonly #onKeylog = (): void => this.#onHandshakeStart()
+
+  readonly #tellClosed = (): void => {
+    if (this.#socket.errored) this.#events.error(this.#socket.errored)
+    this.#events.closed()
+  }
+
+  /** Only now: while connecting, Node may put another handle in the place of the first (autoSelectFamily). */
+  #firstHandshakeDone(): void {
+    const socket = this.#socket
+    this.#ready = true
+    keepTimeout(socket)
+    if (socket.getProtocol() !== 'TLSv1.3') {
+      this.#removeHook = onHandshakeStart(socket, this.#onHandshakeStart)
+      if (this.#removeHook === undefined) {
+        warnWithoutHook()
+        this.#lastSession = this.#readSession()
+        socket.on('keylog', this.#onKeylog)
+      }
+    }
+    this.#events.ready()
+  }
+
+  #begin(): void {
+    if (this.#handshaking) return
+    this.#handshaking = true
+    this.#timeout = this.#socket.timeout
+    suspendNagle(this.#socket, true)
+  }
+
+  #over(): void {
+    const socket = this.#socket
+    this.#handshaking = false
+    if (this.#timeout && socket.timeout === 0) socket.setTimeout(this.#timeout)
+    if (this.#policy !== undefined) restoreCertificatePolicy(socket, this.#policy, identity(socket) !== undefined)
+    this.#policy = undefined
+    // The last messages of the handshake are written after `secure`, and must not wait either.
+    setImmediate(() => {
+      if (!this.#handshaking) suspendNagle(socket, false)
+    })
+  }
+
+  #readSession(): Session {
+    const socket = this.#socket
+    const common = { keys: exportedKeys(socket), identity: identity(socket), resumed: socket.isSessionReused() }
+    if (!isServer(socket)) {
+      const { authorized, authorizationError } = socket
+      return { ...common, authorized, authorizationError: authorized ? undefined : (authorizationError ?? undefined) }
+    }
+    if (common.identity === undefined) return common
+    const error = verifyError(socket)
+    return { ...common, authorized: error === null, authorizationError: error ?? undefined }
+  }
+}
+
+/** Keying material (RFC 5705) changes with every handshake, and tells nothing about the keys in use. */
+function exportedKeys(socket: TLSSocket): Buffer {
+  return socket.exportKeyingMaterial(32, 'EXPERIMENTAL-renegotiation-duplex', Buffer.alloc(0))
+}
+
+/**
+ * The peer's certificate in DER. Not by getPeerX509Certificate(): on a client, Node 20's takes the certificate out of
+ * OpenSSL's chain (X509Certificate::GetPeerCert: sk_X509_delete), and the next to ask, Node's own check of the host name
+ * among them, finds none.
+ */
+function identity(socket: TLSSocket): Buffer | undefined {
+  return socket.getPeerCertificate().raw
+}
+
+let warned = false
+
+function warnWithoutHook(): void {
+  if (warned) return
+  warned = true
+  process.emitWarning(
+    "This Node.js doesn't tell when a TLS handshake starts. Renegotiations begun here work; those that the peer " +
+      'begins are seen too late to be guarded.',
+    { type: 'RenegotiationWarning', code: 'RENEGOTIATION_NO_HANDSHAKE_HOOK' },
+  )
+}

@@ -1,0 +1,138 @@
+import { constants } from 'node:crypto'
+import { once } from 'node:events'
+import type { ConnectionOptions } from 'node:tls'
+import t from 'tap'
+import { wrapTLSSocket } from '../../src/index.ts'
+import { otherServer, rogueClient } from '../fixtures/pki.ts'
+import { closed, nextError, rejection } from '../fixtures/settled.ts'
+import { tlsPair } from '../fixtures/tls-pair.ts'
+
+const fullHandshake = { secureOptions: constants.SSL_OP_NO_SESSION_RESUMPTION_ON_RENEGOTIATION }
+const nobody: ConnectionOptions = { key: undefined, cert: undefined }
+
+t.test('the control: plain Node says success and has no certificate, because the session is resumed', async (t) => {
+  const pair = await tlsPair(t)
+  pair.client.resume()
+  pair.server.resume()
+  const options = { requestCert: true, rejectUnauthorized: false }
+  t.equal(await new Promise((resolve) => pair.server.renegotiate(options, resolve)), null)
+  t.equal(pair.server.getPeerCertificate().raw, undefined)
+})
+
+t.test('the control: plain Node says success and destroys the socket, where it insists on one', async (t) => {
+  const pair = await tlsPair(t)
+  pair.client.on('error', () => {}).resume()
+  pair.server.resume()
+  t.equal(await new Promise((resolve) => pair.server.renegotiate({ requestCert: true }, resolve)), null)
+  t.equal(pair.server.destroyed, true)
+  t.equal(pair.server.errored, null, 'without a word')
+})
+
+t.test('without the option that forbids resumption: said so, and the stream stays open', async (t) => {
+  const pair = await tlsPair(t)
+  pair.client.resume()
+  const stream = wrapTLSSocket(pair.server)
+  const error = await rejection(stream.renegotiate({ requestCert: true }))
+  t.match(error, {
+    code: 'ERR_RENEGOTIATION_NO_CERTIFICATE',
+    message: /SSL_OP_NO_SESSION_RESUMPTION_ON_RENEGOTIATION/,
+  })
+  t.equal(stream.state, 'open')
+  const report = await stream.renegotiate()
+  t.match(report, { verified: true, resumed: true }, 'and can go on renegotiating')
+})
+
+t.test('with it, the certificate comes, is verified and stays', async (t) => {
+  const pair = await tlsPair(t, { server: fullHandshake })
+  const peer = wrapTLSSocket(pair.client)
+  peer.resume()
+  const stream = wrapTLSSocket(pair.server)
+  const first = await stream.renegotiate({ requestCert: true })
+  t.match(first, { verified: true, resumed: false, authorized: true, peerCertificateChanged: true })
+  t.equal(pair.server.getPeerCertificate().subject.CN, 'client')
+  const second = await stream.renegotiate({ requestCert: true })
+  t.match(second, { verified: true, authorized: true, peerCertificateChanged: false })
+})
+
+for (const [what, options, message] of [
+  ['no certificate', nobody, /gave none/],
+  ['a certificate that does not verify', rogueClient, /does not verify/],
+] as const) {
+  t.test(`a client with ${what} ends the stream, with a word`, async (t) => {
+    const pair = await tlsPair(t, { server: fullHandshake, client: options })
+    pair.client.on('error', () => {}).resume()
+    const stream = wrapTLSSocket(pair.server)
+    const errored = nextError(stream)
+    const error = await rejection(stream.renegotiate({ requestCert: true }))
+    t.match(error, { code: 'ERR_RENEGOTIATION_NO_CERTIFICATE', message })
+    t.equal(await errored, error)
+    await closed(stream)
+  })
+
+  t.test(`with rejectUnauthorized: false, the report tells of ${what}`, async (t) => {
+    const pair = await tlsPair(t, { server: fullHandshake, client: options })
+    pair.client.resume()
+    const stream = wrapTLSSocket(pair.server)
+    const report = await stream.renegotiate({ requestCert: true, rejectUnauthorized: false })
+    t.match(report, { verified: true, resumed: false })
+    t.not(report.authorized, true)
+    t.equal(report.peerCertificateChanged, options === rogueClient)
+    if (options === rogueClient) t.match(report.authorizationError, { code: 'DEPTH_ZERO_SELF_SIGNED_CERT' })
+    t.equal(stream.state, 'open')
+  })
+}
+
+t.test('a server that was made to ask goes on asking', async (t) => {
+  const pair = await tlsPair(t, { server: { ...fullHandshake, requestCert: true, rejectUnauthorized: true } })
+  pair.client.resume()
+  const stream = wrapTLSSocket(pair.server)
+  t.match(await stream.renegotiate(), { verified: true, authorized: true, peerCertificateChanged: false })
+})
+
+t.test('a server that comes out with another certificate is another server', async (t) => {
+  const pair = await tlsPair(t, { server: fullHandshake })
+  pair.server.on('error', () => {}).resume()
+  pair.server.setKeyCert(otherServer)
+  const stream = wrapTLSSocket(pair.client)
+  const errored = nextError(stream)
+  const error = await rejection(stream.renegotiate())
+  t.match(error, { code: 'ERR_RENEGOTIATION_IDENTITY_CHANGED', message: /another certificate/ })
+  t.equal(await errored, error)
+})
+
+t.test(
+  'a client that has shown a certificate keeps it in the handshakes after that, whoever begins them',
+  async (t) => {
+    const pair = await tlsPair(t, { server: fullHandshake })
+    const peer = wrapTLSSocket(pair.client)
+    peer.resume()
+    const stream = wrapTLSSocket(pair.server)
+    stream.resume()
+    await stream.renegotiate({ requestCert: true })
+    t.match(await stream.renegotiate(), { authorized: true, peerCertificateChanged: false })
+    if (peer.counters.renegotiations < 2) await once(peer, 'renegotiated')
+    await Promise.all([peer.renegotiate(), once(stream, 'renegotiated')])
+    t.equal(pair.server.getPeerCertificate().subject.CN, 'client')
+    t.match(stream.counters, { renegotiations: 3, byPeer: 1 })
+    t.match(pair.server, { _requestCert: false, _rejectUnauthorized: true }, "Node's own flags are what they were")
+  },
+)
+
+t.test('a client that comes out with no certificate after one is another client', async (t) => {
+  const pair = await tlsPair(t, { server: fullHandshake })
+  pair.client.on('error', () => {}).resume()
+  const stream = wrapTLSSocket(pair.server)
+  await stream.renegotiate({ requestCert: true })
+  const errored = nextError(stream)
+  const error = await rejection(stream.renegotiate({ requestCert: false }))
+  t.match(error, { code: 'ERR_RENEGOTIATION_IDENTITY_CHANGED', message: /no certificate/ })
+  t.equal(await errored, error)
+})
+
+t.test('unless that is allowed', async (t) => {
+  const pair = await tlsPair(t, { server: fullHandshake })
+  pair.client.resume()
+  const stream = wrapTLSSocket(pair.server, { allowIdentityChange: true })
+  await stream.renegotiate({ requestCert: true })
+  t.match(await stream.renegotiate({ requestCert: false }), { verified: true, peerCertificateChanged: true })
+})

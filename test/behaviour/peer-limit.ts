@@ -1,0 +1,57 @@
+import { once } from 'node:events'
+import t from 'tap'
+import { wrapTLSSocket } from '../../src/index.ts'
+import { nextError } from '../fixtures/settled.ts'
+import { tlsPair } from '../fixtures/tls-pair.ts'
+
+t.test("the control: Node takes a plain server's second renegotiation for an attack on it", async (t) => {
+  const { client, server } = await tlsPair(t)
+  client.on('error', () => {}).resume()
+  server.resume()
+  const error = nextError(server)
+  server.renegotiate({}, () => server.renegotiate({}, () => {}))
+  t.match(await error, { code: 'ERR_TLS_SESSION_ATTACK' })
+})
+
+t.test('a server may renegotiate as often as it likes', async (t) => {
+  const pair = await tlsPair(t)
+  wrapTLSSocket(pair.client).resume()
+  const stream = wrapTLSSocket(pair.server)
+  for (let i = 0; i < 20; i++) t.ok((await stream.renegotiate()).verified)
+  t.match(stream.counters, { renegotiations: 20, byPeer: 0 })
+})
+
+t.test("by default a client may do so as often as Node's own limit says", async (t) => {
+  const pair = await tlsPair(t)
+  const stream = wrapTLSSocket(pair.server)
+  stream.resume()
+  const peer = wrapTLSSocket(pair.client)
+  peer.on('error', () => {}).resume()
+  for (let i = 0; i < 3; i++) await peer.renegotiate()
+  await stream.renegotiate()
+  const error = nextError(stream)
+  void peer.renegotiate()
+  t.match(await error, { code: 'ERR_RENEGOTIATION_LIMIT', message: /more than 3 handshakes within 600000 ms/ })
+  t.match(stream.counters, { renegotiations: 4, byPeer: 3 })
+})
+
+t.test('peerLimit sets another', async (t) => {
+  const pair = await tlsPair(t)
+  const stream = wrapTLSSocket(pair.client, { peerLimit: { max: 0, windowMs: 1000 } })
+  stream.resume()
+  pair.server.on('error', () => {}).resume()
+  const error = nextError(stream)
+  pair.server.renegotiate({}, () => {})
+  t.match(await error, { code: 'ERR_RENEGOTIATION_LIMIT' })
+})
+
+t.test('or none', async (t) => {
+  const pair = await tlsPair(t)
+  const stream = wrapTLSSocket(pair.server, { peerLimit: false })
+  stream.resume()
+  const peer = wrapTLSSocket(pair.client)
+  peer.resume()
+  for (let i = 0; i < 20; i++) await peer.renegotiate()
+  if (stream.counters.renegotiations < 20) await once(stream, 'renegotiated')
+  t.match(stream.counters, { renegotiations: 20, byPeer: 20 })
+})

@@ -1,0 +1,68 @@
+import { constants } from 'node:crypto'
+import { once } from 'node:events'
+import t from 'tap'
+import { RenegotiationError, wrapTLSSocket } from '../../src/index.ts'
+import { closed, nextError, rejection } from '../fixtures/settled.ts'
+import { tlsPair } from '../fixtures/tls-pair.ts'
+
+const refusing = { secureOptions: constants.SSL_OP_NO_RENEGOTIATION }
+
+t.test('the control: a plain socket is never told that the peer refused', async (t) => {
+  const { client, server } = await tlsPair(t, { server: refusing })
+  server.on('error', () => {}).resume()
+  client.resume()
+  const callback = t.captureFn(() => {})
+  client.renegotiate({}, callback)
+  const error = await nextError(client)
+  t.match(error, { code: 'ERR_SSL_NO_RENEGOTIATION' })
+  client.destroy()
+  await closed(client)
+  t.same(callback.calls, [], 'the callback was never called')
+})
+
+for (const [begins, options] of [
+  ['client', { server: refusing }],
+  ['server', { client: refusing }],
+] as const) {
+  t.test(`a ${begins} whose peer refuses is told, and destroyed`, async (t) => {
+    const pair = await tlsPair(t, options)
+    const refuser = wrapTLSSocket(begins === 'client' ? pair.server : pair.client)
+    const stream = wrapTLSSocket(pair[begins])
+    const renegotiated = t.captureFn(() => {})
+    refuser.on('renegotiated', renegotiated)
+    refuser.on('error', () => {}).resume()
+    stream.resume()
+    const [error, rejected] = await Promise.all([nextError(stream), rejection(stream.renegotiate())])
+    t.type(error, RenegotiationError)
+    t.match(error, { code: 'ERR_RENEGOTIATION_REFUSED', cause: { code: /NO_RENEGOTIATION/ } })
+    t.equal(rejected, error, 'the promise and the error event have the same error')
+    await closed(stream)
+    t.equal(stream.state, 'closed')
+    t.ok(pair[begins].destroyed, 'Node leaves the socket standing, the stream does not')
+    await closed(refuser)
+    t.same(renegotiated.calls, [], "Node's `secure` on the refusing side is no renegotiation")
+    t.match(refuser.counters, { renegotiations: 0, byPeer: 0 })
+  })
+}
+
+t.test("a refusal that isn't fatal to the peer leaves it open", async (t) => {
+  const { client, server } = await tlsPair(t, { server: refusing })
+  const stream = wrapTLSSocket(server)
+  stream.on('error', () => {}).resume()
+  client.on('error', () => {}).resume()
+  const began = once(stream, 'renegotiating')
+  client.renegotiate({}, () => {})
+  t.same(await began, [{ origin: 'peer' }])
+  await new Promise((resolve) => stream.write('held until the refusal is out', resolve))
+})
+
+t.test('our own TLS forbids it: told at once, and the stream stays open', async (t) => {
+  const { client, server } = await tlsPair(t, { client: refusing })
+  const stream = wrapTLSSocket(client)
+  const error = await rejection(stream.renegotiate())
+  t.match(error, { name: 'RenegotiationError', code: 'ERR_RENEGOTIATION_UNSUPPORTED', cause: Error })
+  t.equal(stream.state, 'open')
+  stream.write('still here')
+  const [data] = await once(server, 'data')
+  t.equal(String(data), 'still here')
+})

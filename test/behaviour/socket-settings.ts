@@ -1,0 +1,81 @@
+import { once } from 'node:events'
+import t from 'tap'
+import { wrapTLSSocket } from '../../src/index.ts'
+import { tlsPair } from '../fixtures/tls-pair.ts'
+
+for (const begins of ['client', 'server'] as const) {
+  t.test(`the timeout of both sockets lives through a renegotiation that the ${begins} begins`, async (t) => {
+    const pair = await tlsPair(t)
+    const streams = { client: wrapTLSSocket(pair.client), server: wrapTLSSocket(pair.server) }
+    streams.client.resume()
+    streams.server.resume()
+    pair.client.setTimeout(60_000)
+    pair.server.setTimeout(70_000)
+    const other = begins === 'client' ? streams.server : streams.client
+    await Promise.all([streams[begins].renegotiate(), once(other, 'renegotiated')])
+    t.equal(pair.client.timeout, 60_000)
+    t.equal(pair.server.timeout, 70_000)
+  })
+}
+
+t.test('the control: Node sets it to 0', async (t) => {
+  const { client, server } = await tlsPair(t)
+  client.resume()
+  server.setTimeout(70_000)
+  await new Promise((resolve) => server.renegotiate({}, resolve))
+  t.equal(server.timeout, 0)
+})
+
+t.test('a timeout set in the middle of a handshake is kept too', async (t) => {
+  const pair = await tlsPair(t)
+  pair.client.resume()
+  const stream = wrapTLSSocket(pair.server)
+  pair.server.setTimeout(60_000)
+  stream.once('renegotiating', () => pair.server.setTimeout(80_000))
+  await stream.renegotiate()
+  t.equal(pair.server.timeout, 80_000)
+})
+
+for (const chosen of [false, true]) {
+  t.test(`Nagle's algorithm is off meanwhile, and ${chosen ? 'off' : 'on'} again afterwards`, async (t) => {
+    const pair = await tlsPair(t)
+    pair.server.resume()
+    pair.client.setNoDelay(chosen)
+    const stream = wrapTLSSocket(pair.client)
+    const { _handle: handle } = pair.client as unknown as { _handle: { setNoDelay(enable: boolean): void } }
+    const set = t.capture(handle, 'setNoDelay', handle.setNoDelay)
+    await stream.renegotiate()
+    await new Promise(setImmediate)
+    t.same(
+      set.args().map(([enable]) => enable),
+      [true, chosen],
+    )
+  })
+}
+
+t.test('setNoDelay() in the middle is kept', async (t) => {
+  const pair = await tlsPair(t)
+  pair.server.resume()
+  const stream = wrapTLSSocket(pair.client)
+  const { _handle: handle } = pair.client as unknown as { _handle: { setNoDelay(enable: boolean): void } }
+  const set = t.capture(handle, 'setNoDelay', handle.setNoDelay)
+  stream.once('renegotiating', () => pair.client.setNoDelay(true))
+  await stream.renegotiate()
+  await new Promise(setImmediate)
+  t.same(set.args().at(-1), [true])
+})
+
+t.test('a corked socket is uncorked, a corked stream renegotiates and keeps its writes', async (t) => {
+  const pair = await tlsPair(t)
+  pair.server.on('data', () => {})
+  pair.client.cork()
+  pair.client.write('before ')
+  const stream = wrapTLSSocket(pair.client)
+  stream.cork()
+  stream.write('corked')
+  t.ok((await stream.renegotiate()).verified)
+  t.equal(stream.heldBytes, 6)
+  const data = once(pair.server, 'data')
+  stream.uncork()
+  t.equal(String((await data)[0]), 'corked')
+})

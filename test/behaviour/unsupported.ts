@@ -1,0 +1,62 @@
+import { once } from 'node:events'
+import t from 'tap'
+import { wrapTLSSocket } from '../../src/index.ts'
+import { nextError, rejection } from '../fixtures/settled.ts'
+import { type PairOptions, tlsPair } from '../fixtures/tls-pair.ts'
+
+const cases: [string, PairOptions, RegExp][] = [
+  ['TLS 1.3', { server: { maxVersion: 'TLSv1.3' } }, /TLS 1\.3/],
+  ['HTTP/2', { server: { ALPNProtocols: ['h2'] }, client: { ALPNProtocols: ['h2'] } }, /HTTP\/2/],
+]
+
+for (const [what, options, message] of cases) {
+  for (const side of ['client', 'server'] as const) {
+    t.test(`${what}: a ${side} is told so before anything is held, and the stream stays open`, async (t) => {
+      const pair = await tlsPair(t, options)
+      const stream = wrapTLSSocket(pair[side])
+      const peer = wrapTLSSocket(side === 'client' ? pair.server : pair.client)
+      const renegotiating = t.captureFn(() => {})
+      stream.on('renegotiating', renegotiating)
+      const rejected = rejection(stream.renegotiate())
+      stream.write('there')
+      t.match(await rejected, { code: 'ERR_RENEGOTIATION_UNSUPPORTED', message })
+      t.equal(stream.state, 'open')
+      t.equal(stream.counters.failed, 1)
+      t.equal(String((await once(peer, 'data'))[0]), 'there')
+      peer.write('and back')
+      t.equal(String((await once(stream, 'data'))[0]), 'and back')
+      t.same(renegotiating.calls, [])
+    })
+  }
+}
+
+t.test('disableRenegotiation() refuses ours', async (t) => {
+  const { client } = await tlsPair(t)
+  client.disableRenegotiation()
+  const stream = wrapTLSSocket(client)
+  const error = await rejection(stream.renegotiate())
+  t.match(error, { code: 'ERR_RENEGOTIATION_UNSUPPORTED', message: /disableRenegotiation/ })
+  t.equal(stream.state, 'open')
+})
+
+t.test("disableRenegotiation() on a server refuses the peer's with Node's own error", async (t) => {
+  const { client, server } = await tlsPair(t)
+  server.disableRenegotiation()
+  const stream = wrapTLSSocket(server)
+  stream.resume()
+  client.on('error', () => {}).resume()
+  const error = nextError(stream)
+  client.renegotiate({}, () => {})
+  t.match(await error, { code: 'ERR_TLS_RENEGOTIATION_DISABLED' })
+})
+
+t.test("disableRenegotiation() on a client refuses the peer's, which Node does not", async (t) => {
+  const { client, server } = await tlsPair(t)
+  client.disableRenegotiation()
+  const stream = wrapTLSSocket(client)
+  stream.resume()
+  server.on('error', () => {}).resume()
+  const error = nextError(stream)
+  server.renegotiate({}, () => {})
+  t.match(await error, { code: 'ERR_RENEGOTIATION_UNSUPPORTED', message: /The peer began.*disableRenegotiation/ })
+})

@@ -1,0 +1,127 @@
+import { once } from 'node:events'
+import net from 'node:net'
+import tls from 'node:tls'
+import t from 'tap'
+import { wrapTLSSocket } from '../../src/index.ts'
+import { ca, server as serverPki } from '../fixtures/pki.ts'
+import { closed, nextError } from '../fixtures/settled.ts'
+import { clientOptions, tlsPair, tlsServer } from '../fixtures/tls-pair.ts'
+
+t.test('a socket can be wrapped once', async (t) => {
+  const { client } = await tlsPair(t)
+  wrapTLSSocket(client)
+  t.throws(() => wrapTLSSocket(client), { name: 'TypeError', message: /wrapped already/ })
+})
+
+t.test('bad arguments throw and leave the socket alone', async (t) => {
+  const { client, server } = await tlsPair(t)
+  t.throws(() => wrapTLSSocket({} as tls.TLSSocket), { name: 'TypeError', message: /tls\.TLSSocket/ })
+  t.throws(() => wrapTLSSocket(client, { drainTimeout: -1 }), { name: 'RangeError', message: /drainTimeout.*-1/ })
+  server.setEncoding('utf8')
+  t.throws(() => wrapTLSSocket(server), { name: 'TypeError', message: /encoding.*utf8/ })
+  t.equal(client.listenerCount('data'), 0)
+  wrapTLSSocket(client)
+})
+
+t.test('what the socket received before it was wrapped comes through the stream', async (t) => {
+  const { client, server } = await tlsPair(t)
+  client.pause()
+  server.write('early')
+  await once(client, 'readable')
+  const stream = wrapTLSSocket(client)
+  t.equal(String((await once(stream, 'data'))[0]), 'early')
+})
+
+t.test('wrapped while connecting: writes and renegotiations wait for the connection', async (t) => {
+  const listening = await tlsServer(t)
+  listening.on('secureConnection', (socket) => socket.pipe(socket))
+  // A name with two addresses: Node tries them one after the other, with a handle each (autoSelectFamily).
+  const lookup = ((_host: string, _options: object, done: (error: null, addresses: object[]) => void) =>
+    done(null, [
+      { address: '::1', family: 6 },
+      { address: '127.0.0.1', family: 4 },
+    ])) as unknown as net.LookupFunction
+  const socket = tls.connect(
+    clientOptions(listening.port, { host: 'two.test', lookup, autoSelectFamily: true } as object),
+  )
+  const stream = wrapTLSSocket(socket)
+  const renegotiation = stream.renegotiate()
+  stream.write('at last')
+  t.ok((await renegotiation).verified)
+  t.equal(String((await once(stream, 'data'))[0]), 'at last')
+  const again = await stream.renegotiate()
+  t.ok(again.verified)
+  stream.end()
+  await closed(stream)
+})
+
+t.test('a server socket that tls.createServer did not make', async (t) => {
+  const listening = net.createServer().listen(0, '127.0.0.1')
+  await once(listening, 'listening')
+  t.teardown(() => listening.close())
+  const accepted = once(listening, 'connection')
+  const client = tls.connect(clientOptions((listening.address() as net.AddressInfo).port))
+  const [raw] = (await accepted) as [net.Socket]
+  const stream = wrapTLSSocket(
+    new tls.TLSSocket(raw, { ...serverPki, ca, isServer: true, maxVersion: 'TLSv1.2' } as tls.TLSSocketOptions),
+  )
+  const peer = wrapTLSSocket(client)
+  peer.resume()
+  stream.resume()
+  t.match(await stream.renegotiate(), { origin: 'local', verified: true })
+  const seen = once(stream, 'renegotiated')
+  await peer.renegotiate()
+  t.match(await seen, [{ origin: 'peer', verified: true }])
+  stream.destroy()
+  await closed(stream)
+  await closed(peer)
+})
+
+t.test('a socket that is gone gives a stream that is gone', async (t) => {
+  const { client } = await tlsPair(t)
+  client.destroy()
+  const closing = wrapTLSSocket(client)
+  await closed(closing)
+  t.equal(closing.state, 'closed')
+
+  const { client: failed } = await tlsPair(t)
+  failed.on('error', () => {})
+  failed.destroy(new Error('long ago'))
+  await closed(failed)
+  const stream = wrapTLSSocket(failed)
+  t.equal((await nextError(stream)).message, 'long ago')
+})
+
+t.test('a socket whose peer has ended gives a stream that ends', async (t) => {
+  const { client, server } = await tlsPair(t, { client: { allowHalfOpen: true } })
+  client.resume()
+  server.end()
+  await once(client, 'end')
+  const stream = wrapTLSSocket(client)
+  stream.resume()
+  await once(stream, 'end')
+  stream.end('bye')
+  t.equal(String((await once(server, 'data'))[0]), 'bye')
+})
+
+t.test('no listener of ours is left on the socket after close', async (t) => {
+  const counts = (socket: tls.TLSSocket) =>
+    Object.fromEntries(socket.eventNames().map((name) => [String(name), socket.listenerCount(name)]))
+  const control = await tlsPair(t)
+  const pair = await tlsPair(t)
+  for (const { client, server } of [control, pair]) {
+    client.resume()
+    server.resume()
+  }
+  const streams = [wrapTLSSocket(pair.client), wrapTLSSocket(pair.server)] as const
+  for (const stream of streams) stream.resume()
+  await streams[0].renegotiate()
+  await streams[1].renegotiate()
+  const hook = (pair.client as unknown as { _handle: { onhandshakestart: unknown } })._handle
+  streams[0].end()
+  control.client.end()
+  await Promise.all([closed(streams[0]), closed(streams[1]), closed(control.client), closed(control.server)])
+  t.same(counts(pair.client), counts(control.client))
+  t.same(counts(pair.server), counts(control.server))
+  t.not(hook.onhandshakestart, undefined)
+})
