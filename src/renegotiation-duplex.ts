@@ -106,16 +106,16 @@ export class RenegotiationDuplex extends Duplex implements RenegotiationStream {
     return this.#gate.unsent()
   }
 
-  // biome-ignore lint/suspicious/noExplicitAny: the signatures of Writable
-  override write(...args: any[]): boolean {
-    const more = super.write(...(args as Parameters<Duplex['write']>))
+  // biome-ignore lint/suspicious/noExplicitAny: Writable's overloads, passed on as they come
+  override write(chunk: any, encoding?: any, callback?: any): boolean {
+    const more = super.write(chunk, encoding, callback)
     this.#gate.written()
     return more
   }
 
-  // biome-ignore lint/suspicious/noExplicitAny: the signatures of Writable
-  override end(...args: any[]): this {
-    super.end(...(args as Parameters<Duplex['end']>))
+  // biome-ignore lint/suspicious/noExplicitAny: Writable's overloads, passed on as they come
+  override end(chunk?: any, encoding?: any, callback?: any): this {
+    super.end(chunk, encoding, callback)
     this.#gate.written()
     return this
   }

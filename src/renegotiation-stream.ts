@@ -1,9 +1,10 @@
+import type { Duplex } from 'node:stream'
 import type { RenegotiateOptions } from './options.ts'
 import type { RenegotiationCounters, RenegotiationReport } from './report.ts'
 import type { State } from './state.ts'
 
 /** What every stream of this package offers besides being a Duplex. */
-export interface RenegotiationStream {
+export interface RenegotiationStream extends Duplex {
   /**
    * Renegotiates: lets the write in flight finish, holds the others, begins,
    * and lets them go when the keys are proven to have changed. Calls are

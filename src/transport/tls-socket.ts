@@ -91,7 +91,7 @@ class TLSSocketTransport implements Transport {
   }
 
   write(buffer: Uint8Array, done: WriteCallback): void {
-    this.#socket.write(buffer, (error) => done(error, buffer.length))
+    this.#socket.write(buffer, (error) => this.#written(error, buffer.length, done))
   }
 
   writev(buffers: readonly Uint8Array[], done: WriteCallback): void {
@@ -102,7 +102,7 @@ class TLSSocketTransport implements Transport {
     buffers.forEach((buffer, index) => {
       bytes += buffer.length
       if (index < last) socket.write(buffer)
-      else socket.write(buffer, (error) => done(error, bytes))
+      else socket.write(buffer, (error) => this.#written(error, bytes, done))
     })
     socket.uncork()
   }
@@ -159,6 +159,12 @@ class TLSSocketTransport implements Transport {
     if (/unexpected record|app data in handshake/.test(text)) return 'peer-data'
     if (/alert unexpected message/.test(text)) return 'our-data'
     return undefined
+  }
+
+  #written(error: Error | null | undefined, bytes: number, done: WriteCallback): void {
+    // Somebody destroyed the socket without an error: then the stream has none either, `closed` comes.
+    if (error && this.#socket.destroyed && !this.#socket.errored) return
+    done(error, bytes)
   }
 
   readonly #onData = (chunk: Buffer): void => this.#events.data(chunk)

@@ -84,7 +84,8 @@ export interface Transport {
    * The contract of fs.write: calls `done(error, bytesTaken)` once, when that
    * many bytes are on their way. Fewer than offered: the stream offers the
    * rest of the same memory. None: it offers the identical object again, in a
-   * later turn of the event loop. There is never a second write before `done`.
+   * later turn of the event loop. There is never a second write before `done`,
+   * which need not come any more where `closed` does.
    *
    * An empty buffer is a barrier: its `done` comes when everything written
    * before is on its way and everything received so far has been looked at.

@@ -128,3 +128,18 @@ t.test("the peer's close_notify comes in the middle: what was held can't go, and
   t.match(await written, { code: 'ERR_RENEGOTIATION_CLOSED' })
   t.match(await error, { code: 'ERR_RENEGOTIATION_CLOSED' })
 })
+
+t.test('somebody destroys the socket below, without an error: so does the stream close', async (t) => {
+  const pair = await tlsPair(t)
+  pair.server.on('error', () => {}).pause()
+  const stream = wrapTLSSocket(pair.client)
+  const error = t.captureFn(() => {})
+  stream.on('error', error)
+  const written = new Promise((resolve) => stream.write(Buffer.alloc(64 * 1024 * 1024), resolve))
+  const renegotiation = stream.renegotiate()
+  setImmediate(() => pair.client.destroy())
+  t.match(await written, { code: 'ERR_STREAM_DESTROYED' })
+  t.match(await rejection(renegotiation), { code: 'ERR_RENEGOTIATION_CLOSED' })
+  await closed(stream)
+  t.same(error.calls, [])
+})

@@ -1,0 +1,67 @@
+import { once } from 'node:events'
+import t from 'tap'
+import { wrapTLSSocket } from '../../src/index.ts'
+import { closed } from '../fixtures/settled.ts'
+import { tlsPair } from '../fixtures/tls-pair.ts'
+
+t.test('two at once are two renegotiations, one after the other', async (t) => {
+  const pair = await tlsPair(t)
+  pair.server.resume()
+  const stream = wrapTLSSocket(pair.client, { peerLimit: false })
+  const keys = () => stream.transport.session().keys?.toString()
+  const seen = new Set([keys()])
+  stream.on('renegotiated', () => seen.add(keys()))
+  const reports = await Promise.all([stream.renegotiate(), stream.renegotiate(), stream.renegotiate()])
+  t.match(reports, [{ origin: 'local' }, { origin: 'local' }, { origin: 'local' }])
+  t.equal(seen.size, 4, 'the keys were others each time')
+  t.match(stream.counters, { renegotiations: 3, byPeer: 0, failed: 0 })
+})
+
+t.test('end() waits for the renegotiations that were asked for before it', async (t) => {
+  const pair = await tlsPair(t)
+  const peer = wrapTLSSocket(pair.server)
+  const received: Buffer[] = []
+  peer.on('data', (chunk: Buffer) => received.push(chunk))
+  const stream = wrapTLSSocket(pair.client)
+  stream.resume()
+  const renegotiations = [stream.renegotiate(), stream.renegotiate()]
+  stream.write('all ')
+  stream.end('of it')
+  for (const { verified } of await Promise.all(renegotiations)) t.ok(verified)
+  await Promise.all([closed(stream), closed(peer)])
+  t.equal(String(Buffer.concat(received)), 'all of it')
+})
+
+t.test('what is written meanwhile is held, counted, and arrives after it in order', async (t) => {
+  const pair = await tlsPair(t)
+  const peer = wrapTLSSocket(pair.server)
+  const stream = wrapTLSSocket(pair.client)
+  const events: string[] = []
+  stream.on('renegotiating', ({ origin }) => {
+    events.push(`renegotiating by ${origin} (${stream.state})`)
+    stream.write('one ', () => events.push('written one'))
+    stream.write('two', () => events.push('written two'))
+    t.equal(stream.heldBytes, 7)
+    t.equal(stream.bytesInFlight, 0)
+  })
+  stream.on('renegotiated', (report) => {
+    events.push(`renegotiated (${stream.state})`)
+    t.equal(report.heldBytes, 7)
+  })
+  const data = once(peer, 'data')
+  await stream.renegotiate()
+  t.match(String((await data)[0]), /^one /)
+  while (events.length < 4) await new Promise(setImmediate)
+  t.same(events, ['renegotiating by local (handshaking)', 'renegotiated (open)', 'written one', 'written two'])
+})
+
+t.test('both ends at the same moment', async (t) => {
+  const pair = await tlsPair(t)
+  const client = wrapTLSSocket(pair.client, { peerLimit: false })
+  const server = wrapTLSSocket(pair.server, { peerLimit: false })
+  client.resume()
+  server.resume()
+  for (let i = 0; i < 20; i++) {
+    for (const report of await Promise.all([client.renegotiate(), server.renegotiate()])) t.ok(report.verified)
+  }
+})
