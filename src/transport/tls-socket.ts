@@ -128,7 +128,7 @@ class TLSSocketTransport implements Transport {
     const policy = certificatePolicy(socket)
     this.#begin()
     // A certificate that doesn't verify makes Node destroy the socket without a word; so it must not look.
-    const options = policy && { requestCert: requestCert ?? policy.requestCert, rejectUnauthorized: false }
+    const options = policy && { requestCert: requestCert === true, rejectUnauthorized: false }
     this.#policy = policy
     // Without a callback, which would stay on the socket as a listener for `secure`.
     const begun = (socket.renegotiate as (options: object) => boolean | undefined)(options ?? {})
@@ -249,7 +249,7 @@ class TLSSocketTransport implements Transport {
     const common = { keys: exportedKeys(socket), identity: identity(socket), resumed: socket.isSessionReused() }
     if (!isServer(socket)) {
       const { authorized, authorizationError } = socket
-      return { ...common, authorized, authorizationError: authorized ? undefined : (authorizationError ?? undefined) }
+      return { ...common, authorized, authorizationError: authorized ? undefined : authorizationError }
     }
     if (common.identity === undefined) return common
     const error = verifyError(socket)

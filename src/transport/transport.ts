@@ -101,7 +101,14 @@ export interface Transport {
   resume(): void
   /** Releases everything, at once. Ends in `closed`. */
   destroy(): void
-  /** Begins a handshake of our own. Called with nothing in flight. Reading drives it; `handshakeDone` tells the end. */
+  /**
+   * Begins a handshake of our own. Called with nothing in flight; reading
+   * drives it, `handshakeDone` tells the end. `requestCert` and
+   * `rejectUnauthorized` are always there, as they hold for this handshake; the
+   * stream judges the certificate by `session()`.
+   *
+   * @throws where it can't begin; the connection goes on then.
+   */
   renegotiate(options: RenegotiateOptions): void
   /** Why this connection can't renegotiate, in a sentence for the error message; undefined where it can. */
   unsupported(): string | undefined

@@ -1,0 +1,94 @@
+import { once } from 'node:events'
+import type { TLSSocket } from 'node:tls'
+import t from 'tap'
+import {
+  certificatePolicy,
+  isServer,
+  keepTimeout,
+  onHandshakeStart,
+  renegotiationDisabled,
+  restoreCertificatePolicy,
+  suspendNagle,
+  verifyError,
+} from '../../src/tls/node-internals.ts'
+import { tlsPair } from '../fixtures/tls-pair.ts'
+
+t.test('this Node has every private part that is used', async (t) => {
+  const { client, server } = await tlsPair(t)
+  for (const socket of [client, server]) {
+    t.match(socket, {
+      _handle: {
+        onhandshakestart: Function,
+        setNoDelay: Function,
+        setVerifyMode: Function,
+        verifyError: Function,
+      },
+      _requestCert: Boolean,
+      _rejectUnauthorized: Boolean,
+      _tlsOptions: Object,
+    })
+    t.ok(Object.getOwnPropertySymbols(socket).some(({ description }) => description === 'kSetNoDelay'))
+    socket.disableRenegotiation()
+    t.equal(renegotiationDisabled(socket), true)
+  }
+  t.match(server, { _handle: { lastHandshakeTime: Number } })
+  t.same([isServer(client), isServer(server)], [false, true])
+})
+
+t.test('the hook tells of a handshake before anything of it was sent, and can be taken back', async (t) => {
+  const { client, server } = await tlsPair(t)
+  client.resume()
+  server.resume()
+  const starts: string[] = []
+  const removeClient = onHandshakeStart(client, () => starts.push('client'))
+  const removeServer = onHandshakeStart(server, () => starts.push('server'))
+  server.renegotiate({}, () => {})
+  await Promise.all([once(client, 'secure'), once(server, 'secure')])
+  t.same(starts, ['server', 'client', 'server'], "a server's own comes twice")
+  removeClient?.()
+  removeServer?.()
+  client.renegotiate({}, () => {})
+  await Promise.all([once(client, 'secure'), once(server, 'secure')])
+  t.equal(starts.length, 3)
+})
+
+t.test('a hook that somebody else has replaced is not put back over theirs', async (t) => {
+  const { client } = await tlsPair(t)
+  const { _handle: handle } = client as unknown as { _handle: { onhandshakestart: unknown } }
+  const remove = onHandshakeStart(client, () => {})
+  const theirs = () => {}
+  handle.onhandshakestart = theirs
+  remove?.()
+  t.equal(handle.onhandshakestart, theirs)
+})
+
+t.test('without any private part nothing breaks', (t) => {
+  for (const nothing of [{}, { _handle: null }, { _handle: {} }]) {
+    const socket = { authorized: true, ...nothing } as unknown as TLSSocket
+    t.equal(onHandshakeStart(socket, t.fail), undefined)
+    t.equal(renegotiationDisabled(socket), false)
+    t.equal(isServer(socket), false)
+    t.equal(certificatePolicy(socket), undefined)
+    t.equal(verifyError(socket), null)
+    keepTimeout(socket)
+    suspendNagle(socket, true)
+    restoreCertificatePolicy(socket, { requestCert: true, rejectUnauthorized: true }, false)
+  }
+  t.end()
+})
+
+t.test("without verifyError, what Node says of the peer's certificate counts", (t) => {
+  const why = new Error('expired')
+  t.equal(verifyError({ authorized: false, authorizationError: why } as unknown as TLSSocket), why)
+  t.match(verifyError({ authorized: false } as unknown as TLSSocket), { message: /not verified/ })
+  t.end()
+})
+
+t.test("a Nagle setting that was made on the socket's parent counts too", (t) => {
+  const set = t.captureFn((_enable: boolean) => {})
+  const parent = { [Symbol('kSetNoDelay')]: true }
+  const socket = { _handle: { setNoDelay: set }, _parent: parent, [Symbol('kSetNoDelay')]: false }
+  suspendNagle(socket as unknown as TLSSocket, false)
+  t.same(set.args(), [[true]])
+  t.end()
+})

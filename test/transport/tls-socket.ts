@@ -1,0 +1,94 @@
+import { once } from 'node:events'
+import tls from 'node:tls'
+import t from 'tap'
+import { RenegotiationDuplex, tlsTransport } from '../../src/index.ts'
+import { closed, nextError } from '../fixtures/settled.ts'
+import { tlsPair } from '../fixtures/tls-pair.ts'
+
+t.test('by default the peer of a server is held to the limit of Node, as it is now', async (t) => {
+  const { client, server } = await tlsPair(t)
+  const setting = tls as { CLIENT_RENEG_LIMIT: number }
+  t.teardown(() => {
+    setting.CLIENT_RENEG_LIMIT = 3
+  })
+  const transport = tlsTransport(server)
+  t.same(transport.peerLimit, { max: 3, windowMs: 600_000 })
+  setting.CLIENT_RENEG_LIMIT = 0
+  t.same(transport.peerLimit, { max: 0, windowMs: 600_000 })
+  t.equal(tlsTransport(client).peerLimit, false)
+})
+
+t.test("errors of a handshake are told apart by OpenSSL's reason, wherever Node puts it", async (t) => {
+  const { client } = await tlsPair(t)
+  const transport = tlsTransport(client)
+  const failure = (code: string, message: string) => transport.failure?.(Object.assign(new Error(message), { code }))
+  t.equal(failure('ERR_SSL_NO_RENEGOTIATION', ''), 'refused')
+  t.equal(failure('ERR_SSL_SSLV3_ALERT_HANDSHAKE_FAILURE', ''), 'refused')
+  t.equal(failure('ERR_SSL_UNEXPECTED_RECORD', ''), 'peer-data')
+  t.equal(failure('EPROTO', 'write EPROTO 0:error:SSL routines:ssl3_read_bytes:unexpected record:'), 'peer-data')
+  t.equal(failure('ERR_SSL_APP_DATA_IN_HANDSHAKE', ''), 'peer-data')
+  t.equal(failure('ERR_SSL_SSL/TLS_ALERT_UNEXPECTED_MESSAGE', ''), 'our-data')
+  t.equal(failure('ECONNRESET', 'read ECONNRESET'), undefined)
+})
+
+t.test('what it tells of a session', async (t) => {
+  const pair = await tlsPair(t, {
+    server: { requestCert: true },
+    client: { rejectUnauthorized: false, checkServerIdentity: () => new Error('who are you?') },
+  })
+  t.match(tlsTransport(pair.client).session(), {
+    keys: Buffer,
+    identity: Buffer,
+    resumed: false,
+    authorized: false,
+    authorizationError: 'who are you?',
+  })
+  const server = tlsTransport(pair.server).session()
+  t.match(server, { keys: Buffer, identity: Buffer, authorized: true, authorizationError: undefined })
+
+  const without = await tlsPair(t)
+  t.match(tlsTransport(without.client).session(), { authorized: true, authorizationError: undefined })
+  t.match(tlsTransport(without.server).session(), { identity: undefined, authorized: undefined })
+})
+
+t.test('where Node sets the timeout to 0 all the same, it is put back', async (t) => {
+  const pair = await tlsPair(t)
+  pair.client.resume()
+  const stream = new RenegotiationDuplex(tlsTransport(pair.server))
+  ;(pair.server as unknown as { _tlsOptions: { handshakeTimeout: number } })._tlsOptions.handshakeTimeout = 1000
+  pair.server.setTimeout(60_000)
+  await stream.renegotiate()
+  t.equal(pair.server.timeout, 60_000)
+})
+
+t.test(
+  "a client that Node destroys for the peer's certificate, in the very event that tells of the handshake",
+  async (t) => {
+    let trusted = true
+    const pair = await tlsPair(t, {
+      server: { sessionTimeout: 1 },
+      client: { checkServerIdentity: () => (trusted ? undefined : new Error('not you')) },
+    })
+    pair.server.on('error', () => {}).resume()
+    const stream = new RenegotiationDuplex(tlsTransport(pair.client))
+    stream.resume()
+    trusted = false
+    const error = nextError(stream)
+    const renegotiation = stream.renegotiate()
+    t.match(await error, { message: 'not you' })
+    await t.rejects(renegotiation, { code: 'ERR_RENEGOTIATION_CLOSED', cause: { message: 'not you' } })
+    await closed(stream)
+  },
+)
+
+t.test('several buffers go in one call, and count together', async (t) => {
+  const { client, server } = await tlsPair(t)
+  const stream = new RenegotiationDuplex(tlsTransport(client))
+  stream.cork()
+  const written = ['a', 'b', 'c'].map((chunk) => new Promise((resolve) => stream.write(chunk, resolve)))
+  stream.uncork()
+  t.equal(stream.bytesInFlight, 3)
+  t.equal(stream.heldBytes, 0)
+  t.equal(String((await once(server, 'data'))[0]), 'abc', 'in one record')
+  await Promise.all(written)
+})
