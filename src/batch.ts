@@ -9,6 +9,12 @@ export class Batch {
 
   constructor(buffers: readonly Uint8Array[]) {
     this.#buffers = buffers
+    this.advance(0)
+  }
+
+  /** All of it has been passed. */
+  get isDone(): boolean {
+    return this.#index === this.#buffers.length
   }
 
   /** The next bytes, at most `max` of them, as the buffers themselves or views of their memory. Empty at the end. */
@@ -26,7 +32,7 @@ export class Batch {
     return views
   }
 
-  /** Moves on by `bytes`. */
+  /** Moves on by `bytes`, and past empty buffers. */
   advance(bytes: number): void {
     this.#offset += bytes
     for (;;) {

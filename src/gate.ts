@@ -11,8 +11,7 @@ import type { Transport } from './transport/transport.ts'
 export interface Face {
   push(chunk: Buffer | null): boolean
   destroy(error?: Error): unknown
-  emit(event: 'renegotiating', info: { origin: Origin }): boolean
-  emit(event: 'renegotiated', report: RenegotiationReport): boolean
+  emit(event: 'renegotiating' | 'renegotiated', detail: { origin: Origin } | RenegotiationReport): boolean
   readonly readableLength: number
   readonly writableLength: number
   readonly writableEnded: boolean
@@ -57,7 +56,7 @@ export class Gate {
       inbox: this.#inbox,
       heldBytes: () => this.heldBytes,
       ended: () => face.writableEnded,
-      emit: face.emit.bind(face),
+      emit: (event, detail) => face.emit(event, detail),
       destroy: (error) => face.destroy(error),
     })
     transport.attach({
@@ -118,6 +117,7 @@ export class Gate {
   final(done: BatchCallback): void {
     this.#renegotiator.whenIdle(() => {
       if (this.state === 'closed') return
+      this.#outbox.finish()
       this.#transport.end((error) => {
         this.#ended = true
         done(error)

@@ -45,6 +45,7 @@ export class Outbox {
   /** The barrier whose empty write the transport has; another may have replaced it since. */
   #barrierOffered: (() => void) | null = null
   #refusal: Error | null = null
+  #finished = false
   #closed = false
   #pumping = false
 
@@ -61,18 +62,16 @@ export class Outbox {
 
   /** Bytes of the present batch that were given to the transport, called back for or not. */
   get bytesGiven(): number {
-    return this.#taken + this.#bytesInFlight
+    return this.#batch === null ? 0 : this.#taken + this.#bytesInFlight
   }
 
   /** Takes a batch. The Writable above offers no second one before `done`. */
   offer(buffers: readonly Uint8Array[], done: BatchCallback): void {
-    if (this.#refusal !== null) {
-      done(this.#refusal)
-      return
-    }
     this.#batch = new Batch(buffers)
+    this.#taken = 0
     this.#done = done
-    this.#pump()
+    if (this.#refusal !== null) this.#failed(this.#refusal)
+    else this.#pump()
   }
 
   /** Gives the transport nothing more until {@link release}. A barrier not yet reached is forgotten. */
@@ -83,6 +82,10 @@ export class Outbox {
 
   /** Held or not: calls `reached` when the transport has finished the write in flight, and an empty one after it. */
   barrier(reached: () => void): void {
+    if (this.#finished) {
+      reached()
+      return
+    }
     this.#barrier = reached
     this.#pump()
   }
@@ -90,14 +93,20 @@ export class Outbox {
   /** Lets the parked batch go on. */
   release(): void {
     this.#held = false
+    this.#barrier = null
     this.#pump()
   }
 
-  /** The way out is gone, the stream is not: every batch, the parked one first, is answered with `error`. */
+  /** Nothing can be written any more: a batch, parked or yet to come, fails with `error`. */
   refuse(error: Error): void {
     this.hold()
     this.#refusal = error
-    this.#finishBatch(error)
+    if (this.#batch !== null) this.#failed(error)
+  }
+
+  /** Our side has ended: nothing is given to the transport any more, and every barrier is reached at once. */
+  finish(): void {
+    this.#finished = true
   }
 
   /**
@@ -119,8 +128,12 @@ export class Outbox {
   #pump(): void {
     if (this.#pumping) return
     this.#pumping = true
-    while (this.#offer === null && this.#giveNext());
-    this.#pumping = false
+    try {
+      while (this.#offer === null && this.#giveNext());
+    } finally {
+      // What is called back from here may end in a listener of the application, which may throw.
+      this.#pumping = false
+    }
   }
 
   #giveNext(): boolean {
@@ -134,10 +147,12 @@ export class Outbox {
       this.#give(this.#again)
       return true
     }
-    const views = this.#batch.peek(SLICE_BYTES)
-    const first = views[0]
-    if (first === undefined) this.#finishBatch()
-    else this.#give(views.length > 1 && this.#transport.writev ? views : first)
+    if (this.#batch.isDone) {
+      this.#finishBatch()
+    } else {
+      const views = this.#batch.peek(SLICE_BYTES)
+      this.#give(views.length > 1 && this.#transport.writev ? views : (views[0] as Uint8Array))
+    }
     return true
   }
 
@@ -160,6 +175,7 @@ export class Outbox {
     this.#bytesInFlight = 0
     if (this.#closed) return
     if (error) {
+      this.#batch?.advance(offered)
       this.#failed(error)
       return
     }
@@ -171,10 +187,9 @@ export class Outbox {
     } else {
       this.#again = bytesTaken === 0 ? offer : null
       this.#rest()
-      if (this.#batch !== null) {
-        this.#taken += bytesTaken
-        this.#batch.advance(bytesTaken)
-      }
+      this.#taken += bytesTaken
+      this.#batch?.advance(bytesTaken)
+      if (this.#batch?.isDone) this.#finishBatch()
     }
     this.#pump()
   }
@@ -203,10 +218,9 @@ export class Outbox {
     reached?.()
   }
 
-  #finishBatch(error?: Error): void {
+  #finishBatch(): void {
     const done = this.#done
     this.#batch = this.#done = null
-    this.#taken = 0
-    done?.(error)
+    done?.()
   }
 }

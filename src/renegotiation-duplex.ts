@@ -66,6 +66,7 @@ export class RenegotiationDuplex extends Duplex implements RenegotiationStream {
   /** What lies below. */
   readonly transport: Transport
   readonly #gate: Gate
+  #handingOver = false
 
   /**
    * @throws TypeError or RangeError for a bad option, before the transport is
@@ -125,10 +126,12 @@ export class RenegotiationDuplex extends Duplex implements RenegotiationStream {
   }
 
   override _writev(chunks: { chunk: Buffer }[], done: Callback): void {
+    this.#handingOver = true
     this.#gate.write(
       chunks.map(({ chunk }) => chunk),
       done,
     )
+    this.#handingOver = false
   }
 
   override _read(): void {
@@ -146,9 +149,10 @@ export class RenegotiationDuplex extends Duplex implements RenegotiationStream {
   }
 
   override _destroy(error: Error | null, done: (error: Error | null) => void): void {
-    // Not in the types, yet public on every Writable.
-    const { writableBuffer } = this as unknown as { writableBuffer: { chunk: Buffer }[] }
-    const queued = writableBuffer.map(({ chunk }) => chunk)
+    // Not in the types, yet public on every Writable. While it hands its queue over, that is still in it, whole (_writev)
+    // or with a null for what is gone (_write).
+    const { writableBuffer } = this as unknown as { writableBuffer: ({ chunk: Buffer } | null)[] }
+    const queued = this.#handingOver ? [] : writableBuffer.flatMap((entry) => entry?.chunk ?? [])
     this.#gate.destroy(error, queued, () => done(error))
   }
 }

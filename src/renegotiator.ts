@@ -19,8 +19,7 @@ export interface RenegotiatorHost {
   heldBytes(): number
   /** The application has ended its side. */
   ended(): boolean
-  emit(event: 'renegotiating', info: { origin: Origin }): void
-  emit(event: 'renegotiated', report: RenegotiationReport): void
+  emit(event: 'renegotiating' | 'renegotiated', detail: { origin: Origin } | RenegotiationReport): void
   /** Destroys the stream; ends in {@link Renegotiator.close}. */
   destroy(error: Error): void
 }
@@ -127,9 +126,12 @@ export class Renegotiator {
     if (this.#state === 'handshaking' || this.#state === 'closed') return
     const refusal = this.#handshake === undefined ? this.#refusalOfPeer() : undefined
     this.#handshake ??= this.#newHandshake('peer', undefined, 0, this.#host.inbox.bytesRead)
+    const handshake = this.#handshake
     this.#to('handshakeStarted')
+    // A listener for the one before it may have destroyed the stream.
+    if (this.#handshake !== handshake) return
     if (refusal !== undefined) this.#host.destroy(refusal)
-    else this.#entered(this.#handshake)
+    else this.#entered(handshake)
   }
 
   handshakeDone(): void {
@@ -167,6 +169,7 @@ export class Renegotiator {
       }
       this.#to('handshakeDone')
       this.#host.outbox.barrier(() => this.#flushed())
+      this.#adjustInbox()
     }
   }
 
@@ -211,6 +214,7 @@ export class Renegotiator {
   /** The stream was destroyed, with or without an error. Settles everything. */
   close(error: Error | null): void {
     this.#to('destroyed')
+    this.#adjustInbox()
     const own = this.#handshake?.request
     if (own !== undefined && error !== null && endsRenegotiation(error)) this.#fail(own, error)
     this.#failAll(closedError('The stream was destroyed before the renegotiation was complete', error ?? undefined))
@@ -225,6 +229,7 @@ export class Renegotiator {
     const unsupported = this.#host.transport.unsupported()
     if (unsupported !== undefined) {
       this.#fail(request, new RenegotiationError('ERR_RENEGOTIATION_UNSUPPORTED', unsupported))
+      this.#checkIdle()
       return
     }
     this.#drainStartedAt = performance.now()
@@ -240,7 +245,9 @@ export class Renegotiator {
       )
       this.#giveUp()
     })
-    this.#host.outbox.barrier(() => this.#begin(request))
+    this.#adjustInbox()
+    // A transport may have read on, and told of anything, before that returned.
+    if (this.#turn === request && this.state === 'draining') this.#host.outbox.barrier(() => this.#begin(request))
   }
 
   /** The drain is complete, and the peer has begun nothing: were it otherwise, the barrier would be forgotten. */
@@ -301,6 +308,12 @@ export class Renegotiator {
       )
     })
     this.#host.emit('renegotiating', { origin })
+    this.#adjustInbox()
+  }
+
+  /** Reading goes on regardless of the application while a handshake is due or running. */
+  #adjustInbox(): void {
+    this.#host.inbox.readAhead(this.#state === 'draining' || this.#state === 'handshaking')
   }
 
   /** The peer's handshake stands for the request in turn, unless that wants something of its own. */
@@ -338,23 +351,29 @@ export class Renegotiator {
     const draining = this.#turn === request && this.#state === 'draining'
     this.#fail(request, error)
     if (draining) this.#giveUp()
+    else this.#checkIdle()
   }
 
   /** Nothing has begun, so nothing needs to be waited for. */
   #giveUp(): void {
     this.#to('givenUp')
     this.#flushed()
+    this.#adjustInbox()
   }
 
   #flushed(): void {
-    this.#to('flushed')
-    this.#takeTurn()
-    this.#checkIdle()
+    try {
+      this.#to('flushed')
+    } finally {
+      // A listener of the application for `renegotiated` may throw.
+      this.#takeTurn()
+      this.#checkIdle()
+    }
   }
 
   /** Moves the state, and sets the gate as the new one demands. */
   #to(trigger: Trigger): void {
-    const { outbox, inbox } = this.#host
+    const { outbox } = this.#host
     const from = this.#state
     this.#state = next(from, trigger)
     clearTimeout(this.#timer)
@@ -362,16 +381,9 @@ export class Renegotiator {
       case 'draining':
       case 'handshaking':
         outbox.hold()
-        inbox.readAhead(true)
-        break
-      case 'flushing':
-        inbox.readAhead(false)
         break
       case 'open':
         outbox.release()
-        break
-      case 'closed':
-        inbox.readAhead(false)
         break
     }
     if (from === 'flushing') this.#tellOutcomes()

@@ -91,7 +91,7 @@ class TLSSocketTransport implements Transport {
   }
 
   write(buffer: Uint8Array, done: WriteCallback): void {
-    this.#socket.write(buffer, (error) => this.#written(error, buffer.length, done))
+    this.#socket.write(buffer, (error) => this.#isGone(error) || done(error, buffer.length))
   }
 
   writev(buffers: readonly Uint8Array[], done: WriteCallback): void {
@@ -102,13 +102,13 @@ class TLSSocketTransport implements Transport {
     buffers.forEach((buffer, index) => {
       bytes += buffer.length
       if (index < last) socket.write(buffer)
-      else socket.write(buffer, (error) => this.#written(error, bytes, done))
+      else socket.write(buffer, (error) => this.#isGone(error) || done(error, bytes))
     })
     socket.uncork()
   }
 
   end(done: (error?: Error | null) => void): void {
-    this.#socket.end(done)
+    this.#socket.end((error?: Error | null) => this.#isGone(error) || done(error))
   }
 
   pause(): void {
@@ -161,10 +161,9 @@ class TLSSocketTransport implements Transport {
     return undefined
   }
 
-  #written(error: Error | null | undefined, bytes: number, done: WriteCallback): void {
-    // Somebody destroyed the socket without an error: then the stream has none either, `closed` comes.
-    if (error && this.#socket.destroyed && !this.#socket.errored) return
-    done(error, bytes)
+  /** Somebody destroyed the socket without an error: then the stream has none either, and `closed` comes. */
+  #isGone(error: Error | null | undefined): boolean {
+    return error != null && this.#socket.destroyed && !this.#socket.errored
   }
 
   readonly #onData = (chunk: Buffer): void => this.#events.data(chunk)

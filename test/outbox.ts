@@ -1,0 +1,479 @@
+import sinon from 'sinon'
+import t from 'tap'
+import { Outbox, SLICE_BYTES } from '../src/outbox.ts'
+import { GatheringTransport, type Script, ScriptedTransport, turn } from './fixtures/scripted-transport.ts'
+
+/** An outbox over a transport that takes one buffer at a time, when told. */
+function single(script: Script = {}) {
+  return over(new ScriptedTransport({ takes: 'when told', ...script }))
+}
+
+/** The same over one that takes several at once. */
+function gathering(script: Script = {}) {
+  return over(new GatheringTransport({ takes: 'when told', ...script }))
+}
+
+function over<T extends ScriptedTransport>(transport: T) {
+  const failed = sinon.spy()
+  return { transport, failed, outbox: new Outbox(transport, failed) }
+}
+
+const buffers = (...texts: string[]) => texts.map((text) => Buffer.from(text))
+const last = <T>(list: readonly T[]) => list.at(-1)
+
+t.test('a batch of one buffer is offered as that very object', async (t) => {
+  const { outbox, transport } = single()
+  const [buffer] = buffers('abc') as [Buffer]
+  outbox.offer([buffer], () => {})
+  t.equal(transport.offers.length, 1)
+  t.equal(transport.offers[0], buffer)
+})
+
+t.test('several buffers are offered together where the transport can take them so', async (t) => {
+  const { outbox, transport } = gathering()
+  const list = buffers('abc', 'def')
+  outbox.offer(list, () => {})
+  t.same(transport.offers, [list])
+})
+
+t.test('several buffers are offered one by one where it cannot, and called back for once', async (t) => {
+  const { outbox, transport } = single()
+  const done = sinon.spy()
+  outbox.offer(buffers('abc', 'def'), done)
+  t.equal(transport.inFlight, 3)
+  transport.take()
+  await turn()
+  t.equal(done.callCount, 0)
+  t.equal(transport.inFlight, 3)
+  await transport.takeAll()
+  t.equal(transport.taken.toString(), 'abcdef')
+  t.equal(done.callCount, 1)
+  t.notOk(done.firstCall.args[0])
+})
+
+t.test('a single buffer goes by write() even where the transport can take several', async (t) => {
+  const { outbox, transport } = gathering()
+  const [buffer] = buffers('abc') as [Buffer]
+  outbox.offer([Buffer.alloc(0), buffer], () => {})
+  t.equal(transport.offers[0], buffer)
+})
+
+t.test('a batch without a byte is called back for, and nothing is offered', async (t) => {
+  const { outbox, transport } = single()
+  const done = sinon.spy()
+  outbox.offer([Buffer.alloc(0)], done)
+  t.equal(done.callCount, 1)
+  t.same(transport.offers, [])
+})
+
+t.test('after nothing taken, the identical object is offered again, in a later turn', async (t) => {
+  const { outbox, transport } = single()
+  const [buffer] = buffers('abc') as [Buffer]
+  outbox.offer([buffer], () => {})
+  for (let times = 1; times <= 3; times++) {
+    transport.take(0)
+    t.equal(transport.inFlight, undefined, 'not in this turn')
+    await turn()
+    t.equal(last(transport.offers), buffer)
+    t.equal(transport.offers.length, times + 1)
+  }
+})
+
+t.test('after nothing taken of a view, the identical view is offered again', async (t) => {
+  const { outbox, transport } = single()
+  outbox.offer(buffers('abc'), () => {})
+  transport.take(1)
+  await turn()
+  const view = last(transport.offers)
+  transport.take(0)
+  await turn()
+  t.equal(last(transport.offers), view)
+})
+
+t.test('after nothing taken of several buffers, the identical list is offered again', async (t) => {
+  const { outbox, transport } = gathering()
+  outbox.offer(buffers('abc', 'def'), () => {})
+  const list = last(transport.offers)
+  transport.take(0)
+  await turn()
+  t.equal(last(transport.offers), list)
+  await transport.takeAll()
+  t.equal(transport.taken.toString(), 'abcdef')
+})
+
+t.test('after a part was taken, the rest of the same memory is offered', async (t) => {
+  const { outbox, transport } = single()
+  const [buffer] = buffers('abcdef') as [Buffer]
+  outbox.offer([buffer], () => {})
+  transport.take(2)
+  await turn()
+  const rest = last(transport.offers) as Uint8Array
+  t.equal(rest.buffer, buffer.buffer)
+  t.equal(rest.byteOffset, buffer.byteOffset + 2)
+  t.equal(rest.length, 4)
+})
+
+t.test('after a part of several buffers was taken, what is left of them is offered', async (t) => {
+  const { outbox, transport } = gathering()
+  const [a, b, c] = buffers('ab', 'cd', 'ef') as [Buffer, Buffer, Buffer]
+  outbox.offer([a, b, c], () => {})
+  transport.take(3)
+  await turn()
+  const [rest, whole] = last(transport.offers) as Uint8Array[]
+  t.equal(rest?.buffer, b.buffer)
+  t.equal(Buffer.from(rest ?? []).toString(), 'd')
+  t.equal(whole, c)
+})
+
+t.test('chunks of every size, taken by parts of every size, arrive whole and in order', async (t) => {
+  const text = 'abcdefghijkl'
+  for (const make of [single, gathering]) {
+    for (let size = 1; size <= text.length; size++) {
+      const chunks = buffers(...(text.match(new RegExp(`.{1,${size}}`, 'g')) as string[]))
+      for (let part = 1; part <= text.length; part++) {
+        const { outbox, transport } = make()
+        const done = sinon.spy()
+        outbox.offer(chunks, done)
+        for (let round = 0; transport.inFlight !== undefined; round++) {
+          transport.take(round % 3 === 2 ? 0 : part)
+          await turn()
+        }
+        const arrived = transport.taken.toString()
+        if (arrived !== text || done.callCount !== 1) {
+          t.fail(`${make.name}, chunks of ${size}, parts of ${part}: ${arrived}, called back ${done.callCount} times`)
+        }
+      }
+    }
+  }
+})
+
+t.test('a huge buffer is offered in slices of its own memory', async (t) => {
+  const { outbox, transport } = single()
+  const huge = Buffer.alloc(4 * SLICE_BYTES + 1)
+  const done = sinon.spy()
+  outbox.offer([huge], done)
+  await transport.takeAll()
+  const slices = transport.offers as Buffer[]
+  t.same(
+    slices.map(({ length }) => length),
+    [SLICE_BYTES, SLICE_BYTES, SLICE_BYTES, SLICE_BYTES, 1],
+  )
+  t.ok(slices.every(({ buffer }) => buffer === huge.buffer))
+  t.same(
+    slices.map(({ byteOffset }) => byteOffset - huge.byteOffset),
+    [0, 1, 2, 3, 4].map((n) => n * SLICE_BYTES),
+  )
+  t.equal(done.callCount, 1)
+})
+
+t.test('many buffers are gathered up to the size of a slice', async (t) => {
+  const { outbox, transport } = gathering()
+  const half = SLICE_BYTES / 2
+  outbox.offer([Buffer.alloc(half), Buffer.alloc(half), Buffer.alloc(1)], () => {})
+  t.equal(transport.inFlight, SLICE_BYTES)
+  transport.take()
+  await turn()
+  t.equal(transport.inFlight, 1)
+})
+
+t.test('one write a turn of the event loop', async (t) => {
+  const { outbox, transport } = single({ takes: 'at once' })
+  const done = sinon.spy()
+  outbox.offer(buffers('a', 'b', 'c'), done)
+  for (const soFar of ['a', 'ab', 'abc']) {
+    t.equal(transport.taken.toString(), soFar)
+    await turn()
+  }
+  t.equal(done.callCount, 1)
+})
+
+t.test('the next batch, too, waits for the turn after the last write', async (t) => {
+  const { outbox, transport } = single({ takes: 'at once' })
+  outbox.offer(buffers('a'), () => outbox.offer(buffers('b'), () => {}))
+  await null
+  t.equal(transport.taken.toString(), 'a')
+  await turn()
+  t.equal(transport.taken.toString(), 'ab')
+})
+
+t.test('thousands of batches that are called back for at once do not overflow the stack', async (t) => {
+  const { outbox } = single({ takes: 'at once' })
+  let left = 100_000
+  const next = () => {
+    if (left-- > 0) outbox.offer([Buffer.alloc(0)], next)
+  }
+  next()
+  t.equal(left, -1)
+})
+
+t.test('thousands of barriers that are reached at once do not overflow the stack', async (t) => {
+  const { outbox } = single({ takes: 'at once' })
+  let left = 100_000
+  const next = () => {
+    if (left-- > 0) outbox.barrier(next)
+  }
+  next()
+  t.equal(left, -1)
+})
+
+t.test('bytesInFlight and bytesGiven tell how far the batch has got', async (t) => {
+  const { outbox, transport } = single()
+  const seen = () => [outbox.bytesInFlight, outbox.bytesGiven]
+  t.same(seen(), [0, 0])
+  outbox.offer(buffers('abc', 'defg'), () => {})
+  t.same(seen(), [3, 3])
+  transport.take(2)
+  t.same(seen(), [0, 2])
+  await turn()
+  t.same(seen(), [1, 3])
+  transport.take()
+  await turn()
+  t.same(seen(), [4, 7])
+  transport.take()
+  await turn()
+  t.same(seen(), [0, 0])
+})
+
+t.test('hold() parks the batch, release() lets it go', async (t) => {
+  const { outbox, transport } = single()
+  const done = sinon.spy()
+  outbox.hold()
+  outbox.offer(buffers('abc'), done)
+  await turn()
+  t.same(transport.offers, [])
+  outbox.release()
+  t.equal(transport.inFlight, 3)
+  await transport.takeAll()
+  t.equal(done.callCount, 1)
+})
+
+t.test('hold() parks an empty batch as well', async (t) => {
+  const { outbox } = single()
+  const done = sinon.spy()
+  outbox.hold()
+  outbox.offer([], done)
+  t.equal(done.callCount, 0)
+  outbox.release()
+  t.equal(done.callCount, 1)
+})
+
+t.test('hold() lets the write in flight finish, and what is left of it waits', async (t) => {
+  const { outbox, transport } = single()
+  outbox.offer(buffers('abc'), () => {})
+  outbox.hold()
+  transport.take(1)
+  await turn()
+  t.equal(transport.inFlight, undefined)
+  outbox.release()
+  t.equal(transport.inFlight, 2)
+})
+
+t.test('hold() does not forget that nothing was taken: the identical object comes after release()', async (t) => {
+  const { outbox, transport } = single()
+  const [buffer] = buffers('abc') as [Buffer]
+  outbox.offer([buffer], () => {})
+  outbox.hold()
+  transport.take(0)
+  await turn()
+  t.equal(transport.offers.length, 1)
+  outbox.release()
+  t.equal(last(transport.offers), buffer)
+})
+
+t.test('release() within the turn after a write waits for the next', async (t) => {
+  const { outbox, transport } = single()
+  outbox.offer(buffers('ab'), () => {})
+  transport.take(1)
+  outbox.hold()
+  outbox.release()
+  t.equal(transport.inFlight, undefined)
+  await turn()
+  t.equal(transport.inFlight, 1)
+})
+
+t.test('a barrier on an idle outbox is an empty write', async (t) => {
+  const { outbox, transport } = single()
+  const reached = sinon.spy()
+  outbox.barrier(reached)
+  t.equal(transport.inFlight, 0)
+  t.equal(reached.callCount, 0)
+  transport.take()
+  t.equal(reached.callCount, 1)
+})
+
+t.test('a barrier waits for the write in flight, and comes before what is left of the batch', async (t) => {
+  const { outbox, transport } = single()
+  const reached = sinon.spy()
+  outbox.offer(buffers('abc'), () => {})
+  outbox.barrier(reached)
+  t.equal(transport.offers.length, 1)
+  transport.take(1)
+  t.equal(transport.inFlight, 0)
+  transport.take()
+  t.equal(reached.callCount, 1)
+  await turn()
+  t.equal(transport.inFlight, 2)
+})
+
+t.test('a barrier is reached while held, and does not rest', async (t) => {
+  const { outbox, transport } = single()
+  const reached = sinon.spy()
+  outbox.offer(buffers('abc', 'def'), () => {})
+  outbox.hold()
+  outbox.barrier(reached)
+  transport.take()
+  transport.take()
+  t.equal(reached.callCount, 1)
+  await turn()
+  t.equal(transport.taken.toString(), 'abc')
+})
+
+t.test('a barrier is reached whatever the transport says it took of an empty write', async (t) => {
+  const { outbox, transport, failed } = single()
+  const reached = sinon.spy()
+  outbox.barrier(reached)
+  transport.claims(7)
+  t.equal(reached.callCount, 1)
+  t.equal(failed.callCount, 0)
+})
+
+t.test('hold() forgets a barrier that waits for the write in flight', async (t) => {
+  const { outbox, transport } = single()
+  const reached = sinon.spy()
+  outbox.offer(buffers('abc'), () => {})
+  outbox.barrier(reached)
+  outbox.hold()
+  transport.take()
+  t.equal(transport.inFlight, undefined)
+  t.equal(reached.callCount, 0)
+})
+
+t.test('hold() forgets a barrier whose empty write is in flight', async (t) => {
+  const { outbox, transport } = single()
+  const reached = sinon.spy()
+  outbox.barrier(reached)
+  outbox.hold()
+  transport.take()
+  t.equal(reached.callCount, 0)
+})
+
+t.test('a new barrier takes the place of one in flight, and has an empty write of its own', async (t) => {
+  const { outbox, transport } = single()
+  const first = sinon.spy()
+  const second = sinon.spy()
+  outbox.barrier(first)
+  outbox.hold()
+  outbox.barrier(second)
+  transport.take()
+  t.equal(first.callCount + second.callCount, 0)
+  t.equal(transport.inFlight, 0)
+  transport.take()
+  t.equal(first.callCount, 0)
+  t.equal(second.callCount, 1)
+})
+
+t.test('after refuse() nothing is offered any more, whether it was parked or comes later', async (t) => {
+  for (const parked of [true, false]) {
+    const { outbox, transport } = single()
+    outbox.hold()
+    if (parked) outbox.offer(buffers('abc'), () => {})
+    outbox.refuse(new Error('no way'))
+    if (!parked) outbox.offer(buffers('abc'), () => {})
+    await turn()
+    t.same(transport.offers, [])
+  }
+})
+
+t.test('refuse() lets the write in flight finish', async (t) => {
+  const { outbox, transport } = single()
+  outbox.offer(buffers('abc'), () => {})
+  outbox.hold()
+  outbox.refuse(new Error('no way'))
+  transport.take(1)
+  await turn()
+  t.equal(transport.inFlight, undefined)
+  t.equal(outbox.bytesInFlight, 0)
+})
+
+t.test('close() gives what was never offered, as views of the same memory, and the callback', async (t) => {
+  const { outbox, transport } = single()
+  const [a, b] = buffers('abcd', 'ef') as [Buffer, Buffer]
+  const done = sinon.spy()
+  outbox.offer([a, b], done)
+  transport.take(1)
+  outbox.hold()
+  const closed = outbox.close()
+  t.same(closed.unsent, buffers('bcd', 'ef'))
+  t.equal(closed.unsent[0]?.buffer, a.buffer)
+  t.equal(closed.unsent[1], b)
+  t.equal(closed.done, done)
+  t.equal(done.callCount, 0)
+})
+
+t.test('what is in flight when it closes is not unsent', async (t) => {
+  const { outbox } = single()
+  outbox.offer(buffers('abc', 'def'), () => {})
+  t.same(outbox.close().unsent, buffers('def'))
+})
+
+t.test('close() without a batch gives nothing', async (t) => {
+  const { outbox } = single()
+  t.same(outbox.close(), { unsent: [], done: null })
+})
+
+for (const [how, answer] of [
+  ['taken', (transport: ScriptedTransport) => transport.take()],
+  ['failed', (transport: ScriptedTransport) => transport.failWrite(new Error('reset'))],
+] as const) {
+  t.test(`after close(), a write that comes back ${how} is ignored`, async (t) => {
+    const { outbox, transport, failed } = single()
+    outbox.offer(buffers('abc', 'def'), () => t.fail('called back'))
+    outbox.close()
+    answer(transport)
+    await turn()
+    t.equal(failed.callCount, 0)
+    t.equal(transport.offers.length, 1)
+    t.equal(outbox.bytesInFlight, 0)
+  })
+}
+
+t.test('after close(), a barrier that comes back is ignored', async (t) => {
+  const { outbox, transport } = single()
+  outbox.barrier(() => t.fail('reached'))
+  outbox.close()
+  transport.take()
+  t.equal(transport.offers.length, 1)
+})
+
+t.test('a write that fails is told, and nothing is offered any more', async (t) => {
+  const { outbox, transport, failed } = single()
+  const error = new Error('reset')
+  const done = sinon.spy()
+  outbox.offer(buffers('abc', 'def'), done)
+  transport.failWrite(error)
+  await turn()
+  t.same(failed.args, [[error]])
+  t.equal(done.callCount, 0)
+  t.equal(transport.offers.length, 1)
+})
+
+t.test('a barrier that fails is told', async (t) => {
+  const { outbox, transport, failed } = single()
+  const error = new Error('reset')
+  outbox.barrier(() => t.fail('reached'))
+  transport.failWrite(error)
+  t.same(failed.args, [[error]])
+})
+
+for (const claim of [-1, 4, 0.5, NaN, undefined]) {
+  t.test(`a transport that was offered 3 bytes and says it took ${claim} is told off`, async (t) => {
+    const { outbox, transport, failed } = single()
+    outbox.offer(buffers('abc'), () => t.fail('called back'))
+    transport.claims(claim as number)
+    t.equal(failed.callCount, 1)
+    t.match(failed.firstCall.args[0], {
+      name: 'RangeError',
+      message: `The transport was offered 3 bytes and says it took ${claim}`,
+    })
+  })
+}
