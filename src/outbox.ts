@@ -38,8 +38,8 @@ export class Outbox {
   /** Of the last offer nothing was taken: the identical object comes next. */
   #again: Uint8Array | readonly Uint8Array[] | null = null
 
-  /** The last write is done, and the rest of the event loop has not had its turn since. */
-  #resting = false
+  /** Until it comes, nothing is given: the rest of the event loop has its turn first. */
+  #resting: NodeJS.Immediate | undefined
   #held = false
   #barrier: (() => void) | null = null
   /** The barrier whose empty write the transport has; another may have replaced it since. */
@@ -80,14 +80,16 @@ export class Outbox {
     this.#barrier = null
   }
 
-  /** Held or not: calls `reached` when the transport has finished the write in flight, and an empty one after it. */
+  /**
+   * Held or not: calls `reached` when the transport has finished the write in
+   * flight, and an empty one after it. Begins in another turn of the event
+   * loop: who asks may stand on the stack of the TLS library, and an empty write
+   * makes it read. (OpenSSL's SSL_read inside the callback that tells of a
+   * completed handshake: "internal error", if the next handshake has arrived.)
+   */
   barrier(reached: () => void): void {
-    if (this.#finished) {
-      reached()
-      return
-    }
     this.#barrier = reached
-    this.#pump()
+    this.#rest()
   }
 
   /** Lets the parked batch go on. */
@@ -137,12 +139,14 @@ export class Outbox {
   }
 
   #giveNext(): boolean {
+    if (this.#resting !== undefined) return false
     if (this.#barrier !== null) {
       this.#barrierOffered = this.#barrier
-      this.#give(EMPTY)
+      if (this.#finished) this.#barrierReached()
+      else this.#give(EMPTY)
       return true
     }
-    if (this.#held || this.#resting || this.#batch === null) return false
+    if (this.#held || this.#batch === null) return false
     if (this.#again !== null) {
       this.#give(this.#again)
       return true
@@ -201,12 +205,12 @@ export class Outbox {
    * none is left): write after write, and neither a read nor a timer in between.
    */
   #rest(): void {
-    this.#resting = true
-    setImmediate(this.#rested)
+    clearImmediate(this.#resting)
+    this.#resting = setImmediate(this.#rested)
   }
 
   readonly #rested = (): void => {
-    this.#resting = false
+    this.#resting = undefined
     this.#pump()
   }
 

@@ -1,4 +1,4 @@
-import { getEventListeners } from 'node:events'
+import { getEventListeners, once } from 'node:events'
 import sinon from 'sinon'
 import t from 'tap'
 import type { RenegotiateOptions, RenegotiationOptions } from '../src/options.ts'
@@ -28,16 +28,19 @@ function draining(options?: RenegotiateOptions, settings?: RenegotiationOptions,
 }
 
 /** A renegotiation of our own whose handshake is on its way. */
-function handshaking(options?: RenegotiateOptions, settings?: RenegotiationOptions, script: Script = {}) {
+async function handshaking(options?: RenegotiateOptions, settings?: RenegotiationOptions, script: Script = {}) {
   const scripted = scriptedStream(script, settings)
-  return { ...scripted, result: outcome(scripted.stream.renegotiate(options)) }
+  const result = outcome(scripted.stream.renegotiate(options))
+  await turn()
+  return { ...scripted, result }
 }
 
-/** A handshake that is over, while the look after it isn't. */
-function flushing(script: Script = {}, settings?: RenegotiationOptions) {
+/** A handshake of the peer's that is over, while the look after it isn't. */
+async function flushing(script: Script = {}, settings?: RenegotiationOptions) {
   const scripted = slow(script, settings)
   scripted.transport.peerBegins()
   scripted.transport.peerFinishes()
+  await turn()
   return scripted
 }
 
@@ -47,19 +50,20 @@ t.test('a renegotiation goes from open over draining, handshaking and flushing t
   stream.write('before')
   const renegotiated = stream.renegotiate()
   t.equal(stream.state, 'draining')
-  transport.take()
+  await transport.takeNext()
   t.equal(stream.state, 'draining', 'the transport looks once more')
   t.equal(transport.renegotiations.length, 0)
-  transport.take()
+  await transport.takeNext()
   t.equal(stream.state, 'handshaking')
   t.equal(transport.renegotiations.length, 1)
   t.same(events, ['renegotiating (local)'])
   transport.peerBegins()
   t.equal(stream.state, 'handshaking')
   transport.peerFinishes()
+  await turn()
   t.equal(stream.state, 'flushing')
   t.same(events, ['renegotiating (local)'])
-  transport.take()
+  await transport.takeNext()
   t.equal(stream.state, 'open')
   t.same(events, ['renegotiating (local)', 'renegotiated (local)'])
   await renegotiated
@@ -73,15 +77,15 @@ t.test('the report tells how long each part took, and what went by meanwhile', a
   const renegotiated = stream.renegotiate()
   clock.tick(5)
   transport.peerSends('12345')
-  transport.take()
-  transport.take()
+  await transport.takeNext()
+  await transport.takeNext()
   stream.write('held')
   clock.tick(7)
   transport.peerSends('678')
   transport.peerFinishes({ resumed: true, authorized: false, authorizationError: 'self-signed' })
   transport.peerSends('9')
   clock.tick(11)
-  transport.take()
+  await transport.takeNext()
   t.strictSame(await renegotiated, {
     origin: 'local',
     drainMs: 5,
@@ -99,6 +103,7 @@ t.test('the report tells how long each part took, and what went by meanwhile', a
 t.test('the report leaves out what the transport cannot tell', async (t) => {
   const { stream, transport } = scriptedStream({ session: {} })
   const renegotiated = stream.renegotiate()
+  await turn()
   transport.peerFinishes({ keys: undefined })
   t.strictSame(await renegotiated, {
     origin: 'local',
@@ -112,11 +117,12 @@ t.test('the report leaves out what the transport cannot tell', async (t) => {
 })
 
 t.test('the event has the very report that the promise has', async (t) => {
-  const { stream, transport, result } = handshaking()
+  const { stream, transport, result } = await handshaking()
   const seen = sinon.spy()
   stream.on('renegotiated', seen)
   transport.peerFinishes()
-  t.equal(seen.firstCall.args[0], await result)
+  const report = await result
+  t.equal(seen.firstCall.args[0], report)
 })
 
 t.test("a peer's handshake is reported as an event", async (t) => {
@@ -127,6 +133,7 @@ t.test("a peer's handshake is reported as an event", async (t) => {
   clock.tick(3)
   transport.peerSends('12')
   transport.peerFinishes()
+  await turn()
   t.match(seen.firstCall.args[0], { origin: 'peer', drainMs: 0, handshakeMs: 3, inboundBytes: 2, verified: true })
   t.same(events, ['renegotiating (peer)', 'renegotiated (peer)'])
   t.same(stream.counters, { renegotiations: 1, byPeer: 1, failed: 0 })
@@ -138,6 +145,7 @@ t.test("a peer's handshake that left the keys as they were never took place", as
   transport.peerBegins()
   t.equal(stream.state, 'handshaking')
   transport.peerRefuses()
+  await turn()
   t.equal(stream.state, 'open')
   t.same(events, ['renegotiating (peer)'])
   t.same(stream.counters, { renegotiations: 0, byPeer: 0, failed: 0 })
@@ -145,7 +153,7 @@ t.test("a peer's handshake that left the keys as they were never took place", as
 
 t.test('a handshakeDone that nobody waits for is ignored', async (t) => {
   const { stream, transport, events } = scriptedStream()
-  transport.peerFinishes()
+  transport.tellsDone()
   t.equal(stream.state, 'open')
   t.same(events, [])
 })
@@ -155,6 +163,7 @@ t.test('before the connection is complete a renegotiation waits', async (t) => {
   const renegotiated = stream.renegotiate()
   t.equal(stream.state, 'open')
   transport.becomesReady()
+  await turn()
   t.equal(stream.state, 'handshaking')
   transport.peerFinishes()
   t.match(await renegotiated, { origin: 'local' })
@@ -162,7 +171,7 @@ t.test('before the connection is complete a renegotiation waits', async (t) => {
 
 t.test('the transport gets the options of the renegotiation', async (t) => {
   const { signal } = new AbortController()
-  const { transport } = handshaking({ requestCert: true, signal })
+  const { transport } = await handshaking({ requestCert: true, signal })
   t.match(transport.renegotiations, [{ signal, drainTimeout: undefined }])
 })
 
@@ -184,10 +193,11 @@ t.test('calls are carried out in order, each with a renegotiation of its own', a
   const order: number[] = []
   const reports = [0, 1, 2].map((index) => stream.renegotiate().finally(() => order.push(index)))
   for (let done = 0; done < 3; done++) {
-    await turn()
+    await once(stream, 'renegotiating')
     t.equal(transport.renegotiations.length, done + 1)
     t.same(order.length, done)
     transport.peerFinishes()
+    await turn()
   }
   t.equal(new Set(await Promise.all(reports)).size, 3)
   t.same(order, [0, 1, 2])
@@ -195,15 +205,15 @@ t.test('calls are carried out in order, each with a renegotiation of its own', a
 })
 
 t.test('a renegotiation asked for while another is reported gets its turn', async (t) => {
-  const { stream, transport } = scriptedStream()
-  const both = new Promise<RenegotiationReport>((resolve) => {
+  const { stream, transport, result } = await handshaking()
+  const second = new Promise<RenegotiationReport>((resolve) => {
     stream.once('renegotiated', () => resolve(stream.renegotiate()))
   })
-  void outcome(stream.renegotiate())
   transport.peerFinishes()
-  await turn()
+  await once(stream, 'renegotiating')
   transport.peerFinishes()
-  t.match(await both, { origin: 'local' })
+  t.not(await second, await result)
+  t.equal(stream.counters.renegotiations, 2)
 })
 
 t.test('UNSUPPORTED', async (t) => {
@@ -239,7 +249,7 @@ t.test('UNSUPPORTED', async (t) => {
     }
     const result = outcome(stream.renegotiate())
     stream.write('held')
-    transport.take()
+    await transport.takeNext()
     t.match(await result, { code: 'ERR_RENEGOTIATION_UNSUPPORTED', cause })
     t.equal(stream.state, 'open')
     await transport.takeAll()
@@ -277,9 +287,22 @@ t.test('a transport may begin, and even finish, within renegotiate()', async (t)
     const { stream, transport, events } = scriptedStream()
     transport.onRenegotiate = () => transport.peerBegins()
     const renegotiated = stream.renegotiate()
+    await turn()
     t.same(events, ['renegotiating (local)'])
     transport.peerFinishes()
     t.match(await renegotiated, { origin: 'local' })
+  })
+
+  t.test('finish', async (t) => {
+    const { stream, transport, events } = scriptedStream()
+    transport.onRenegotiate = () => {
+      transport.peerBegins()
+      transport.peerFinishes()
+    }
+    t.match(await outcome(stream.renegotiate()), { origin: 'local', verified: true })
+    t.equal(stream.state, 'open')
+    t.same(events, ['renegotiating (local)', 'renegotiated (local)'])
+    t.equal(clock.countTimers(), 0)
   })
 
   t.test('die', async (t) => {
@@ -335,18 +358,18 @@ t.test('DRAIN_TIMEOUT', async (t) => {
     t.match(await result, { code: 'ERR_RENEGOTIATION_DRAIN_TIMEOUT' })
     await turn()
     t.equal(stream.state, 'draining')
-    transport.take()
-    transport.take()
+    await transport.takeNext()
+    await transport.takeNext()
     t.equal(transport.renegotiations.length, 1)
     transport.peerFinishes()
-    transport.take()
+    await transport.takeNext()
     t.match(await second, { origin: 'local' })
   })
 })
 
 t.test('HANDSHAKE_TIMEOUT', async (t) => {
   t.test('destroys the stream', async (t) => {
-    const { stream, events, result } = handshaking({}, { handshakeTimeout: 100 })
+    const { stream, events, result } = await handshaking({}, { handshakeTimeout: 100 })
     clock.tick(99)
     t.equal(stream.state, 'handshaking')
     clock.tick(1)
@@ -361,7 +384,7 @@ t.test('HANDSHAKE_TIMEOUT', async (t) => {
   })
 
   t.test('is 30 seconds unless told otherwise, and not started anew by the next step', async (t) => {
-    const { stream, transport, result } = handshaking()
+    const { stream, transport, result } = await handshaking()
     clock.tick(20_000)
     transport.peerBegins()
     clock.tick(9_999)
@@ -371,7 +394,7 @@ t.test('HANDSHAKE_TIMEOUT', async (t) => {
   })
 
   t.test("of one renegotiation takes the place of the stream's", async (t) => {
-    const { result } = handshaking({ handshakeTimeout: 10 }, { handshakeTimeout: 1000 })
+    const { result } = await handshaking({ handshakeTimeout: 10 }, { handshakeTimeout: 1000 })
     clock.tick(10)
     t.match(await result, { code: 'ERR_RENEGOTIATION_HANDSHAKE_TIMEOUT' })
   })
@@ -386,7 +409,7 @@ t.test('HANDSHAKE_TIMEOUT', async (t) => {
   })
 
   t.test('0 is none', async (t) => {
-    handshaking({ handshakeTimeout: 0 })
+    await handshaking({ handshakeTimeout: 0 })
     t.equal(clock.countTimers(), 0)
   })
 
@@ -401,7 +424,7 @@ t.test('HANDSHAKE_TIMEOUT', async (t) => {
 
 t.test('REFUSED', async (t) => {
   t.test('is a handshake of ours that left the keys as they were', async (t) => {
-    const { stream, transport, events, result } = handshaking()
+    const { stream, transport, events, result } = await handshaking()
     transport.peerRefuses()
     t.match(await result, { code: 'ERR_RENEGOTIATION_REFUSED' })
     await turn()
@@ -411,7 +434,7 @@ t.test('REFUSED', async (t) => {
   })
 
   t.test('is an error that the transport knows as such', async (t) => {
-    const { stream, transport, result } = handshaking()
+    const { stream, transport, result } = await handshaking()
     const cause = failure('ERR_SSL_NO_RENEGOTIATION')
     transport.failsAs = 'refused'
     transport.breaks(cause)
@@ -451,7 +474,7 @@ t.test('an error that no handshake explains comes as it is', async (t) => {
   })
 
   t.test('in a handshake, and the renegotiation is cut off', async (t) => {
-    const { transport, errors, result } = handshaking()
+    const { transport, errors, result } = await handshaking()
     transport.breaks(reset)
     t.match(await result, { ...CLOSED, cause: reset })
     await turn()
@@ -487,30 +510,30 @@ t.test('CLOSED', async (t) => {
     t.match(await outcome(stream.renegotiate()), CLOSED)
   })
 
-  const phases: [string, () => Scripted & { result: Promise<unknown> }][] = [
+  const phases: [string, () => Promise<Scripted & { result: Promise<unknown> }>][] = [
     ['before the connection is complete', () => handshaking({}, {}, { ready: false })],
     [
       'queued',
-      () => {
-        const scripted = handshaking()
+      async () => {
+        const scripted = await handshaking()
         return { ...scripted, result: outcome(scripted.stream.renegotiate()) }
       },
     ],
     [
       "waiting for the peer's handshake",
-      () => {
+      async () => {
         const scripted = scriptedStream()
         scripted.transport.peerBegins()
         return { ...scripted, result: outcome(scripted.stream.renegotiate()) }
       },
     ],
-    ['while draining', draining],
+    ['while draining', async () => draining()],
     ['while handshaking', handshaking],
     [
       "while draining, interrupted by the peer's handshake",
-      () => {
+      async () => {
         const scripted = draining()
-        scripted.transport.take()
+        await scripted.transport.takeNext()
         scripted.transport.peerBegins()
         return scripted
       },
@@ -518,7 +541,7 @@ t.test('CLOSED', async (t) => {
   ]
   for (const [when, make] of phases) {
     t.test(`when destroyed ${when}`, async (t) => {
-      const { stream, result } = make()
+      const { stream, result } = await make()
       stream.destroy()
       t.match(await result, { ...CLOSED, cause: undefined })
       await turn()
@@ -526,7 +549,7 @@ t.test('CLOSED', async (t) => {
     })
 
     t.test(`when destroyed with an error ${when}`, async (t) => {
-      const { stream, errors, result } = make()
+      const { stream, errors, result } = await make()
       const cause = new Error('mine')
       stream.destroy(cause)
       t.match(await result, { ...CLOSED, cause })
@@ -535,7 +558,7 @@ t.test('CLOSED', async (t) => {
     })
 
     t.test(`when the transport closes ${when}`, async (t) => {
-      const { transport, result, events } = make()
+      const { transport, result, events } = await make()
       transport.closes()
       t.match(await result, CLOSED)
       await turn()
@@ -543,7 +566,7 @@ t.test('CLOSED', async (t) => {
     })
 
     t.test(`when the peer ends ${when}`, async (t) => {
-      const { transport, result, stream } = make()
+      const { transport, result, stream } = await make()
       transport.peerEnds()
       t.match(await result, CLOSED)
       t.not(stream.state, 'closed')
@@ -553,7 +576,7 @@ t.test('CLOSED', async (t) => {
   }
 
   t.test('all that are queued, one error each', async (t) => {
-    const { stream } = handshaking()
+    const { stream } = await handshaking()
     const results = [outcome(stream.renegotiate()), outcome(stream.renegotiate())]
     stream.destroy()
     for (const result of await Promise.all(results)) t.match(result, CLOSED)
@@ -563,8 +586,9 @@ t.test('CLOSED', async (t) => {
   t.test('is not for one whose handshake was over', async (t) => {
     const { stream, transport, events } = slow()
     const renegotiated = stream.renegotiate()
-    transport.take()
+    await transport.takeNext()
     transport.peerFinishes()
+    await turn()
     t.equal(stream.state, 'flushing')
     stream.destroy()
     t.match(await renegotiated, { origin: 'local', verified: true })
@@ -586,7 +610,7 @@ t.test('a signal', async (t) => {
   })
 
   t.test('gives up one that is queued, and the others go on', async (t) => {
-    const { stream, transport, result: first } = handshaking()
+    const { stream, transport, result: first } = await handshaking()
     const controller = new AbortController()
     const second = outcome(stream.renegotiate({ signal: controller.signal }))
     const third = stream.renegotiate()
@@ -603,7 +627,7 @@ t.test('a signal', async (t) => {
 
   t.test('gives up one that waits for the connection', async (t) => {
     const controller = new AbortController()
-    const { stream, transport, result } = handshaking({ signal: controller.signal }, {}, { ready: false })
+    const { stream, transport, result } = await handshaking({ signal: controller.signal }, {}, { ready: false })
     controller.abort('enough')
     t.match(await result, ABORT)
     transport.becomesReady()
@@ -628,9 +652,10 @@ t.test('a signal', async (t) => {
     const controller = new AbortController()
     const { stream, transport, result } = draining({ signal: controller.signal })
     transport.take()
+    await turn()
     t.equal(transport.inFlight, 0)
     controller.abort('enough')
-    transport.take()
+    await transport.takeNext()
     t.match(await result, ABORT)
     t.equal(stream.state, 'open')
     t.equal(transport.renegotiations.length, 0)
@@ -638,7 +663,7 @@ t.test('a signal', async (t) => {
 
   t.test('destroys the stream once the handshake has begun', async (t) => {
     const controller = new AbortController()
-    const { stream, events, result } = handshaking({ signal: controller.signal })
+    const { stream, events, result } = await handshaking({ signal: controller.signal })
     controller.abort('enough')
     t.match(await result, ABORT)
     await turn()
@@ -650,7 +675,7 @@ t.test('a signal', async (t) => {
   t.test("gives up one that the peer's handshake came before, and that goes on", async (t) => {
     const controller = new AbortController()
     const { stream, transport, events, result } = draining({ signal: controller.signal })
-    transport.take()
+    await transport.takeNext()
     transport.peerBegins()
     controller.abort('enough')
     t.match(await result, ABORT)
@@ -666,17 +691,18 @@ t.test('a signal', async (t) => {
     const controller = new AbortController()
     const { stream, transport } = slow()
     const renegotiated = stream.renegotiate({ signal: controller.signal })
-    transport.take()
+    await transport.takeNext()
     transport.peerFinishes()
+    await turn()
     t.equal(stream.state, 'flushing')
     controller.abort()
-    transport.take()
+    await transport.takeNext()
     t.match(await renegotiated, { origin: 'local' })
   })
 
   t.test('is left alone when all is over', async (t) => {
     const { signal } = new AbortController()
-    const { transport, result } = handshaking({ signal })
+    const { transport, result } = await handshaking({ signal })
     t.equal(getEventListeners(signal, 'abort').length, 1)
     transport.peerFinishes()
     await result
@@ -698,9 +724,9 @@ t.test("the peer's handshake", async (t) => {
     transport.peerBegins()
     t.equal(stream.state, 'handshaking')
     t.equal(clock.countTimers(), 1, 'one for the handshake, none for the drain')
-    transport.take()
+    await transport.takeNext()
     transport.peerFinishes()
-    transport.take()
+    await transport.takeNext()
     t.match(await result, { origin: 'peer', verified: true })
     t.equal(transport.renegotiations.length, 0)
     t.same(events, ['renegotiating (peer)', 'renegotiated (peer)'])
@@ -711,6 +737,7 @@ t.test("the peer's handshake", async (t) => {
     const { stream, transport } = scriptedStream()
     transport.peerBegins()
     const renegotiated = stream.renegotiate()
+    await turn()
     transport.peerFinishes()
     t.match(await renegotiated, { origin: 'peer' })
     t.equal(transport.renegotiations.length, 0)
@@ -723,7 +750,7 @@ t.test("the peer's handshake", async (t) => {
     const second = stream.renegotiate()
     transport.peerFinishes()
     t.match(await first, { origin: 'peer' })
-    await turn()
+    await once(stream, 'renegotiating')
     t.equal(transport.renegotiations.length, 1)
     transport.peerFinishes()
     t.match(await second, { origin: 'local' })
@@ -736,6 +763,7 @@ t.test("the peer's handshake", async (t) => {
       transport.peerBegins()
     }
     const renegotiated = stream.renegotiate()
+    await turn()
     t.equal(stream.state, 'handshaking')
     t.equal(transport.renegotiations.length, 0)
     transport.peerFinishes()
@@ -745,14 +773,14 @@ t.test("the peer's handshake", async (t) => {
   t.test('does not stand for ours where that asks for a certificate', async (t) => {
     const { stream, transport, result } = draining({ requestCert: true })
     transport.peerBegins()
-    transport.take()
+    await transport.takeNext()
     transport.peerFinishes()
-    transport.take()
+    await transport.takeNext()
     t.equal(stream.state, 'draining')
-    transport.take()
+    await transport.takeNext()
     t.equal(transport.renegotiations.length, 1)
     transport.peerFinishes()
-    transport.take()
+    await transport.takeNext()
     t.match(await result, { origin: 'local' })
     t.same(stream.counters, { renegotiations: 2, byPeer: 1, failed: 0 })
   })
@@ -760,27 +788,27 @@ t.test("the peer's handshake", async (t) => {
   t.test('does not stand for ours where it left the keys as they were', async (t) => {
     const { stream, transport, result } = draining()
     transport.peerBegins()
-    transport.take()
+    await transport.takeNext()
     transport.peerRefuses()
-    transport.take()
-    transport.take()
+    await transport.takeNext()
+    await transport.takeNext()
     t.equal(stream.state, 'handshaking')
     transport.peerFinishes()
-    transport.take()
+    await transport.takeNext()
     t.match(await result, { origin: 'local' })
   })
 
   t.test('in flushing comes before what is held, and the one before it is reported', async (t) => {
-    const { stream, transport, events } = flushing()
+    const { stream, transport, events } = await flushing()
     stream.write('held')
     t.equal(stream.state, 'flushing')
     transport.peerBegins()
     t.equal(stream.state, 'handshaking')
     t.same(events, ['renegotiating (peer)', 'renegotiated (peer)', 'renegotiating (peer)'])
-    transport.take()
+    await transport.takeNext()
     t.equal(transport.inFlight, undefined)
     transport.peerFinishes()
-    transport.take()
+    await transport.takeNext()
     t.equal(stream.state, 'open')
     t.equal(transport.inFlight, 4)
   })
@@ -788,7 +816,7 @@ t.test("the peer's handshake", async (t) => {
   t.test('in flushing reports ours that was over', async (t) => {
     const { stream, transport } = slow()
     const renegotiated = stream.renegotiate()
-    transport.take()
+    await transport.takeNext()
     transport.peerFinishes()
     transport.peerBegins()
     t.equal(stream.state, 'handshaking')
@@ -796,7 +824,7 @@ t.test("the peer's handshake", async (t) => {
   })
 
   t.test('may end in a listener for the one before it', async (t) => {
-    const { stream, transport, events } = flushing()
+    const { stream, transport, events } = await flushing()
     stream.on('renegotiated', () => stream.destroy())
     transport.peerBegins()
     await turn()
@@ -807,15 +835,16 @@ t.test("the peer's handshake", async (t) => {
 
 t.test('peerLimit', async (t) => {
   const LIMIT = 'ERR_RENEGOTIATION_LIMIT'
-  const handshake = ({ transport }: Scripted) => {
+  const handshake = async ({ transport }: Scripted) => {
     transport.peerBegins()
     transport.peerFinishes()
+    await turn()
   }
 
   t.test('destroys the stream when the peer begins one more', async (t) => {
     const scripted = scriptedStream({}, { peerLimit: { max: 2, windowMs: 1000 } })
-    handshake(scripted)
-    handshake(scripted)
+    await handshake(scripted)
+    await handshake(scripted)
     t.equal(scripted.stream.state, 'open')
     scripted.transport.peerBegins()
     t.equal(scripted.stream.state, 'closed')
@@ -828,12 +857,12 @@ t.test('peerLimit', async (t) => {
   t.test('is over a sliding window', async (t) => {
     const scripted = scriptedStream({}, { peerLimit: { max: 2, windowMs: 1000 } })
     for (let times = 0; times < 10; times++) {
-      handshake(scripted)
+      await handshake(scripted)
       clock.tick(500)
     }
     t.equal(scripted.stream.state, 'open')
-    handshake(scripted)
-    handshake(scripted)
+    await handshake(scripted)
+    await handshake(scripted)
     t.equal(scripted.stream.state, 'closed')
   })
 
@@ -849,7 +878,7 @@ t.test('peerLimit', async (t) => {
     bound.transport.peerBegins()
     t.match(bound.stream.errored, { code: LIMIT })
     const free = scriptedStream(script, { peerLimit: false })
-    handshake(free)
+    await handshake(free)
     t.equal(free.stream.state, 'open')
   })
 
@@ -857,7 +886,7 @@ t.test('peerLimit', async (t) => {
     const { stream, transport } = scriptedStream({}, { peerLimit: { max: 0, windowMs: 1000 } })
     for (let times = 0; times < 3; times++) {
       const renegotiated = stream.renegotiate()
-      await turn()
+      await once(stream, 'renegotiating')
       transport.peerBegins()
       transport.peerBegins()
       transport.peerFinishes()
@@ -880,24 +909,25 @@ t.test('identity and certificates', async (t) => {
   const asksNot = { certificatePolicy: { requestCert: false, rejectUnauthorized: true } }
 
   t.test('IDENTITY_CHANGED destroys the stream, whoever began', async (t) => {
-    const own = handshaking({}, {}, { session: { keys, ...anna } })
+    const own = await handshaking({}, {}, { session: { keys, ...anna } })
     own.transport.peerFinishes(otto)
     t.match(await own.result, { code: 'ERR_RENEGOTIATION_IDENTITY_CHANGED' })
     t.equal(own.stream.errored, await own.result)
     const peers = scriptedStream({ session: { keys, ...anna } })
     peers.transport.peerBegins()
     peers.transport.peerFinishes(otto)
+    await turn()
     t.match(peers.stream.errored, { code: 'ERR_RENEGOTIATION_IDENTITY_CHANGED' })
   })
 
   t.test('allowIdentityChange allows it, and the report tells', async (t) => {
-    const { transport, result } = handshaking({}, { allowIdentityChange: true }, { session: { keys, ...anna } })
+    const { transport, result } = await handshaking({}, { allowIdentityChange: true }, { session: { keys, ...anna } })
     transport.peerFinishes(otto)
     t.match(await result, { peerCertificateChanged: true, authorized: true })
   })
 
   t.test('NO_CERTIFICATE where a certificate was asked for and none came', async (t) => {
-    const { stream, transport, result } = handshaking({ requestCert: true }, {}, asksNot)
+    const { stream, transport, result } = await handshaking({ requestCert: true }, {}, asksNot)
     t.match(transport.renegotiations, [{ requestCert: true, rejectUnauthorized: true }])
     transport.peerFinishes()
     t.match(await result, { code: 'ERR_RENEGOTIATION_NO_CERTIFICATE' })
@@ -905,13 +935,13 @@ t.test('identity and certificates', async (t) => {
   })
 
   t.test('NO_CERTIFICATE where it does not verify', async (t) => {
-    const { transport, result } = handshaking({ requestCert: true }, {}, asksNot)
+    const { transport, result } = await handshaking({ requestCert: true }, {}, asksNot)
     transport.peerFinishes({ ...anna, authorized: false, authorizationError: 'expired' })
     t.match(await result, { code: 'ERR_RENEGOTIATION_NO_CERTIFICATE', cause: 'expired' })
   })
 
   t.test('NO_CERTIFICATE leaves the stream open where nobody was asked', async (t) => {
-    const { stream, transport, events, result } = handshaking({ requestCert: true }, {}, asksNot)
+    const { stream, transport, events, result } = await handshaking({ requestCert: true }, {}, asksNot)
     stream.write('held')
     transport.peerFinishes({ resumed: true })
     t.match(await result, { code: 'ERR_RENEGOTIATION_NO_CERTIFICATE', message: /resumed/ })
@@ -922,13 +952,14 @@ t.test('identity and certificates', async (t) => {
   })
 
   t.test('NO_CERTIFICATE where the connection was made to ask, also when the peer begins', async (t) => {
-    const own = handshaking({}, {}, asks)
+    const own = await handshaking({}, {}, asks)
     t.match(own.transport.renegotiations, [{ requestCert: true, rejectUnauthorized: true }])
     own.transport.peerFinishes()
     t.match(await own.result, { code: 'ERR_RENEGOTIATION_NO_CERTIFICATE' })
     const peers = scriptedStream(asks)
     peers.transport.peerBegins()
     peers.transport.peerFinishes()
+    await turn()
     t.match(peers.stream.errored, { code: 'ERR_RENEGOTIATION_NO_CERTIFICATE' })
   })
 
@@ -936,13 +967,14 @@ t.test('identity and certificates', async (t) => {
     const { stream, transport, events } = scriptedStream(asks)
     transport.peerBegins()
     transport.peerFinishes({ resumed: true })
+    await turn()
     t.equal(stream.state, 'open')
     t.same(events, ['renegotiating (peer)'])
   })
 
   t.test('with rejectUnauthorized false any certificate will do, and none', async (t) => {
     for (const session of [{}, { ...anna, authorized: false }, { resumed: true }]) {
-      const { transport, result } = handshaking({ requestCert: true, rejectUnauthorized: false }, {}, asksNot)
+      const { transport, result } = await handshaking({ requestCert: true, rejectUnauthorized: false }, {}, asksNot)
       t.match(transport.renegotiations, [{ requestCert: true, rejectUnauthorized: false }])
       transport.peerFinishes(session)
       t.match(await result, { origin: 'local' })
@@ -950,14 +982,21 @@ t.test('identity and certificates', async (t) => {
   })
 
   t.test('requestCert false asks for none where the connection was made to', async (t) => {
-    const { transport, result } = handshaking({ requestCert: false }, {}, asks)
+    const { transport, result } = await handshaking({ requestCert: false }, {}, asks)
     t.match(transport.renegotiations, [{ requestCert: false }])
     transport.peerFinishes()
     t.match(await result, { origin: 'local' })
   })
 
+  t.test('who has shown a certificate is asked for it again', async (t) => {
+    const { transport, result } = await handshaking({}, {}, { ...asksNot, session: { keys, ...anna } })
+    t.match(transport.renegotiations, [{ requestCert: true, rejectUnauthorized: true }])
+    transport.peerFinishes()
+    t.match(await result, { origin: 'local', peerCertificateChanged: false })
+  })
+
   t.test('without a policy nobody can be asked, so on a client nothing is missing', async (t) => {
-    const { transport, result } = handshaking({ requestCert: true })
+    const { transport, result } = await handshaking({ requestCert: true })
     t.match(transport.renegotiations, [{ requestCert: false }])
     transport.peerFinishes()
     t.match(await result, { origin: 'local' })
@@ -966,7 +1005,7 @@ t.test('identity and certificates', async (t) => {
 
 t.test('end() waits for the renegotiations that were asked for before it', async (t) => {
   t.test('one that is handshaking', async (t) => {
-    const { stream, transport, result } = handshaking()
+    const { stream, transport, result } = await handshaking()
     stream.end('last words')
     await turn()
     t.equal(transport.ended, false)
@@ -979,7 +1018,7 @@ t.test('end() waits for the renegotiations that were asked for before it', async
   })
 
   t.test('all that are queued', async (t) => {
-    const { stream, transport, result } = handshaking()
+    const { stream, transport, result } = await handshaking()
     const second = stream.renegotiate()
     stream.end()
     transport.peerFinishes()
@@ -993,11 +1032,12 @@ t.test('end() waits for the renegotiations that were asked for before it', async
   })
 
   t.test('one that waits for the connection', async (t) => {
-    const { stream, transport, result } = handshaking({}, {}, { ready: false })
+    const { stream, transport, result } = await handshaking({}, {}, { ready: false })
     stream.end()
     await turn()
     t.equal(transport.ended, false)
     transport.becomesReady()
+    await turn()
     transport.peerFinishes()
     t.match(await result, { origin: 'local' })
     t.equal(transport.ended, true)
@@ -1012,14 +1052,24 @@ t.test('end() waits for the renegotiations that were asked for before it', async
     transport.peerFinishes()
     await turn()
     t.equal(transport.ended, false, 'until the last look')
-    transport.take()
+    await transport.takeNext()
     await turn()
+    t.equal(transport.ended, true)
+  })
+
+  t.test('the last look after a handshake', async (t) => {
+    const { stream, transport } = await flushing()
+    stream.end()
+    await turn()
+    t.equal(stream.state, 'flushing')
+    t.equal(transport.ended, false)
+    await transport.takeNext()
     t.equal(transport.ended, true)
   })
 
   t.test('not for one that was given up', async (t) => {
     const controller = new AbortController()
-    const { stream, transport, result } = handshaking({ signal: controller.signal }, {}, { ready: false })
+    const { stream, transport, result } = await handshaking({ signal: controller.signal }, {}, { ready: false })
     stream.end()
     controller.abort()
     await result
@@ -1028,7 +1078,7 @@ t.test('end() waits for the renegotiations that were asked for before it', async
   })
 
   t.test('not for one that turns out to be unsupported', async (t) => {
-    const { stream, transport, result } = handshaking({}, {}, { ready: false })
+    const { stream, transport, result } = await handshaking({}, {}, { ready: false })
     stream.end()
     transport.why = 'TLS 1.3 has none'
     transport.becomesReady()
@@ -1038,7 +1088,7 @@ t.test('end() waits for the renegotiations that were asked for before it', async
   })
 
   t.test('not for one after another that turns out to be unsupported', async (t) => {
-    const { stream, transport, result } = handshaking()
+    const { stream, transport, result } = await handshaking()
     const second = outcome(stream.renegotiate())
     stream.end()
     transport.why = 'not any more'
@@ -1050,7 +1100,7 @@ t.test('end() waits for the renegotiations that were asked for before it', async
   })
 
   t.test('not for one that can never finish', async (t) => {
-    const { stream, transport, result, events } = handshaking()
+    const { stream, transport, result, events } = await handshaking()
     stream.end()
     await turn()
     transport.peerEnds()
@@ -1077,6 +1127,7 @@ t.test("the peer's end", async (t) => {
     const { stream, transport, events } = scriptedStream({ reads: false })
     stream.read(0)
     void outcome(stream.renegotiate())
+    await turn()
     transport.peerSends('last words')
     transport.peerEnds()
     await turn()
@@ -1088,7 +1139,7 @@ t.test("the peer's end", async (t) => {
   })
 
   t.test('while handshaking fails what is held, and it is not lost', async (t) => {
-    const { stream, transport, events } = handshaking()
+    const { stream, transport, events } = await handshaking()
     const done = sinon.spy()
     stream.write('held', done)
     stream.write(' and queued', done)
@@ -1105,7 +1156,7 @@ t.test("the peer's end", async (t) => {
     const done = sinon.spy()
     stream.write('done', done)
     transport.peerBegins()
-    transport.take()
+    await transport.takeNext()
     transport.peerEnds()
     await turn()
     t.equal(done.callCount, 1)
@@ -1116,11 +1167,11 @@ t.test("the peer's end", async (t) => {
   t.test('while flushing does not take back what has succeeded', async (t) => {
     const { stream, transport } = slow()
     const renegotiated = stream.renegotiate()
-    transport.take()
+    await transport.takeNext()
     stream.write('held')
     transport.peerFinishes()
     transport.peerEnds()
-    transport.take()
+    await transport.takeNext()
     t.match(await renegotiated, { origin: 'local' })
     await transport.takeAll()
     t.equal(transport.taken.toString(), 'held')
@@ -1136,6 +1187,7 @@ t.test('nobody has to look at the promise', async (t) => {
   void stream.renegotiate({ signal: AbortSignal.abort() })
   void stream.renegotiate()
   void stream.renegotiate()
+  await turn()
   transport.peerRefuses()
   await turn()
   await turn()
@@ -1150,6 +1202,7 @@ t.test('a handshake begun after our own end is no reason to write', async (t) =>
   t.equal(transport.ended, true)
   transport.peerBegins()
   transport.peerFinishes()
+  await turn()
   t.equal(stream.state, 'open')
   t.same(events, ['finish', 'renegotiating (peer)', 'renegotiated (peer)'])
 })
@@ -1168,6 +1221,7 @@ t.test('a transport that reads within resume() may find', async (t) => {
     const { stream, transport } = paused()
     transport.peerBegins()
     const renegotiated = stream.renegotiate()
+    await turn()
     t.equal(stream.state, 'handshaking')
     t.equal(clock.countTimers(), 1)
     transport.peerFinishes()
@@ -1180,6 +1234,7 @@ t.test('a transport that reads within resume() may find', async (t) => {
     const { stream, transport } = paused()
     transport.peerBegins()
     transport.peerFinishes()
+    await turn()
     const result = outcome(stream.renegotiate())
     await turn()
     if (stream.state === 'handshaking') transport.peerFinishes()

@@ -54,7 +54,8 @@ export async function runLink({ wrapped, file, seed, deadlineSeconds, ...options
         if (ends.every((end) => end.isQuiet)) for (const end of ends) end.tell({ type: 'finish' })
         break
       case 'over':
-        if (from.outcome?.error !== undefined) setTimeout(killBoth, GRACE, 'did not notice that the other end was lost').unref()
+        if (from.outcome?.error !== undefined)
+          setTimeout(killBoth, GRACE, 'did not notice that the other end was lost').unref()
         break
     }
   }

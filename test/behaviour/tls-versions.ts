@@ -1,0 +1,15 @@
+import t from 'tap'
+import { link } from '../fixtures/link.ts'
+import { SEED } from '../fixtures/random.ts'
+
+t.setTimeout(60_000)
+t.comment(`SEED=${SEED}`)
+
+for (const version of ['TLSv1', 'TLSv1.1', 'TLSv1.2'] as const) {
+  t.test(`a client and a server renegotiate in ${version}`, async (t) => {
+    const { client, server } = await link({ seed: SEED, version, client: 25, server: 25 })
+    const proper = { protocol: version, ended: true, error: null, served: 25, unverified: 0 }
+    t.hasStrict(client, { ...proper, received: server.sent })
+    t.hasStrict(server, { ...proper, received: client.sent })
+  })
+}
