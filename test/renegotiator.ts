@@ -1195,6 +1195,29 @@ t.test('nobody has to look at the promise', async (t) => {
   t.equal(unhandled.callCount, 0)
 })
 
+t.test('a listener that throws holds nothing up', async (t) => {
+  const thrown: unknown[] = []
+  process.setUncaughtExceptionCaptureCallback((error) => thrown.push(error))
+  t.teardown(() => process.setUncaughtExceptionCaptureCallback(null))
+  for (const event of ['renegotiating', 'renegotiated']) {
+    const { stream, transport } = scriptedStream()
+    const mine = new Error('mine')
+    stream.on(event, () => {
+      throw mine
+    })
+    const renegotiated = stream.renegotiate()
+    await turn()
+    stream.end('held')
+    transport.peerFinishes()
+    t.match(await renegotiated, { origin: 'local' })
+    await turn()
+    await turn()
+    t.same(thrown.splice(0), [mine])
+    t.equal(transport.taken.toString(), 'held', event)
+    t.equal(transport.ended, true)
+  }
+})
+
 t.test('a handshake begun after our own end is no reason to write', async (t) => {
   const { stream, transport, events } = scriptedStream()
   stream.end()

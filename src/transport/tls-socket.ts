@@ -161,9 +161,9 @@ class TLSSocketTransport implements Transport {
     return undefined
   }
 
-  /** Somebody destroyed the socket without an error: then the stream has none either, and `closed` comes. */
+  /** A destroyed socket fails its writes in various ways; what is true of it comes by `error`, if at all, and `close`. */
   #isGone(error: Error | null | undefined): boolean {
-    return error != null && this.#socket.destroyed && !this.#socket.errored
+    return error != null && this.#socket.destroyed
   }
 
   readonly #onData = (chunk: Buffer): void => this.#events.data(chunk)

@@ -79,3 +79,23 @@ t.test('a corked socket is uncorked, a corked stream renegotiates and keeps its 
   stream.uncork()
   t.equal(String((await data)[0]), 'corked')
 })
+
+t.test('the control: Node emits `secureConnect` again for every renegotiation of a client', async (t) => {
+  const { client, server } = await tlsPair(t)
+  client.resume()
+  server.resume()
+  const again = once(client, 'secureConnect')
+  client.renegotiate({}, () => {})
+  await again
+})
+
+t.test('the stream does not: who listens for the connection is told of it once, by the socket', async (t) => {
+  const pair = await tlsPair(t)
+  pair.server.resume()
+  const stream = wrapTLSSocket(pair.client)
+  const secureConnect = t.captureFn(() => {})
+  stream.on('secureConnect', secureConnect)
+  await stream.renegotiate()
+  await stream.renegotiate()
+  t.same(secureConnect.calls, [])
+})
