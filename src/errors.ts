@@ -4,7 +4,7 @@
  *
  * | code | when | the stream then |
  * |---|---|---|
- * | `ERR_RENEGOTIATION_UNSUPPORTED` | TLS 1.3, HTTP/2, `disableRenegotiation()`, or a transport that can't | stays open; destroyed where it is the peer who began |
+ * | `ERR_RENEGOTIATION_UNSUPPORTED` | TLS 1.3, HTTP/2, `disableRenegotiation()`, a TLS socket on a JavaScript stream, a transport that can't | stays open; destroyed where it is the peer who began |
  * | `ERR_RENEGOTIATION_DRAIN_TIMEOUT` | the write in flight did not finish within `drainTimeout` | stays open |
  * | `ERR_RENEGOTIATION_HANDSHAKE_TIMEOUT` | a handshake began and did not finish within `handshakeTimeout` | destroyed |
  * | `ERR_RENEGOTIATION_REFUSED` | the peer said no, or the handshake "succeeded" with unchanged keys | destroyed |

@@ -5,6 +5,13 @@ export type { RenegotiationStream } from './renegotiation-stream.ts'
 export type { Origin, RenegotiationCounters, RenegotiationReport } from './report.ts'
 export type { State } from './state.ts'
 export { wrapTLSSocket } from './tls/wrap-tls-socket.ts'
+export {
+  type EngineTransportOptions,
+  engineTransport,
+  type RecordType,
+  type TLSEngine,
+  type Want,
+} from './transport/engine.ts'
 export { tlsTransport } from './transport/tls-socket.ts'
 export type {
   CertificatePolicy,

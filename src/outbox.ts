@@ -130,11 +130,14 @@ export class Outbox {
   #pump(): void {
     if (this.#pumping) return
     this.#pumping = true
+    let thrown = true
     try {
       while (this.#offer === null && this.#giveNext());
+      thrown = false
     } finally {
-      // What is called back from here may end in a listener of the application, which may throw.
       this.#pumping = false
+      // By a listener of the application, in which a callback from here may end. What is left goes on without it.
+      if (thrown) this.#rest()
     }
   }
 

@@ -81,6 +81,7 @@ export class RenegotiationDuplex extends Duplex implements RenegotiationStream {
     })
     this.transport = transport
     this.#gate = new Gate(this, transport, settings)
+    if (transport.ended) this.end()
   }
 
   get state(): State {

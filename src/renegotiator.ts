@@ -127,11 +127,15 @@ export class Renegotiator {
     const refusal = this.#handshake === undefined ? this.#refusalOfPeer() : undefined
     this.#handshake ??= this.#newHandshake('peer', undefined, 0, this.#host.inbox.bytesRead)
     const handshake = this.#handshake
-    this.#to('handshakeStarted')
-    // A listener for the one before it may have destroyed the stream.
-    if (this.#handshake !== handshake) return
-    if (refusal !== undefined) this.#host.destroy(refusal)
-    else this.#entered(handshake)
+    try {
+      this.#to('handshakeStarted')
+    } finally {
+      // A listener for the handshake before it may have thrown, or destroyed the stream.
+      if (this.#handshake === handshake) {
+        if (refusal !== undefined) this.#host.destroy(refusal)
+        else this.#entered(handshake)
+      }
+    }
   }
 
   handshakeDone(): void {
@@ -184,8 +188,22 @@ export class Renegotiator {
     } else {
       this.#failAll(closedError('The peer closed the connection before the renegotiation'))
       if (this.#state === 'draining') this.#giveUp()
+      if (this.#state === 'flushing') this.#endedFlushing()
     }
     this.#checkIdle()
+  }
+
+  /**
+   * The handshake is done, and the peer gone before the next write was. Node
+   * may never call back for that one: where the last messages of a handshake
+   * meet a reset, there is no write to report it to (TLSWrap::EncOut).
+   */
+  #endedFlushing(): void {
+    this.#startTimer(this.#host.settings.handshakeTimeout, () => {
+      const message = 'The peer closed the connection, and nothing could be written after the handshake'
+      this.#host.destroy(new RenegotiationError('ERR_RENEGOTIATION_HANDSHAKE_TIMEOUT', message))
+    })
+    this.#tellOutcomes()
   }
 
   /** What an error of the connection means, in the light of the handshake that it ended. */

@@ -118,6 +118,7 @@ class Life {
 
   // What the application does.
 
+  /** A Writable keeps what is called back at once for the next tick; a write taken in this very one would overtake it. */
   write(length: number) {
     if (this.#stream.writableEnded || this.#stream.destroyed) return undefined
     const write = this.#writes.push(this.#written + length) - 1
@@ -127,7 +128,6 @@ class Life {
       this.#callbacks.push({ write, failed: Boolean(error), taken: this.#transport.taken.length })
       this.#events.push('callback')
     })
-    // A Writable keeps what is called back at once for the next tick: what is taken in this very one would overtake it.
     return length === 0 ? this.nextTick() : undefined
   }
 
@@ -137,6 +137,7 @@ class Life {
 
   uncork() {
     this.#stream.uncork()
+    return this.nextTick()
   }
 
   end() {
@@ -271,7 +272,7 @@ class Life {
   /** From wherever it is, all comes to a good end. */
   async comesToItsEnd() {
     for (let rounds = 0; rounds < 100 && !this.#events.includes('close'); rounds++) {
-      while (this.#stream.writableCorked > 0) this.uncork()
+      while (this.#stream.writableCorked > 0) await this.uncork()
       this.resume()
       this.becomesReady()
       this.end()

@@ -15,6 +15,7 @@ interface Handle {
   setNoDelay?: (enable: boolean) => unknown
   setVerifyMode?: (requestCert: boolean, rejectUnauthorized: boolean) => void
   verifyError?: () => Error | null
+  _parentWrap?: object | null
 }
 
 interface Internals {
@@ -76,12 +77,28 @@ export function isServer(socket: TLSSocket): boolean {
 /**
  * Every completed handshake sets the socket's timeout to 0 where the TLS
  * options have a handshakeTimeout, which all of tls.createServer's have
- * (`_finishInit`). Only the first one should. Without `_tlsOptions`, the
- * timeout has to be put back after each.
+ * (`_finishInit`). Only the first one should. False without `_tlsOptions`: then
+ * the timeout has to be put back after each.
  */
-export function keepTimeout(socket: TLSSocket): void {
+export function keepTimeout(socket: TLSSocket): boolean {
   const options = internals(socket)._tlsOptions
-  if (options?.handshakeTimeout) options.handshakeTimeout = 0
+  if (!options) return false
+  options.handshakeTimeout = 0
+  return true
+}
+
+/**
+ * Whether the socket's bytes go through a Duplex in JavaScript instead of the
+ * kernel (JSStreamSocket, which takes one write at a time and asserts it).
+ * Without `_parentWrap`: false.
+ */
+export function runsOnJavaScriptStream(socket: TLSSocket): boolean {
+  return internals(socket)._handle?._parentWrap?.constructor.name === 'JSStreamSocket'
+}
+
+/** Whether the socket was made with the option `onread`, and emits no `data`. Without Node's symbol for it: false. */
+export function readsIntoBuffer(socket: TLSSocket): boolean {
+  return Boolean(hidden(socket, 'kBuffer'))
 }
 
 /**

@@ -5,11 +5,14 @@ import {
   isServer,
   keepTimeout,
   onHandshakeStart,
+  readsIntoBuffer,
   renegotiationDisabled,
   restoreCertificatePolicy,
+  runsOnJavaScriptStream,
   suspendNagle,
   verifyError,
 } from '../tls/node-internals.ts'
+import { openSSLFailure } from './openssl-failure.ts'
 import type {
   CertificatePolicy,
   HandshakeFailure,
@@ -29,23 +32,28 @@ const wrapped = new WeakSet<TLSSocket>()
  * on. Its events still come; its `secure` and `secureConnect` with every
  * handshake, as Node has it.
  *
- * @throws TypeError where `socket` is no tls.TLSSocket, has an encoding set, or
- *   is wrapped already.
+ * @throws TypeError where `socket` is no tls.TLSSocket, has an encoding set, was
+ *   made with `onread`, or is wrapped already.
  */
 export function tlsTransport(socket: TLSSocket): Transport {
   if (!(socket instanceof tls.TLSSocket)) throw new TypeError(`socket must be a tls.TLSSocket, got ${typeof socket}`)
   if (socket.readableEncoding !== null) {
     throw new TypeError(`socket must not have an encoding set, it has '${socket.readableEncoding}'`)
   }
+  if (readsIntoBuffer(socket))
+    throw new TypeError('socket must not be made with the option onread, which takes its data')
   return new TLSSocketTransport(socket)
 }
 
 class TLSSocketTransport implements Transport {
   readonly allowHalfOpen: boolean
+  readonly ended: boolean
   readonly #socket: TLSSocket
   #events!: TransportEvents
   #ready = false
   #handshaking = false
+  /** Node will set the socket's timeout to 0 with every handshake. */
+  #restoresTimeout = false
   /** The socket's timeout in milliseconds when the handshake began. */
   #timeout: number | undefined
   /** A server's policy, where the handshake on its way has one of its own. */
@@ -56,6 +64,7 @@ class TLSSocketTransport implements Transport {
 
   constructor(socket: TLSSocket) {
     this.#socket = socket
+    this.ended = socket.writableEnded
     this.allowHalfOpen = socket.allowHalfOpen
   }
 
@@ -90,8 +99,9 @@ class TLSSocketTransport implements Transport {
     if (socket.getFinished() && socket.getPeerFinished()) this.#firstHandshakeDone()
   }
 
+  /** A destroyed socket says all kinds of things of its writes, even success; what is true comes by `error` and `close`. */
   write(buffer: Uint8Array, done: WriteCallback): void {
-    this.#socket.write(buffer, (error) => this.#isGone(error) || done(error, buffer.length))
+    this.#socket.write(buffer, (error) => this.#socket.destroyed || done(error, buffer.length))
   }
 
   writev(buffers: readonly Uint8Array[], done: WriteCallback): void {
@@ -102,13 +112,15 @@ class TLSSocketTransport implements Transport {
     buffers.forEach((buffer, index) => {
       bytes += buffer.length
       if (index < last) socket.write(buffer)
-      else socket.write(buffer, (error) => this.#isGone(error) || done(error, bytes))
+      else socket.write(buffer, (error) => socket.destroyed || done(error, bytes))
     })
     socket.uncork()
   }
 
   end(done: (error?: Error | null) => void): void {
-    this.#socket.end((error?: Error | null) => this.#isGone(error) || done(error))
+    const socket = this.#socket
+    if (socket.writableFinished) done()
+    else socket.end((error?: Error | null) => (error && socket.destroyed) || done(error))
   }
 
   pause(): void {
@@ -144,26 +156,23 @@ class TLSSocketTransport implements Transport {
       return "TLS 1.3 has no renegotiation (RFC 8446, 4.1.2); connect with maxVersion: 'TLSv1.2' to have it"
     }
     if (socket.alpnProtocol === 'h2') return 'HTTP/2 forbids renegotiation (RFC 9113, 9.2.1)'
+    if (runsOnJavaScriptStream(socket)) {
+      return (
+        'The TLS socket runs on a stream in JavaScript instead of a net.Socket, ' +
+        'where Node may fail an assertion of its own in a renegotiation under traffic'
+      )
+    }
     if (renegotiationDisabled(socket)) return 'disableRenegotiation() was called on the socket'
     return undefined
   }
 
   session(): Session {
+    if (this.#socket.destroyed) return {}
     return this.#lastSession ?? this.#readSession()
   }
 
   failure(error: Error): HandshakeFailure | undefined {
-    // Errors of SSL_read carry OpenSSL's reason in their code; those of SSL_write only in their message.
-    const text = `${(error as NodeJS.ErrnoException).code} ${error.message}`.toLowerCase().replaceAll('_', ' ')
-    if (/no renegotiation|alert handshake failure/.test(text)) return 'refused'
-    if (/unexpected record|app data in handshake/.test(text)) return 'peer-data'
-    if (/alert unexpected message/.test(text)) return 'our-data'
-    return undefined
-  }
-
-  /** A destroyed socket fails its writes in various ways; what is true of it comes by `error`, if at all, and `close`. */
-  #isGone(error: Error | null | undefined): boolean {
-    return error != null && this.#socket.destroyed
+    return openSSLFailure(error)
   }
 
   readonly #onData = (chunk: Buffer): void => this.#events.data(chunk)
@@ -212,7 +221,7 @@ class TLSSocketTransport implements Transport {
   #firstHandshakeDone(): void {
     const socket = this.#socket
     this.#ready = true
-    keepTimeout(socket)
+    this.#restoresTimeout = !keepTimeout(socket)
     if (socket.getProtocol() !== 'TLSv1.3') {
       this.#removeHook = onHandshakeStart(socket, this.#onHandshakeStart)
       if (this.#removeHook === undefined) {
@@ -234,7 +243,7 @@ class TLSSocketTransport implements Transport {
   #over(): void {
     const socket = this.#socket
     this.#handshaking = false
-    if (this.#timeout && socket.timeout === 0) socket.setTimeout(this.#timeout)
+    if (this.#restoresTimeout && this.#timeout) socket.setTimeout(this.#timeout)
     if (this.#policy !== undefined) restoreCertificatePolicy(socket, this.#policy, identity(socket) !== undefined)
     this.#policy = undefined
     // The last messages of the handshake are written after `secure`, and must not wait either.
@@ -267,7 +276,7 @@ function exportedKeys(socket: TLSSocket): Buffer {
  * among them, finds none.
  */
 function identity(socket: TLSSocket): Buffer | undefined {
-  return socket.getPeerCertificate().raw
+  return socket.getPeerCertificate()?.raw
 }
 
 let warned = false

@@ -122,4 +122,6 @@ export interface Transport {
   readonly peerLimit: PeerLimit | false
   /** Whether our side stays open after the peer's end until the application ends it. */
   readonly allowHalfOpen: boolean
+  /** Our side has ended before there was a stream; then so has the stream's writable side, from the beginning. */
+  readonly ended?: boolean | undefined
 }

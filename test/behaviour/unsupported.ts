@@ -1,6 +1,9 @@
 import { once } from 'node:events'
+import { Duplex } from 'node:stream'
+import tls from 'node:tls'
 import t from 'tap'
 import { wrapTLSSocket } from '../../src/index.ts'
+import { ca, server as serverPki } from '../fixtures/pki.ts'
 import { nextError, rejection } from '../fixtures/settled.ts'
 import { type PairOptions, tlsPair } from '../fixtures/tls-pair.ts'
 
@@ -60,3 +63,36 @@ t.test("disableRenegotiation() on a client refuses the peer's, which Node does n
   server.renegotiate({}, () => {})
   t.match(await error, { code: 'ERR_RENEGOTIATION_UNSUPPORTED', message: /The peer began.*disableRenegotiation/ })
 })
+
+t.test('on a stream in JavaScript, where Node may fail an assertion: said so instead, and data goes on', async (t) => {
+  const [near, far] = duplexPair()
+  const client = wrapTLSSocket(tls.connect({ socket: near, ca, servername: 'localhost', maxVersion: 'TLSv1.2' }))
+  const server = wrapTLSSocket(new tls.TLSSocket(far, { ...serverPki, isServer: true }))
+  t.match(await rejection(client.renegotiate()), { code: 'ERR_RENEGOTIATION_UNSUPPORTED', message: /in JavaScript/ })
+  t.match(await rejection(server.renegotiate()), { code: 'ERR_RENEGOTIATION_UNSUPPORTED', message: /in JavaScript/ })
+  client.write('there')
+  t.equal(String((await once(server, 'data'))[0]), 'there')
+  server.write('and back')
+  t.equal(String((await once(client, 'data'))[0]), 'and back')
+  client.destroy()
+  server.destroy()
+})
+
+/** Two ends of a connection in memory. */
+function duplexPair(): [Duplex, Duplex] {
+  const make = (other: () => Duplex) =>
+    new Duplex({
+      read() {},
+      write(chunk, _encoding, done) {
+        other().push(chunk)
+        done()
+      },
+      final(done) {
+        other().push(null)
+        done()
+      },
+    })
+  const near: Duplex = make(() => far)
+  const far: Duplex = make(() => near)
+  return [near, far]
+}

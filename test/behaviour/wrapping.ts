@@ -4,7 +4,7 @@ import tls from 'node:tls'
 import t from 'tap'
 import { wrapTLSSocket } from '../../src/index.ts'
 import { ca, server as serverPki } from '../fixtures/pki.ts'
-import { closed, nextError } from '../fixtures/settled.ts'
+import { closed, nextError, rejection } from '../fixtures/settled.ts'
 import { clientOptions, tlsPair, tlsServer } from '../fixtures/tls-pair.ts'
 
 t.test('a socket can be wrapped once', async (t) => {
@@ -22,6 +22,32 @@ t.test('bad arguments throw and leave the socket alone', async (t) => {
   t.equal(client.listenerCount('data'), 0)
   wrapTLSSocket(client)
 })
+
+t.test('a socket with onread can not be wrapped: it emits no data', async (t) => {
+  const listening = await tlsServer(t)
+  const onread = { buffer: Buffer.alloc(100), callback: () => true }
+  const socket = tls.connect(clientOptions(listening.port, { onread } as object))
+  t.teardown(() => socket.destroy())
+  t.throws(() => wrapTLSSocket(socket), { name: 'TypeError', message: /onread/ })
+})
+
+t.test(
+  'a socket whose own side has ended gives a stream whose own side has ended, and which can be read',
+  async (t) => {
+    for (const finished of [false, true]) {
+      const { client, server } = await tlsPair(t, { server: { allowHalfOpen: true } })
+      server.resume()
+      client.end()
+      if (finished) await once(client, 'finish')
+      const stream = wrapTLSSocket(client)
+      t.match(await rejection(stream.renegotiate()), { code: 'ERR_RENEGOTIATION_CLOSED' })
+      server.end('bye')
+      t.equal(String((await once(stream, 'data'))[0]), 'bye')
+      await closed(stream)
+      t.equal(stream.errored, null)
+    }
+  },
+)
 
 t.test('what the socket received before it was wrapped comes through the stream', async (t) => {
   const { client, server } = await tlsPair(t)

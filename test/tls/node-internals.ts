@@ -6,8 +6,10 @@ import {
   isServer,
   keepTimeout,
   onHandshakeStart,
+  readsIntoBuffer,
   renegotiationDisabled,
   restoreCertificatePolicy,
+  runsOnJavaScriptStream,
   suspendNagle,
   verifyError,
 } from '../../src/tls/node-internals.ts'
@@ -27,7 +29,9 @@ t.test('this Node has every private part that is used', async (t) => {
       _rejectUnauthorized: Boolean,
       _tlsOptions: Object,
     })
-    t.ok(Object.getOwnPropertySymbols(socket).some(({ description }) => description === 'kSetNoDelay'))
+    for (const description of ['kSetNoDelay', 'kBuffer']) {
+      t.ok(Object.getOwnPropertySymbols(socket).some((symbol) => symbol.description === description))
+    }
     socket.disableRenegotiation()
     t.equal(renegotiationDisabled(socket), true)
   }
@@ -70,7 +74,9 @@ t.test('without any private part nothing breaks', (t) => {
     t.equal(isServer(socket), false)
     t.equal(certificatePolicy(socket), undefined)
     t.equal(verifyError(socket), null)
-    keepTimeout(socket)
+    t.equal(keepTimeout(socket), false)
+    t.equal(runsOnJavaScriptStream(socket), false)
+    t.equal(readsIntoBuffer(socket), false)
     suspendNagle(socket, true)
     restoreCertificatePolicy(socket, { requestCert: true, rejectUnauthorized: true }, false)
   }

@@ -54,11 +54,32 @@ t.test('what it tells of a session', async (t) => {
 t.test('where Node sets the timeout to 0 all the same, it is put back', async (t) => {
   const pair = await tlsPair(t)
   pair.client.resume()
+  // As if the private options had another name, and could not be set.
+  const own = pair.server as unknown as { _tlsOptions: object | undefined }
+  const { _tlsOptions: options } = own
+  own._tlsOptions = undefined
   const stream = new RenegotiationDuplex(tlsTransport(pair.server))
-  ;(pair.server as unknown as { _tlsOptions: { handshakeTimeout: number } })._tlsOptions.handshakeTimeout = 1000
-  pair.server.setTimeout(60_000)
-  await stream.renegotiate()
-  t.equal(pair.server.timeout, 60_000)
+  own._tlsOptions = options
+  for (const timeout of [60_000, 0]) {
+    pair.server.setTimeout(timeout)
+    await stream.renegotiate()
+    t.equal(pair.server.timeout, timeout)
+  }
+})
+
+t.test('a destroyed socket has no session, and what it says of its writes is not passed on', async (t) => {
+  for (const how of ['write', 'writev'] as const) {
+    const { client } = await tlsPair(t)
+    const transport = tlsTransport(client)
+    const done = t.captureFn(() => {})
+    if (how === 'write') transport.write(Buffer.from('a'), done)
+    else transport.writev?.([Buffer.from('b'), Buffer.from('c')], done)
+    client.destroy()
+    t.same(transport.session(), {})
+    await closed(client)
+    await new Promise(setImmediate)
+    t.same(done.calls, [])
+  }
 })
 
 t.test(

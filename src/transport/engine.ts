@@ -1,0 +1,249 @@
+import type { RenegotiateOptions } from '../options.ts'
+import { openSSLFailure } from './openssl-failure.ts'
+import type { HandshakeFailure, PeerLimit, Session, Transport, TransportEvents, WriteCallback } from './transport.ts'
+
+/** What SSL_read and SSL_write wait for: SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE. Either may come from either. */
+export type Want = 'want-read' | 'want-write'
+
+/** The type of a TLS record, as its first byte tells in clear; change cipher spec counts as `handshake`. */
+export type RecordType = 'data' | 'handshake' | 'alert'
+
+/**
+ * A TLS library with the shape of SSL_read and SSL_write, which never block: a
+ * binding of OpenSSL, say. The engine brings its own wire; it tells by
+ * `onReady` when there is something to do.
+ */
+export interface TLSEngine {
+  /** Reads application data into `into`: how many bytes; 0 at the peer's end. Drives the handshake. Throws when it is fatal. */
+  read(into: Uint8Array): number | Want
+  /** How many bytes of `from` were taken, maybe not all. After a Want, the very same object comes again. Throws when it is fatal. */
+  write(from: Uint8Array): number | Want
+  /** Asks for a handshake of our own; the next read() drives it. Throws where there can't be one. */
+  renegotiate(options?: object): void
+  /** A handshake is due or running: SSL_in_init || SSL_renegotiate_pending. */
+  readonly handshaking: boolean
+  /**
+   * The type of the next inbound record, of which nothing was read yet;
+   * undefined where none has come. An engine that can't tell doesn't have it.
+   */
+  readonly nextRecord?: RecordType | undefined
+  /** Sends close_notify. */
+  end(): true | Want
+  destroy(error?: Error | null): void
+  /** Set by the transport; to be called whenever read(), write() or end() may get further. */
+  onReady: (() => void) | null
+  /** What is known of the session; see {@link Session}. Without it, a report can't be `verified`. */
+  session?(): Session
+}
+
+/** Options of {@link engineTransport}. */
+export interface EngineTransportOptions {
+  /** Whether our side stays open after the peer's end until the application ends it. Default: false. */
+  allowHalfOpen?: boolean | undefined
+}
+
+/**
+ * A transport over a TLS engine.
+ *
+ * It never writes while a handshake is due or running. While a write is pending
+ * it reads data and alerts, but no handshake record: to answer one, OpenSSL
+ * would have to write, and would run into the record that is half written ("bad
+ * length", "bad write retry"). The peer is reading, so the pending write gets
+ * through, and then the handshake has its turn. Refusing all reads meanwhile is
+ * no way out: two such ends would wait for each other for ever.
+ *
+ * An engine that doesn't tell `nextRecord` reads nothing while a write is
+ * pending, and so can wait for an end like itself for ever; `drainTimeout` and
+ * `handshakeTimeout` are what is left then.
+ *
+ * It acts on `onReady`, on what the stream asks, and on its own progress; it
+ * never waits by asking again.
+ *
+ * @throws TypeError where `engine` lacks one of its methods.
+ */
+export function engineTransport(engine: TLSEngine, options: EngineTransportOptions = {}): Transport {
+  for (const method of ['read', 'write', 'renegotiate', 'end', 'destroy'] as const) {
+    if (typeof engine?.[method] !== 'function') throw new TypeError(`engine must have a method ${method}()`)
+  }
+  return new EngineTransport(engine, options)
+}
+
+/** The largest record, RFC 5246, 6.2.1: the most that one SSL_read gives. */
+const RECORD_BYTES = 16 * 1024
+/** Reads are views of memory of this size, one behind the other. */
+const POOL_BYTES = 64 * 1024
+/** After so many steps in one go, the rest of the event loop has its turn. */
+const STEPS_PER_TURN = 32
+
+interface PendingWrite {
+  readonly buffer: Uint8Array
+  readonly done: WriteCallback
+  /** The engine was offered it and wants it again: a record may be half written. */
+  offered: boolean
+}
+
+class EngineTransport implements Transport {
+  readonly allowHalfOpen: boolean
+  readonly peerLimit: PeerLimit | false = false
+  readonly #engine: TLSEngine
+  readonly #tellsRecords: boolean
+  #events!: TransportEvents
+
+  #ready = false
+  #handshaking = true
+  #flowing = false
+  #peerEnded = false
+  #write: PendingWrite | undefined
+  #end: ((error?: Error | null) => void) | undefined
+  #destroyed = false
+
+  #pool = Buffer.alloc(0)
+  #driving = false
+  #moved = false
+  #nextTurn: NodeJS.Immediate | undefined
+
+  constructor(engine: TLSEngine, { allowHalfOpen = false }: EngineTransportOptions) {
+    this.#engine = engine
+    this.#tellsRecords = 'nextRecord' in engine
+    this.allowHalfOpen = allowHalfOpen
+  }
+
+  attach(events: TransportEvents): void {
+    if (this.#engine.onReady) throw new TypeError('The engine has a transport already')
+    this.#events = events
+    this.#engine.onReady = () => this.#drive()
+    // Not now: who attaches is not ready to be told of anything.
+    setImmediate(() => this.#drive())
+  }
+
+  write(buffer: Uint8Array, done: WriteCallback): void {
+    this.#write = { buffer, done, offered: false }
+    this.#drive()
+  }
+
+  end(done: (error?: Error | null) => void): void {
+    this.#end = done
+    this.#drive()
+  }
+
+  pause(): void {
+    this.#flowing = false
+  }
+
+  resume(): void {
+    this.#flowing = true
+    this.#drive()
+  }
+
+  destroy(): void {
+    this.#destroyed = true
+    clearImmediate(this.#nextTurn)
+    this.#engine.onReady = null
+    this.#engine.destroy()
+    process.nextTick(() => this.#events.closed())
+  }
+
+  renegotiate(options: RenegotiateOptions): void {
+    this.#engine.renegotiate(options)
+    this.#drive()
+  }
+
+  unsupported(): string | undefined {
+    return undefined
+  }
+
+  session(): Session {
+    return this.#engine.session?.() ?? {}
+  }
+
+  failure(error: Error): HandshakeFailure | undefined {
+    return openSSLFailure(error)
+  }
+
+  /** Step by step, in and out by turns, until nothing moves. */
+  #drive(): void {
+    this.#moved = true
+    if (this.#driving) return
+    this.#driving = true
+    try {
+      for (let steps = 0; this.#moved && !this.#destroyed; steps++) {
+        if (steps === STEPS_PER_TURN) {
+          clearImmediate(this.#nextTurn)
+          this.#nextTurn = setImmediate(() => this.#drive())
+          break
+        }
+        this.#moved = false
+        this.#readStep()
+        this.#tellHandshake()
+        this.#writeStep()
+      }
+    } catch (error) {
+      this.#events.error(error as Error)
+    } finally {
+      this.#driving = false
+    }
+  }
+
+  #readStep(): void {
+    if (!this.#mayRead()) return
+    if (this.#pool.length < RECORD_BYTES) this.#pool = Buffer.allocUnsafe(POOL_BYTES)
+    const got = this.#engine.read(this.#pool)
+    if (typeof got === 'string') return
+    this.#moved = true
+    if (got === 0) {
+      this.#peerEnded = true
+      this.#events.end()
+    } else {
+      const chunk = this.#pool.subarray(0, got)
+      this.#pool = this.#pool.subarray(got)
+      this.#events.data(chunk)
+    }
+  }
+
+  #mayRead(): boolean {
+    if (this.#peerEnded || this.#destroyed) return false
+    if (!this.#flowing && this.#ready) return false
+    if (this.#write?.offered !== true) return true
+    return this.#tellsRecords && this.#engine.nextRecord !== undefined && this.#engine.nextRecord !== 'handshake'
+  }
+
+  /** The engine doesn't call when a handshake begins or is over, but neither happens outside of read(). */
+  #tellHandshake(): void {
+    const { handshaking } = this.#engine
+    if (this.#destroyed || handshaking === this.#handshaking) return
+    this.#handshaking = handshaking
+    this.#moved = true
+    if (handshaking) {
+      this.#events.handshakeStarted()
+    } else if (this.#ready) {
+      this.#events.handshakeDone()
+    } else {
+      this.#ready = true
+      this.#events.ready()
+    }
+  }
+
+  #writeStep(): void {
+    if (this.#destroyed || this.#engine.handshaking) return
+    const write = this.#write
+    if (write === undefined) {
+      this.#endStep()
+      return
+    }
+    const taken = write.buffer.length === 0 ? 0 : this.#engine.write(write.buffer)
+    if (typeof taken === 'string') {
+      write.offered = true
+      return
+    }
+    this.#moved = true
+    this.#write = undefined
+    write.done(null, taken)
+  }
+
+  #endStep(): void {
+    const done = this.#end
+    if (done === undefined || this.#engine.end() !== true) return
+    this.#end = undefined
+    done()
+  }
+}

@@ -1,0 +1,14 @@
+import type { HandshakeFailure } from './transport.ts'
+
+/**
+ * What an error of OpenSSL during a handshake means, by the reason it gives.
+ * Node puts the reason of an SSL_read into the error's code, that of an
+ * SSL_write into its message.
+ */
+export function openSSLFailure(error: Error): HandshakeFailure | undefined {
+  const text = `${(error as NodeJS.ErrnoException).code} ${error.message}`.toLowerCase().replaceAll('_', ' ')
+  if (/no renegotiation|alert handshake failure/.test(text)) return 'refused'
+  if (/unexpected record|app data in handshake/.test(text)) return 'peer-data'
+  if (/alert unexpected message/.test(text)) return 'our-data'
+  return undefined
+}

@@ -1,0 +1,279 @@
+import { once } from 'node:events'
+import { setImmediate as turn } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import { engineTransport, type RecordType, RenegotiationDuplex, type TLSEngine, type Want } from '../../src/index.ts'
+import { everyLibSSL } from '../fixtures/libssl.ts'
+import { broken, type Call, type EngineOptions, enginePair, type OpenSSLEngine } from '../fixtures/openssl-engine.ts'
+import { Random, SEED } from '../fixtures/random.ts'
+import { closed, rejection } from '../fixtures/settled.ts'
+import { Tally } from '../fixtures/tally.ts'
+import type { WireOptions } from '../fixtures/wire.ts'
+
+t.setTimeout(120_000)
+t.comment(`SEED=${SEED}`)
+
+/** OpenSSL with a way to tell of its session, which makes reports `verified`. */
+function telling(engine: OpenSSLEngine): TLSEngine {
+  return Object.assign(engine, { session: () => ({ keys: engine.keys(), resumed: engine.resumed }) })
+}
+
+function streams(t: Test, options: EngineOptions & WireOptions = {}) {
+  const breaches: string[] = []
+  const trace = (call: Call) => {
+    const breach = broken(call)
+    if (breach !== undefined) breaches.push(breach)
+  }
+  const { client, server, wire } = enginePair({ ...options, trace })
+  const pair = {
+    client: new RenegotiationDuplex(engineTransport(telling(client), { allowHalfOpen: true })),
+    server: new RenegotiationDuplex(engineTransport(telling(server), { allowHalfOpen: true })),
+    breaches,
+    wire,
+  }
+  t.teardown(() => {
+    pair.client.destroy()
+    pair.server.destroy()
+  })
+  return pair
+}
+
+type Pair = ReturnType<typeof streams>
+
+/** Both flood, and each renegotiates `times` at random moments; then both end. */
+async function exchange(t: Test, pair: Pair, times: { client: number; server: number }): Promise<void> {
+  const sums = {
+    client: { sent: new Tally(), received: new Tally() },
+    server: { sent: new Tally(), received: new Tally() },
+  }
+  let toGo = times.client + times.server
+  const ends = (['client', 'server'] as const).map(async (name, index) => {
+    const random = new Random(SEED + index)
+    const stream = pair[name]
+    const { sent, received } = sums[name]
+    const ended = closed(stream)
+    stream.on('error', (error) => t.fail(`${name}: ${error.message}`, { error }))
+    stream.on('data', (chunk: Buffer) => received.add(chunk))
+    const flood = async () => {
+      while (toGo > 0 && !stream.destroyed) {
+        const chunk = random.chunk(64 * 1024)
+        sent.add(chunk)
+        if (!stream.write(chunk)) await once(stream, 'drain')
+      }
+      stream.end()
+    }
+    const renegotiate = async () => {
+      for (let i = 0; i < times[name]; i++) {
+        const report = await stream.renegotiate()
+        if (!report.verified) t.fail('the keys are the old ones')
+        toGo--
+        const next = received.bytes + random.below(20_000)
+        while (received.bytes < next && toGo > 0) await once(stream, 'data')
+      }
+    }
+    await Promise.all([flood(), renegotiate(), ended])
+  })
+  await Promise.all(ends)
+  t.same(sums.client.received.sum(), sums.server.sent.sum(), 'all bytes of the server, in order')
+  t.same(sums.server.received.sum(), sums.client.sent.sum(), 'all bytes of the client, in order')
+  t.same(pair.breaches, [], 'no rule was broken')
+  t.comment(
+    `${sums.client.sent.bytes + sums.server.sent.bytes} bytes, ${pair.client.counters.renegotiations} handshakes`,
+  )
+}
+
+for (const { name, libssl, skip } of everyLibSSL) {
+  for (const partialWrites of [false, true]) {
+    const how = `${name}, ${partialWrites ? 'with' : 'without'} partial writes`
+    for (const [who, times] of [
+      ['the client', { client: 500, server: 0 }],
+      ['the server', { client: 0, server: 500 }],
+      ['both', { client: 250, server: 250 }],
+    ] as const) {
+      t.test(
+        `500 renegotiations by ${who} over full buffers of 4 KiB and a trickling wire, on ${how}`,
+        { skip },
+        async (t) => {
+          if (libssl === undefined) return
+          await exchange(
+            t,
+            streams(t, { libssl, partialWrites, bufferSize: 4096, portion: 1500, capacity: 4096 }),
+            times,
+          )
+        },
+      )
+    }
+  }
+}
+
+/** An engine that does as the test says: what read() and write() return next. */
+class ScriptedEngine implements TLSEngine {
+  onReady: (() => void) | null = null
+  handshaking = false
+  reads: (string | Error)[] = []
+  writes: (number | Want | Error)[] = []
+  ends: (true | Want)[] = []
+  offered: Uint8Array[] = []
+  destroyed = 0
+
+  read(into: Uint8Array): number | Want {
+    const next = this.reads.shift()
+    if (next === undefined) return 'want-read'
+    if (next instanceof Error) throw next
+    return Buffer.from(into.buffer, into.byteOffset, into.length).write(next)
+  }
+  write(from: Uint8Array): number | Want {
+    this.offered.push(from)
+    const next = this.writes.shift() ?? from.length
+    if (next instanceof Error) throw next
+    return next
+  }
+  renegotiate(): void {
+    throw new Error('not today')
+  }
+  end(): true | Want {
+    return this.ends.shift() ?? true
+  }
+  destroy(): void {
+    this.destroyed++
+  }
+}
+
+/** As {@link ScriptedEngine}, and can tell the next record. */
+class TellingEngine extends ScriptedEngine {
+  nextRecord: RecordType | undefined
+}
+
+function scripted(t: Test, engine = new ScriptedEngine()) {
+  const stream = new RenegotiationDuplex(engineTransport(engine))
+  t.teardown(() => stream.destroy())
+  return { engine, stream }
+}
+
+t.test('what is no engine, or has a transport already, is told so', (t) => {
+  t.throws(() => engineTransport({} as TLSEngine), { name: 'TypeError', message: /read\(\)/ })
+  const { engine } = scripted(t)
+  t.throws(() => new RenegotiationDuplex(engineTransport(engine)), { name: 'TypeError', message: /already/ })
+  t.end()
+})
+
+t.test(
+  'a pending write is retried with the identical object, and reads nothing where records are not told',
+  async (t) => {
+    const { engine, stream } = scripted(t)
+    stream.resume()
+    await turn()
+    engine.writes = ['want-write', 'want-read', 2]
+    const data = t.captureFn(() => {})
+    stream.on('data', data)
+    const written = new Promise((resolve) => stream.write('abc', resolve))
+    engine.reads = ['in']
+    engine.onReady?.()
+    t.same(data.calls, [], 'nothing is read meanwhile')
+    engine.onReady?.()
+    await written
+    t.equal(engine.offered[1], engine.offered[0])
+    t.equal(engine.offered[2], engine.offered[0])
+    t.equal(String(engine.offered[3]), 'c', 'then the rest')
+    t.equal(engine.offered[3]?.buffer, engine.offered[0]?.buffer, 'of the same memory')
+    while (data.calls.length === 0) await turn()
+  },
+)
+
+t.test('a pending write lets data and alerts in, and handshakes not', async (t) => {
+  const engine = new TellingEngine()
+  const { stream } = scripted(t, engine)
+  const data = t.captureFn((_chunk: Buffer) => {})
+  stream.on('data', data)
+  await turn()
+  engine.writes = ['want-write', 'want-write', 'want-write', 'want-write']
+  stream.write('abc')
+  for (const [record, read] of [
+    ['handshake', 0],
+    ['data', 1],
+    ['alert', 2],
+  ] as const) {
+    engine.nextRecord = record
+    engine.reads = ['in']
+    engine.onReady?.()
+    t.equal(data.calls.length, read, record)
+    engine.reads = []
+  }
+})
+
+t.test('nothing is written before the first handshake is complete, nor while one runs', async (t) => {
+  const engine = new ScriptedEngine()
+  engine.handshaking = true
+  const { stream } = scripted(t, engine)
+  stream.write('early')
+  await turn()
+  t.same(engine.offered, [])
+  engine.handshaking = false
+  engine.onReady?.()
+  t.equal(String(engine.offered[0]), 'early')
+  engine.handshaking = true
+  engine.onReady?.()
+  t.equal(stream.state, 'handshaking')
+  await turn()
+  stream.write('late')
+  await turn()
+  t.equal(engine.offered.length, 1)
+  engine.handshaking = false
+  const [report] = await Promise.all([once(stream, 'renegotiated'), engine.onReady?.()])
+  t.match(report, [{ origin: 'peer', verified: false }], 'an engine without a session can prove nothing')
+  while (engine.offered.length < 2) await turn()
+})
+
+t.test('an engine that throws is the end of the stream, with its error', async (t) => {
+  for (const what of ['reads', 'writes'] as const) {
+    const { engine, stream } = scripted(t)
+    stream.resume()
+    await turn()
+    const error = new Error('bad length')
+    engine[what] = [error]
+    const errored = new Promise((resolve) => stream.once('error', resolve))
+    if (what === 'writes') stream.write('a')
+    else engine.onReady?.()
+    t.equal(await errored, error)
+    await closed(stream)
+    t.equal(engine.destroyed, 1)
+    t.equal(engine.onReady, null)
+  }
+})
+
+t.test('an engine that can not begin a handshake leaves the stream open', async (t) => {
+  const { stream } = scripted(t)
+  const error = await rejection(stream.renegotiate())
+  t.match(error, { code: 'ERR_RENEGOTIATION_UNSUPPORTED', cause: { message: 'not today' } })
+  t.equal(stream.state, 'open')
+})
+
+t.test("errors of a handshake are told apart by OpenSSL's reason", (t) => {
+  const transport = engineTransport(new ScriptedEngine())
+  t.equal(transport.failure?.(new Error('error:0A0000F5:SSL routines::unexpected record')), 'peer-data')
+  t.end()
+})
+
+t.test('the end waits until the engine has sent it', async (t) => {
+  const { engine, stream } = scripted(t)
+  await turn()
+  engine.ends = ['want-write']
+  stream.end()
+  await turn()
+  await turn()
+  t.equal(stream.writableFinished, false)
+  const finished = once(stream, 'finish')
+  engine.onReady?.()
+  await finished
+})
+
+t.test('an endless reader does not starve the writer, nor anybody else', async (t) => {
+  const { engine, stream } = scripted(t)
+  let read = 0
+  engine.read = () => ++read && 1
+  stream.resume()
+  await turn()
+  await turn()
+  t.ok(read > 1, 'it reads on by itself')
+  await new Promise((resolve) => stream.write('out', resolve))
+  t.equal(String(engine.offered[0]), 'out')
+})
