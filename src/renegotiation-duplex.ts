@@ -49,6 +49,7 @@ import type { State } from './state.ts'
 import type { Transport } from './transport/transport.ts'
 
 type Callback = (error?: Error | null) => void
+type WriteDone = (error: Error | null | undefined) => void
 
 /**
  * A Duplex (readable-stream's) over a transport whose keys can be renegotiated
@@ -108,19 +109,24 @@ export class RenegotiationDuplex extends Duplex implements RenegotiationStream {
     return this.#gate.unsent()
   }
 
-  // biome-ignore lint/suspicious/noExplicitAny: Writable's overloads, passed on as they come
+  // biome-ignore-start lint/suspicious/noExplicitAny: Writable's own signatures
+  override write(chunk: any, callback?: WriteDone): boolean
+  override write(chunk: any, encoding: BufferEncoding, callback?: WriteDone): boolean
   override write(chunk: any, encoding?: any, callback?: any): boolean {
     const more = super.write(chunk, encoding, callback)
     this.#gate.written()
     return more
   }
 
-  // biome-ignore lint/suspicious/noExplicitAny: Writable's overloads, passed on as they come
+  override end(callback?: () => void): this
+  override end(chunk: any, callback?: () => void): this
+  override end(chunk: any, encoding?: BufferEncoding, callback?: () => void): this
   override end(chunk?: any, encoding?: any, callback?: any): this {
     super.end(chunk, encoding, callback)
     this.#gate.written()
     return this
   }
+  // biome-ignore-end lint/suspicious/noExplicitAny: Writable's own signatures
 
   override _write(chunk: Buffer, _encoding: string, done: Callback): void {
     this.#gate.write([chunk], done)

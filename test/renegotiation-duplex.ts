@@ -176,7 +176,7 @@ t.test('every write callback is called exactly once and in order', async (t) => 
   function write(stream: RenegotiationDuplex, count: number) {
     const calls: string[] = []
     for (let index = 0; index < count; index++) {
-      stream.write(`${index}`, (error?: NodeJS.ErrnoException) => calls.push(`${index} ${error?.code ?? 'ok'}`))
+      stream.write(`${index}`, (error) => calls.push(`${index} ${(error as NodeJS.ErrnoException)?.code ?? 'ok'}`))
     }
     return calls
   }
@@ -525,6 +525,18 @@ t.test('the end', async (t) => {
     transport.peerEnds()
     await turn()
     t.same(events, ['finish', 'end', 'close'])
+  })
+
+  t.test('of ours that was before the stream is its own from the beginning', async (t) => {
+    const { stream, transport, events, received } = scriptedStream({ ended: true })
+    t.equal(stream.writableEnded, true)
+    t.match(await outcome(stream.renegotiate()), { code: 'ERR_RENEGOTIATION_CLOSED' })
+    transport.peerSends('still here')
+    transport.peerEnds()
+    await turn()
+    t.equal(received(), 'still here')
+    t.same(events, ['finish', 'end', 'close'])
+    t.same(transport.offers, [])
   })
 
   t.test("of the peer's leaves ours open where half-open is allowed", async (t) => {

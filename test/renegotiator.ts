@@ -1176,6 +1176,25 @@ t.test("the peer's end", async (t) => {
     await transport.takeAll()
     t.equal(transport.taken.toString(), 'held')
   })
+
+  t.test('while flushing: what has succeeded is told at once', async (t) => {
+    const { transport, events } = await flushing()
+    transport.peerEnds()
+    t.same(events, ['renegotiating (peer)', 'renegotiated (peer)'])
+    transport.take()
+    t.equal(clock.countTimers(), 0)
+    await turn()
+    t.same(events, ['renegotiating (peer)', 'renegotiated (peer)', 'end'])
+  })
+
+  t.test('while flushing, and nothing can be written any more: as long as a handshake may take', async (t) => {
+    const { stream, transport } = await flushing({}, { handshakeTimeout: 10 })
+    transport.peerEnds()
+    clock.tick(9)
+    t.equal(stream.state, 'flushing')
+    clock.tick(1)
+    t.match(stream.errored, { code: 'ERR_RENEGOTIATION_HANDSHAKE_TIMEOUT' })
+  })
 })
 
 t.test('nobody has to look at the promise', async (t) => {
@@ -1216,6 +1235,18 @@ t.test('a listener that throws holds nothing up', async (t) => {
     t.equal(transport.taken.toString(), 'held', event)
     t.equal(transport.ended, true)
   }
+})
+
+t.test("a listener that throws does not keep the peer's next handshake from beginning", async (t) => {
+  const { stream, transport, events } = await flushing()
+  const mine = new Error('mine')
+  stream.once('renegotiated', () => {
+    throw mine
+  })
+  t.throws(() => transport.peerBegins(), mine)
+  t.equal(stream.state, 'handshaking')
+  t.equal(clock.countTimers(), 1)
+  t.same(events.at(-1), 'renegotiating (peer)')
 })
 
 t.test('a handshake begun after our own end is no reason to write', async (t) => {

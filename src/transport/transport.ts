@@ -40,7 +40,7 @@ export interface TransportEvents {
    * once a handshake.
    */
   handshakeStarted(): void
-  /** The handshake is complete. `session()` now tells of the new one. */
+  /** The handshake that `handshakeStarted` told of is complete. `session()` now tells of the new one. */
   handshakeDone(): void
   /** The connection failed. The stream will call `destroy`. */
   error(error: Error): void
@@ -84,7 +84,9 @@ export interface Transport {
    * The contract of fs.write: calls `done(error, bytesTaken)` once, when that
    * many bytes are on their way. Fewer than offered: the stream offers the
    * rest of the same memory. None: it offers the identical object again, in a
-   * later turn of the event loop. There is never a second write before `done`,
+   * later turn of the event loop; a handshake may come before that, so nothing
+   * of it may be pending here. (Where SSL_write wants the same buffer again,
+   * the transport keeps it, and calls `done` when it was taken.) There is never a second write before `done`,
    * which need not come any more where `closed` does.
    *
    * An empty buffer is a barrier: its `done` comes when everything written

@@ -2,7 +2,7 @@ import t, { type Test } from 'tap'
 import { type LinkReport, link } from '../fixtures/link.ts'
 import { SEED } from '../fixtures/random.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(240_000)
 t.comment(`SEED=${SEED}`)
 
 t.test('both ends renegotiate 500 times each while both flood, and not a byte is lost', async (t) => {

@@ -2,7 +2,7 @@ import t from 'tap'
 import { link } from '../fixtures/link.ts'
 import { SEED } from '../fixtures/random.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(240_000)
 t.comment(`SEED=${SEED}`)
 
 t.test('a server renegotiates 1,000 times while both ends flood, and not a byte is lost', async (t) => {
