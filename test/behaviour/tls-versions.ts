@@ -2,7 +2,7 @@ import t from 'tap'
 import { link } from '../fixtures/link.ts'
 import { SEED } from '../fixtures/random.ts'
 
-t.setTimeout(60_000)
+t.setTimeout(300_000)
 t.comment(`SEED=${SEED}`)
 
 for (const version of ['TLSv1', 'TLSv1.1', 'TLSv1.2'] as const) {

@@ -2,7 +2,7 @@ import t from 'tap'
 import { link } from '../fixtures/link.ts'
 import { SEED } from '../fixtures/random.ts'
 
-t.setTimeout(60_000)
+t.setTimeout(300_000)
 t.comment(`SEED=${SEED}`)
 
 // The latency is what makes sure of the very first: there always is data on its way, in both directions.

@@ -82,6 +82,19 @@ t.test('a destroyed socket has no session, and what it says of its writes is not
   }
 })
 
+t.test('nor of its end', async (t) => {
+  const { client, server } = await tlsPair(t)
+  server.pause()
+  const transport = tlsTransport(client)
+  const done = t.captureFn(() => {})
+  transport.write(Buffer.alloc(64 * 1024 * 1024), done)
+  transport.end(done)
+  client.destroy()
+  await closed(client)
+  await new Promise(setImmediate)
+  t.same(done.calls, [])
+})
+
 t.test(
   "a client that Node destroys for the peer's certificate, in the very event that tells of the handshake",
   async (t) => {
