@@ -101,9 +101,13 @@ export class Renegotiator {
     if (request.isSettled) return request.promise
     this.#queue ??= new PQueue({ concurrency: 1 })
     void this.#queue.add(() => {
-      if (!request.isSettled) {
-        this.#turn = request
+      if (request.isSettled) return request.settled
+      this.#turn = request
+      try {
         this.#takeTurn()
+      } catch (error) {
+        // A transport that throws where its contract has nothing to throw.
+        this.#host.destroy(error as Error)
       }
       return request.settled
     })

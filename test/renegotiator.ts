@@ -1249,6 +1249,17 @@ t.test("a listener that throws does not keep the peer's next handshake from begi
   t.same(events.at(-1), 'renegotiating (peer)')
 })
 
+t.test('a transport that throws where it must not is the end of the stream, and every promise settles', async (t) => {
+  const { stream, transport } = scriptedStream()
+  const broken = new Error('broken')
+  transport.unsupported = () => {
+    throw broken
+  }
+  const error = new Promise((resolve) => stream.once('error', resolve))
+  t.match(await outcome(stream.renegotiate()), { code: 'ERR_RENEGOTIATION_CLOSED', cause: broken })
+  t.equal(await error, broken)
+})
+
 t.test('a handshake begun after our own end is no reason to write', async (t) => {
   const { stream, transport, events } = scriptedStream()
   stream.end()
