@@ -73,16 +73,17 @@ for (const { name, libssl, skip } of everyLibSSL) {
     if (libssl === undefined) return
     t.comment(libssl.OpenSSL_version(0))
 
-    const conditions: (EngineOptions & WireOptions & { title: string })[] = [
+    const conditions: (EngineOptions & WireOptions & { title: string; bytes?: number })[] = [
       { title: 'small buffers, a trickling wire', bufferSize: 2048, portion: 1500, capacity: 4096 },
       { title: 'partial writes', bufferSize: 4096, portion: 1500, partialWrites: true },
       { title: 'a wire faster than the buffers', bufferSize: 20_000, portion: 65536, capacity: 65536 },
+      { title: 'records in crumbs', bufferSize: 300, portion: 50, capacity: 100, bytes: 500_000 },
     ]
-    for (const { title, ...options } of conditions) {
+    for (const { title, bytes = BYTES, ...options } of conditions) {
       t.test(title, async (t) => {
         const { breaches, wants, trace } = watch()
         const pair = enginePair({ libssl, trace, ...options })
-        const { client } = await exchange(t, pair, { client: 50, server: 50 })
+        const { client } = await exchange(t, pair, { bytes, client: 50, server: 50 })
         t.ok(client.handshakes > 50, `${client.handshakes} handshakes`)
         t.same(breaches, [])
         t.comment(`${client.handshakes} handshakes, ${pair.wire.turns} turns of the wire`, wants)
