@@ -793,8 +793,7 @@ t.test("as part of the world of Node's streams", async (t) => {
   t.test('addAbortSignal() destroys it, and a renegotiation on its way', async (t) => {
     const { stream, events } = scriptedStream()
     const controller = new AbortController()
-    // biome-ignore lint/suspicious/noExplicitAny: to Node's types, a readable-stream is none of its own
-    addAbortSignal(controller.signal, stream as any)
+    addAbortSignal(controller.signal, stream)
     const result = outcome(stream.renegotiate())
     await once(stream, 'renegotiating')
     controller.abort()

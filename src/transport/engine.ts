@@ -165,30 +165,39 @@ class EngineTransport implements Transport {
     this.#moved = true
     if (this.#driving) return
     this.#driving = true
+    let steps = 0
     try {
-      for (let steps = 0; this.#moved && !this.#destroyed; steps++) {
-        if (steps === STEPS_PER_TURN) {
-          clearImmediate(this.#nextTurn)
-          this.#nextTurn = setImmediate(() => this.#drive())
-          break
-        }
+      for (; this.#moved && !this.#destroyed && steps < STEPS_PER_TURN; steps++) {
         this.#moved = false
         this.#readStep()
         this.#tellHandshake()
         this.#writeStep()
       }
-    } catch (error) {
-      this.#events.error(error as Error)
     } finally {
       this.#driving = false
+      // Enough for one turn; or a listener of the application has thrown, and the rest goes on without it.
+      if (this.#moved && !this.#destroyed) {
+        clearImmediate(this.#nextTurn)
+        this.#nextTurn = setImmediate(() => this.#drive())
+      }
+    }
+  }
+
+  /** What a call into the engine returns; undefined where it throws, which is the end of the connection. */
+  #call<T>(call: (engine: TLSEngine) => T): T | undefined {
+    try {
+      return call(this.#engine)
+    } catch (error) {
+      this.#events.error(error as Error)
+      return undefined
     }
   }
 
   #readStep(): void {
     if (!this.#mayRead()) return
     if (this.#pool.length < RECORD_BYTES) this.#pool = Buffer.allocUnsafe(POOL_BYTES)
-    const got = this.#engine.read(this.#pool)
-    if (typeof got === 'string') return
+    const got = this.#call((engine) => engine.read(this.#pool))
+    if (typeof got !== 'number') return
     this.#moved = true
     if (got === 0) {
       this.#peerEnded = true
@@ -230,8 +239,8 @@ class EngineTransport implements Transport {
       this.#endStep()
       return
     }
-    const taken = write.buffer.length === 0 ? 0 : this.#engine.write(write.buffer)
-    if (typeof taken === 'string') {
+    const taken = write.buffer.length === 0 ? 0 : this.#call((engine) => engine.write(write.buffer))
+    if (typeof taken !== 'number') {
       write.offered = true
       return
     }
@@ -242,7 +251,7 @@ class EngineTransport implements Transport {
 
   #endStep(): void {
     const done = this.#end
-    if (done === undefined || this.#engine.end() !== true) return
+    if (done === undefined || this.#call((engine) => engine.end()) !== true) return
     this.#end = undefined
     done()
   }

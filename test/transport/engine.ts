@@ -240,6 +240,22 @@ t.test('an engine that throws is the end of the stream, with its error', async (
   }
 })
 
+t.test('a listener that throws is not the engine throwing, and what is left goes on', async (t) => {
+  const { engine, stream } = scripted(t)
+  await turn()
+  const received: string[] = []
+  stream.on('data', (chunk: Buffer) => {
+    received.push(String(chunk))
+    if (received.length === 1) throw new Error('mine')
+  })
+  await turn()
+  engine.reads = ['one', 'two']
+  t.throws(() => engine.onReady?.(), { message: 'mine' })
+  while (received.length < 2) await turn()
+  t.same(received, ['one', 'two'])
+  t.equal(stream.errored, null)
+})
+
 t.test('an engine that can not begin a handshake leaves the stream open', async (t) => {
   const { stream } = scripted(t)
   const error = await rejection(stream.renegotiate())
