@@ -15,7 +15,13 @@ interface Handle {
   setNoDelay?: (enable: boolean) => unknown
   setVerifyMode?: (requestCert: boolean, rejectUnauthorized: boolean) => void
   verifyError?: () => Error | null
-  _parentWrap?: object | null
+  _parentWrap?: JSStreamSocket | null
+}
+
+/** lib/internal/js_stream_socket.js */
+interface JSStreamSocket {
+  _handle?: { finishWrite?: (request: unknown, status: number) => void } | null
+  doWrite?: (request: unknown, buffers: readonly Uint8Array[]) => unknown
 }
 
 interface Internals {
@@ -88,12 +94,28 @@ export function keepTimeout(socket: TLSSocket): boolean {
 }
 
 /**
- * Whether the socket's bytes go through a Duplex in JavaScript instead of the
- * kernel (JSStreamSocket, which takes one write at a time and asserts it).
- * Without `_parentWrap`: false.
+ * Where the socket's bytes go through a Duplex in JavaScript instead of the
+ * kernel: lets it renegotiate. Returns false where it can't.
+ *
+ * JSStreamSocket takes one write at a time and asserts it, and counts an empty
+ * one like any other. TLSWrap does not: it keeps an empty write apart
+ * (`current_empty_write_`), and while that is on its way it sends whatever a
+ * handshake has to send. `socket.renegotiate()` makes empty writes; under
+ * traffic the assertion is the end of the process. Here an empty write takes no
+ * turn on the stream: it is done in the next turn of the event loop, ahead of
+ * all writes that come after it. Without the private parts: false.
  */
-export function runsOnJavaScriptStream(socket: TLSSocket): boolean {
-  return internals(socket)._handle?._parentWrap?.constructor.name === 'JSStreamSocket'
+export function mendJavaScriptStream(socket: TLSSocket): boolean {
+  const stream = internals(socket)._handle?._parentWrap
+  if (stream?.constructor.name !== 'JSStreamSocket') return true
+  const { doWrite, _handle: handle } = stream
+  if (typeof doWrite !== 'function' || typeof handle?.finishWrite !== 'function') return false
+  stream.doWrite = function (request: unknown, buffers: readonly Uint8Array[]): unknown {
+    if (buffers.some(({ length }) => length > 0)) return doWrite.call(this, request, buffers)
+    setImmediate(() => handle.finishWrite?.(request, 0))
+    return 0
+  }
+  return true
 }
 
 /** Whether the socket was made with the option `onread`, and emits no `data`. Without Node's symbol for it: false. */

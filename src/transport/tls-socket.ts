@@ -4,26 +4,17 @@ import {
   certificatePolicy,
   isServer,
   keepTimeout,
+  mendJavaScriptStream,
   onHandshakeStart,
   readsIntoBuffer,
   renegotiationDisabled,
   restoreCertificatePolicy,
-  runsOnJavaScriptStream,
   suspendNagle,
   verifyError,
 } from '../tls/node-internals.ts'
 import { openSSLFailure } from './openssl-failure.ts'
-import type {
-  CertificatePolicy,
-  HandshakeFailure,
-  PeerLimit,
-  Session,
-  Transport,
-  TransportEvents,
-  WriteCallback,
-} from './transport.ts'
-
-const wrapped = new WeakSet<TLSSocket>()
+import { StreamTransport } from './stream-transport.ts'
+import type { CertificatePolicy, HandshakeFailure, PeerLimit, Session, Transport } from './transport.ts'
 
 /**
  * A transport over Node's own TLS socket, a client's or a server's.
@@ -45,11 +36,7 @@ export function tlsTransport(socket: TLSSocket): Transport {
   return new TLSSocketTransport(socket)
 }
 
-class TLSSocketTransport implements Transport {
-  readonly allowHalfOpen: boolean
-  readonly ended: boolean
-  readonly #socket: TLSSocket
-  #events!: TransportEvents
+class TLSSocketTransport extends StreamTransport<TLSSocket> {
   #ready = false
   #handshaking = false
   /** Node will set the socket's timeout to 0 with every handshake. */
@@ -59,84 +46,34 @@ class TLSSocketTransport implements Transport {
   /** A server's policy, where the handshake on its way has one of its own. */
   #policy: CertificatePolicy | undefined
   #removeHook: (() => void) | undefined
+  /** A handshake's messages can get through what lies below the socket, whatever is on its way. */
+  #carriesHandshakes = true
   /** Kept only where a handshake can't be seen before its middle, when the keys may be new already. */
   #lastSession: Session | undefined
 
-  constructor(socket: TLSSocket) {
-    this.#socket = socket
-    this.ended = socket.writableEnded
-    this.allowHalfOpen = socket.allowHalfOpen
-  }
-
   get peerLimit(): PeerLimit | false {
-    return isServer(this.#socket) && { max: tls.CLIENT_RENEG_LIMIT, windowMs: tls.CLIENT_RENEG_WINDOW * 1000 }
+    return isServer(this.stream) && { max: tls.CLIENT_RENEG_LIMIT, windowMs: tls.CLIENT_RENEG_WINDOW * 1000 }
   }
 
   get certificatePolicy(): CertificatePolicy | undefined {
-    return this.#policy ?? certificatePolicy(this.#socket)
+    return this.#policy ?? certificatePolicy(this.stream)
   }
 
-  attach(events: TransportEvents): void {
-    const socket = this.#socket
-    if (wrapped.has(socket)) throw new TypeError('The socket is wrapped already')
-    wrapped.add(socket)
-    this.#events = events
-    if (socket.closed) {
-      process.nextTick(this.#tellClosed)
-      return
-    }
-    if (socket.readableEnded) process.nextTick(this.#onEnd)
-    // With one write in flight at a time, the rest is queued above: ending by itself, the socket would lose it.
-    socket.allowHalfOpen = true
-    while (socket.writableCorked > 0) socket.uncork()
-    socket.pause()
-    socket.on('data', this.#onData)
-    socket.on('end', this.#onEnd)
-    socket.on('error', this.#onError)
-    socket.on('close', this.#onClose)
+  protected override attached(): void {
+    const socket = this.stream
     socket.on('secure', this.#onSecure)
     // `secureConnecting` stays true on a server's socket that tls.createServer didn't make.
     if (socket.getFinished() && socket.getPeerFinished()) this.#firstHandshakeDone()
   }
 
-  /** A destroyed socket says all kinds of things of its writes, even success; what is true comes by `error` and `close`. */
-  write(buffer: Uint8Array, done: WriteCallback): void {
-    this.#socket.write(buffer, (error) => this.#socket.destroyed || done(error, buffer.length))
-  }
-
-  writev(buffers: readonly Uint8Array[], done: WriteCallback): void {
-    const socket = this.#socket
-    const last = buffers.length - 1
-    let bytes = 0
-    socket.cork()
-    buffers.forEach((buffer, index) => {
-      bytes += buffer.length
-      if (index < last) socket.write(buffer)
-      else socket.write(buffer, (error) => socket.destroyed || done(error, bytes))
-    })
-    socket.uncork()
-  }
-
-  end(done: (error?: Error | null) => void): void {
-    const socket = this.#socket
-    if (socket.writableFinished) done()
-    else socket.end((error?: Error | null) => (error && socket.destroyed) || done(error))
-  }
-
-  pause(): void {
-    this.#socket.pause()
-  }
-
-  resume(): void {
-    this.#socket.resume()
-  }
-
-  destroy(): void {
-    this.#socket.destroy()
+  protected override detached(): void {
+    this.#removeHook?.()
+    this.stream.off('secure', this.#onSecure)
+    this.stream.off('keylog', this.#onKeylog)
   }
 
   renegotiate({ requestCert }: RenegotiateOptions): void {
-    const socket = this.#socket
+    const socket = this.stream
     const policy = certificatePolicy(socket)
     this.#begin()
     // A certificate that doesn't verify makes Node destroy the socket without a word; so it must not look.
@@ -151,12 +88,12 @@ class TLSSocketTransport implements Transport {
   }
 
   unsupported(): string | undefined {
-    const socket = this.#socket
+    const socket = this.stream
     if (socket.getProtocol() === 'TLSv1.3') {
       return "TLS 1.3 has no renegotiation (RFC 8446, 4.1.2); connect with maxVersion: 'TLSv1.2' to have it"
     }
     if (socket.alpnProtocol === 'h2') return 'HTTP/2 forbids renegotiation (RFC 9113, 9.2.1)'
-    if (runsOnJavaScriptStream(socket)) {
+    if (!this.#carriesHandshakes) {
       return (
         'The TLS socket runs on a stream in JavaScript instead of a net.Socket, ' +
         'where Node may fail an assertion of its own in a renegotiation under traffic'
@@ -167,7 +104,7 @@ class TLSSocketTransport implements Transport {
   }
 
   session(): Session {
-    if (this.#socket.destroyed) return {}
+    if (this.stream.destroyed) return {}
     return this.#lastSession ?? this.#readSession()
   }
 
@@ -175,53 +112,32 @@ class TLSSocketTransport implements Transport {
     return openSSLFailure(error)
   }
 
-  readonly #onData = (chunk: Buffer): void => this.#events.data(chunk)
-  readonly #onEnd = (): void => this.#events.end()
-  /** After an error of its TLS, Node leaves the socket standing; the stream destroys it. */
-  readonly #onError = (error: Error): void => this.#events.error(error)
-
-  readonly #onClose = (): void => {
-    const socket = this.#socket
-    this.#removeHook?.()
-    socket.off('data', this.#onData)
-    socket.off('end', this.#onEnd)
-    socket.off('error', this.#onError)
-    socket.off('close', this.#onClose)
-    socket.off('secure', this.#onSecure)
-    socket.off('keylog', this.#onKeylog)
-    this.#events.closed()
-  }
-
   /** Node's `secure`: a handshake is complete, also one that was refused. */
   readonly #onSecure = (): void => {
-    if (this.#socket.destroyed) return
+    if (this.stream.destroyed) return
     if (!this.#ready) {
       this.#firstHandshakeDone()
       return
     }
     this.#over()
     if (this.#lastSession !== undefined) this.#lastSession = this.#readSession()
-    this.#events.handshakeDone()
+    this.events.handshakeDone()
   }
 
   readonly #onHandshakeStart = (): void => {
     this.#begin()
-    this.#events.handshakeStarted()
+    this.events.handshakeStarted()
   }
 
   /** The fallback for the start of a handshake: its middle, when the master secret is there. */
   readonly #onKeylog = (): void => this.#onHandshakeStart()
 
-  readonly #tellClosed = (): void => {
-    if (this.#socket.errored) this.#events.error(this.#socket.errored)
-    this.#events.closed()
-  }
-
   /** Only now: while connecting, Node may put another handle in the place of the first (autoSelectFamily). */
   #firstHandshakeDone(): void {
-    const socket = this.#socket
+    const socket = this.stream
     this.#ready = true
     this.#restoresTimeout = !keepTimeout(socket)
+    this.#carriesHandshakes = mendJavaScriptStream(socket)
     if (socket.getProtocol() !== 'TLSv1.3') {
       this.#removeHook = onHandshakeStart(socket, this.#onHandshakeStart)
       if (this.#removeHook === undefined) {
@@ -230,18 +146,18 @@ class TLSSocketTransport implements Transport {
         socket.on('keylog', this.#onKeylog)
       }
     }
-    this.#events.ready()
+    this.events.ready()
   }
 
   #begin(): void {
     if (this.#handshaking) return
     this.#handshaking = true
-    this.#timeout = this.#socket.timeout
-    suspendNagle(this.#socket, true)
+    this.#timeout = this.stream.timeout
+    suspendNagle(this.stream, true)
   }
 
   #over(): void {
-    const socket = this.#socket
+    const socket = this.stream
     this.#handshaking = false
     if (this.#restoresTimeout && this.#timeout) socket.setTimeout(this.#timeout)
     if (this.#policy !== undefined) restoreCertificatePolicy(socket, this.#policy, identity(socket) !== undefined)
@@ -253,7 +169,7 @@ class TLSSocketTransport implements Transport {
   }
 
   #readSession(): Session {
-    const socket = this.#socket
+    const socket = this.stream
     const common = { keys: exportedKeys(socket), identity: identity(socket), resumed: socket.isSessionReused() }
     if (!isServer(socket)) {
       const { authorized, authorizationError } = socket

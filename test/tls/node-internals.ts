@@ -1,15 +1,16 @@
 import { once } from 'node:events'
-import type { TLSSocket } from 'node:tls'
+import { PassThrough } from 'node:stream'
+import { TLSSocket } from 'node:tls'
 import t from 'tap'
 import {
   certificatePolicy,
   isServer,
   keepTimeout,
+  mendJavaScriptStream,
   onHandshakeStart,
   readsIntoBuffer,
   renegotiationDisabled,
   restoreCertificatePolicy,
-  runsOnJavaScriptStream,
   suspendNagle,
   verifyError,
 } from '../../src/tls/node-internals.ts'
@@ -56,6 +57,15 @@ t.test('the hook tells of a handshake before anything of it was sent, and can be
   t.equal(starts.length, 3)
 })
 
+t.test('below a TLS socket on a Duplex in JavaScript there is every private part that is used', async (t) => {
+  const socket = new TLSSocket(new PassThrough())
+  const { _handle: handle } = socket as unknown as { _handle: { _parentWrap: object } }
+  t.equal(handle._parentWrap.constructor.name, 'JSStreamSocket')
+  t.match(handle._parentWrap, { doWrite: Function, _handle: { finishWrite: Function } })
+  t.equal(mendJavaScriptStream(socket), true)
+  socket.destroy()
+})
+
 t.test('a hook that somebody else has replaced is not put back over theirs', async (t) => {
   const { client } = await tlsPair(t)
   const { _handle: handle } = client as unknown as { _handle: { onhandshakestart: unknown } }
@@ -75,10 +85,22 @@ t.test('without any private part nothing breaks', (t) => {
     t.equal(certificatePolicy(socket), undefined)
     t.equal(verifyError(socket), null)
     t.equal(keepTimeout(socket), false)
-    t.equal(runsOnJavaScriptStream(socket), false)
+    t.equal(mendJavaScriptStream(socket), true)
     t.equal(readsIntoBuffer(socket), false)
     suspendNagle(socket, true)
     restoreCertificatePolicy(socket, { requestCert: true, rejectUnauthorized: true }, false)
+  }
+  t.end()
+})
+
+t.test('a stream in JavaScript that lacks a private part can not be mended', (t) => {
+  class JSStreamSocket {
+    doWrite: unknown
+    _handle: unknown
+  }
+  for (const parts of [{}, { doWrite() {} }, { doWrite() {}, _handle: {} }, { _handle: { finishWrite() {} } }]) {
+    const socket = { _handle: { _parentWrap: Object.assign(new JSStreamSocket(), parts) } }
+    t.equal(mendJavaScriptStream(socket as unknown as TLSSocket), false)
   }
   t.end()
 })
