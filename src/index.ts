@@ -5,6 +5,7 @@ export type { RenegotiationStream } from './renegotiation-stream.ts'
 export type { Origin, RenegotiationCounters, RenegotiationReport } from './report.ts'
 export type { State } from './state.ts'
 export { wrapTLSSocket } from './tls/wrap-tls-socket.ts'
+export { type DuplexTransportOptions, duplexTransport, type PeerHandshakes } from './transport/duplex.ts'
 export {
   type EngineTransportOptions,
   engineTransport,

@@ -125,7 +125,8 @@ export function parseRenegotiateOptions(options: RenegotiateOptions = {}): Reneg
 /** setTimeout's own limit; beyond it Node fires after one millisecond. */
 const MAX_TIMEOUT = 2 ** 31 - 1
 
-function milliseconds<K extends string>(from: { [name in K]?: unknown }, name: K): number | undefined {
+/** The option of that name, checked. */
+export function milliseconds<K extends string>(from: { [name in K]?: unknown }, name: K): number | undefined {
   return number(name, from[name], 0, MAX_TIMEOUT)
 }
 
@@ -146,7 +147,8 @@ function number(name: string, value: unknown, min: number, max: number, whole = 
   return value
 }
 
-function flag<K extends string>(from: { [name in K]?: unknown }, name: K): boolean | undefined {
+/** The option of that name, checked. */
+export function flag<K extends string>(from: { [name in K]?: unknown }, name: K): boolean | undefined {
   const value: unknown = from[name]
   if (value === undefined || typeof value === 'boolean') return value
   throw new TypeError(`${name} must be a boolean, got ${quote(value)}`)
@@ -168,6 +170,7 @@ function mustBeObject(name: string, value: unknown): void {
   if (value === null || typeof value !== 'object') throw new TypeError(`${name} must be an object, got ${quote(value)}`)
 }
 
-function quote(value: unknown): string {
+/** A value as an error message shows it. */
+export function quote(value: unknown): string {
   return inspect(value, { depth: 0, breakLength: Infinity })
 }

@@ -215,7 +215,7 @@ export class Renegotiator {
     if (this.#handshake === undefined) return error
     switch (this.#host.transport.failure?.(error)) {
       case 'refused':
-        return refusedError('The peer refused to renegotiate', error)
+        return refusedError('The renegotiation was refused', error)
       case 'peer-data':
         return new RenegotiationError(
           'ERR_RENEGOTIATION_PEER_DATA',
