@@ -10,16 +10,16 @@ import {
   broken,
   type Call,
   connectedByHand,
-  type EngineOptions,
   enginePair,
-  OpenSSLEngine,
+  TracedEngine,
+  type TracedOptions,
 } from './fixtures/openssl-engine.ts'
 import { Random, SEED } from './fixtures/random.ts'
 import { Lane, SocketEnd, Wire, type WireOptions } from './fixtures/wire.ts'
 
 /*
- * The fixture itself, before anything of ours sits on it: real OpenSSL, driven
- * by a loop that knows the rules and nothing else.
+ * The example's engine itself, before anything of ours sits on it: real
+ * OpenSSL, driven by a loop that knows the rules and nothing else.
  */
 
 const BYTES = 20_000_000
@@ -27,7 +27,7 @@ const BYTES = 20_000_000
 /** Both ends at full speed, renegotiating; every promise of the engine kept, no rule broken. */
 async function exchange(
   t: Test,
-  engines: Record<'client' | 'server', OpenSSLEngine>,
+  engines: Record<'client' | 'server', TracedEngine>,
   { bytes = BYTES, client = 0, server = 0 },
 ) {
   const ends = {
@@ -38,7 +38,7 @@ async function exchange(
   for (const name of ['client', 'server'] as const) {
     const seen = new Set<string>()
     ends[name].onHandshake = () => {
-      const keys = engines[name].keys().toString('hex')
+      const keys = Buffer.from(engines[name].keys()).toString('hex')
       if (seen.has(keys)) t.fail(`the ${name} got the same keys again`)
       seen.add(keys)
     }
@@ -73,7 +73,7 @@ for (const { name, libssl, skip } of everyLibSSL) {
     if (libssl === undefined) return
     t.comment(libssl.OpenSSL_version(0))
 
-    const conditions: (EngineOptions & WireOptions & { title: string; bytes?: number })[] = [
+    const conditions: (TracedOptions & WireOptions & { title: string; bytes?: number })[] = [
       { title: 'small buffers, a trickling wire', bufferSize: 2048, portion: 1500, capacity: 4096 },
       { title: 'partial writes', bufferSize: 4096, portion: 1500, partialWrites: true },
       { title: 'a wire faster than the buffers', bufferSize: 20_000, portion: 65536, capacity: 65536 },
@@ -101,7 +101,7 @@ t.test('over TCP', async (t) => {
   listening.close()
 
   const { breaches, trace } = watch()
-  const engines = { client: new OpenSSLEngine('client', { trace }), server: new OpenSSLEngine('server', { trace }) }
+  const engines = { client: new TracedEngine('client', { trace }), server: new TracedEngine('server', { trace }) }
   new Wire(engines.client, new SocketEnd(connecting))
   new Wire(engines.server, new SocketEnd(accepted))
   const ends = await exchange(t, engines, { bytes: 5_000_000, client: 10, server: 10 })
@@ -148,13 +148,30 @@ for (const { name, libssl, skip } of everyLibSSL) {
       handshake()
       t.same(client.keys(), server.keys())
       t.notSame(client.keys(), keys)
-      t.equal(client.resumed, false)
+      t.equal(client.session().resumed, false)
 
       client.renegotiate({ abbreviated: true })
       handshake()
       t.notSame(client.keys(), keys)
-      t.equal(client.resumed, true)
-      t.equal(server.resumed, true)
+      t.equal(client.session().resumed, true)
+      t.equal(server.session().resumed, true)
+    })
+
+    t.test('session() tells of the last handshake that was completed, also in the middle of one', async (t) => {
+      const { client, server, toServer, handshake } = connectedByHand({ libssl })
+      const before = server.session()
+      const { identity } = client.session()
+      t.ok(identity, 'the certificate of the server')
+      client.renegotiate({ abbreviated: true })
+      client.read(into)
+      toServer.carry()
+      server.read(into)
+      t.equal(server.handshaking, true)
+      t.same(server.session(), before)
+      handshake()
+      t.match(server.session(), { resumed: true, identity: undefined })
+      t.notSame(server.keys(), before.keys)
+      t.same(client.session().identity, identity)
     })
 
     t.test(
@@ -234,7 +251,7 @@ for (const { name, libssl, skip } of everyLibSSL) {
       t.equal(server.read(into), 0)
     })
 
-    t.test("the peer's close_notify in the middle of a handshake ends both", async (t) => {
+    t.test("the peer's close_notify in the middle of a handshake leaves that unfinished", async (t) => {
       const { client, server, toClient, toServer } = connectedByHand({ libssl })
       t.equal(server.end(), true)
       client.renegotiate()
@@ -245,7 +262,7 @@ for (const { name, libssl, skip } of everyLibSSL) {
       t.equal(server.handshaking, false)
       t.equal(client.read(into), 0)
       t.equal(client.handshaking, true, 'for ever')
-      t.equal(client.end(), true)
+      t.equal(client.end(), 'want-read', 'and no end can be sent')
     })
 
     t.test('an end without close_notify is an error, each time again', async (t) => {
@@ -258,6 +275,23 @@ for (const { name, libssl, skip } of everyLibSSL) {
       t.throws(() => client.read(into), { message: 'read() after destroy()' })
       t.throws(() => client.write(into), { message: 'write() after destroy()' })
       t.same([client.handshaking, client.nextRecord], [false, undefined])
+    })
+
+    t.test('nextRecord tells an end without close_notify like an alert, also in the middle of a record', async (t) => {
+      for (const bytes of [0, 3, 20]) {
+        const { client, server } = connectedByHand({ libssl })
+        client.write(Buffer.from('abcdef'))
+        new Lane(client, server, { portion: bytes }).carry()
+        server.endIncoming()
+        t.equal(server.nextRecord, 'alert')
+        t.throws(() => server.read(into), { code: 'ERR_SSL_UNEXPECTED_EOF_WHILE_READING' })
+      }
+      const { client, server, toServer } = connectedByHand({ libssl })
+      client.renegotiate()
+      client.read(into)
+      toServer.carry()
+      server.endIncoming()
+      t.equal(server.nextRecord, 'handshake', 'after what came before it')
     })
 
     t.test('no memory moves between two offers, not even what V8 keeps on its heap', async (t) => {

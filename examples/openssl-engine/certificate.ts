@@ -1,0 +1,21 @@
+/*
+ * A certificate of its own issue for `localhost`, and its key, which is public:
+ * for this example on loopback, and for nothing else.
+ */
+
+export const cert = `-----BEGIN CERTIFICATE-----
+MIIBYTCCAQegAwIBAgIBATAKBggqhkjOPQQDAjAUMRIwEAYDVQQDDAlsb2NhbGhv
+c3QwIBcNMjAwMTAxMDAwMDAwWhgPMjEyMDAxMDEwMDAwMDBaMBQxEjAQBgNVBAMM
+CWxvY2FsaG9zdDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABMyj7ViVRqNIqlid
+oSOmUK27i79IO6iT4D8tDPok1+518CEhY6JUo+agTTPiXXv9DRbsg5f9Hde9Mb+K
+gRjBdXCjSDBGMBQGA1UdEQQNMAuCCWxvY2FsaG9zdDAPBgNVHRMBAf8EBTADAQH/
+MB0GA1UdDgQWBBRR8ZYfWJTjxTMmgas6lOZ89InMvjAKBggqhkjOPQQDAgNIADBF
+AiEAkDGdyjYpyhTL51Kx9ng2ztY80GnKslctsfkVzgYex7gCIDN1o0OsgPDrn24A
+FaXVBFFpO3k6MVlvUx5KtwA/cHQn
+-----END CERTIFICATE-----`
+
+export const key = `-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgtazFDbcMqhTa/fEx
+4yI3FgrkzgJ6U1fxKsSqT/Xyq2ChRANCAATMo+1YlUajSKpYnaEjplCtu4u/SDuo
+k+A/LQz6JNfudfAhIWOiVKPmoE0z4l17/Q0W7IOX/R3XvTG/ioEYwXVw
+-----END PRIVATE KEY-----`
