@@ -1,4 +1,4 @@
-import type { RenegotiateOptions } from '../options.ts'
+import { flag, milliseconds, type RenegotiateOptions } from '../options.ts'
 import { openSSLFailure } from './openssl-failure.ts'
 import type { HandshakeFailure, PeerLimit, Session, Transport, TransportEvents, WriteCallback } from './transport.ts'
 
@@ -27,7 +27,7 @@ export interface TLSEngine {
    * undefined where none has come. An engine that can't tell doesn't have it.
    */
   readonly nextRecord?: RecordType | undefined
-  /** Sends close_notify. */
+  /** Sends close_notify. Called when all writes are done, and not while `handshaking`. */
   end(): true | Want
   destroy(error?: Error | null): void
   /** Set by the transport; to be called whenever read(), write() or end() may get further. */
@@ -40,6 +40,14 @@ export interface TLSEngine {
 export interface EngineTransportOptions {
   /** Whether our side stays open after the peer's end until the application ends it. Default: false. */
   allowHalfOpen?: boolean | undefined
+  /**
+   * Milliseconds that a pending write keeps an engine that doesn't tell
+   * `nextRecord` from reading. After that it reads all the same: two such ends
+   * whose buffers are full would wait for each other for ever. Data is most of
+   * what can come then; a handshake record would be the end of the connection.
+   * 0: it waits for ever. Default: 30,000. An engine that tells never waits.
+   */
+  drainTimeout?: number | undefined
 }
 
 /**
@@ -53,13 +61,14 @@ export interface EngineTransportOptions {
  * no way out: two such ends would wait for each other for ever.
  *
  * An engine that doesn't tell `nextRecord` reads nothing while a write is
- * pending, and so can wait for an end like itself for ever; `drainTimeout` and
- * `handshakeTimeout` are what is left then.
+ * pending, until `drainTimeout`. Under load that is a standstill again and
+ * again: an engine that can tell should.
  *
  * It acts on `onReady`, on what the stream asks, and on its own progress; it
  * never waits by asking again.
  *
- * @throws TypeError where `engine` lacks one of its methods.
+ * @throws TypeError where `engine` lacks one of its methods; TypeError or
+ *   RangeError for a bad option.
  */
 export function engineTransport(engine: TLSEngine, options: EngineTransportOptions = {}): Transport {
   for (const method of ['read', 'write', 'renegotiate', 'end', 'destroy'] as const) {
@@ -87,6 +96,7 @@ class EngineTransport implements Transport {
   readonly peerLimit: PeerLimit | false = false
   readonly #engine: TLSEngine
   readonly #tellsRecords: boolean
+  readonly #drainTimeout: number
   #events!: TransportEvents
 
   #ready = false
@@ -94,6 +104,10 @@ class EngineTransport implements Transport {
   #flowing = false
   #peerEnded = false
   #write: PendingWrite | undefined
+  /** Runs while a write that is pending keeps from reading. */
+  #drainTimer: NodeJS.Timeout | undefined
+  /** It has run out. */
+  #readsAnyway = false
   #end: ((error?: Error | null) => void) | undefined
   #destroyed = false
 
@@ -102,10 +116,11 @@ class EngineTransport implements Transport {
   #moved = false
   #nextTurn: NodeJS.Immediate | undefined
 
-  constructor(engine: TLSEngine, { allowHalfOpen = false }: EngineTransportOptions) {
+  constructor(engine: TLSEngine, options: EngineTransportOptions) {
     this.#engine = engine
     this.#tellsRecords = 'nextRecord' in engine
-    this.allowHalfOpen = allowHalfOpen
+    this.#drainTimeout = milliseconds(options, 'drainTimeout') ?? 30_000
+    this.allowHalfOpen = flag(options, 'allowHalfOpen') ?? false
   }
 
   attach(events: TransportEvents): void {
@@ -138,6 +153,7 @@ class EngineTransport implements Transport {
   destroy(): void {
     this.#destroyed = true
     clearImmediate(this.#nextTurn)
+    clearTimeout(this.#drainTimer)
     this.#engine.onReady = null
     this.#engine.destroy()
     process.nextTick(() => this.#events.closed())
@@ -212,7 +228,7 @@ class EngineTransport implements Transport {
   #mayRead(): boolean {
     if (this.#peerEnded || this.#destroyed) return false
     if (!this.#flowing && this.#ready) return false
-    if (this.#write?.offered !== true) return true
+    if (this.#write?.offered !== true || this.#readsAnyway) return true
     return this.#tellsRecords && this.#engine.nextRecord !== undefined && this.#engine.nextRecord !== 'handshake'
   }
 
@@ -233,25 +249,40 @@ class EngineTransport implements Transport {
   }
 
   #writeStep(): void {
-    if (this.#destroyed || this.#engine.handshaking) return
+    if (this.#destroyed) return
     const write = this.#write
-    if (write === undefined) {
-      this.#endStep()
-      return
-    }
+    if (write === undefined) this.#endStep()
+    if (write === undefined || this.#engine.handshaking) return
     const taken = write.buffer.length === 0 ? 0 : this.#call((engine) => engine.write(write.buffer))
     if (typeof taken !== 'number') {
+      if (!write.offered && !this.#tellsRecords) this.#startDrainTimer()
       write.offered = true
       return
     }
     this.#moved = true
     this.#write = undefined
+    clearTimeout(this.#drainTimer)
+    this.#readsAnyway = false
     write.done(null, taken)
+  }
+
+  #startDrainTimer(): void {
+    if (this.#drainTimeout === 0) return
+    this.#drainTimer = setTimeout(() => {
+      this.#readsAnyway = true
+      this.#drive()
+    }, this.#drainTimeout)
   }
 
   #endStep(): void {
     const done = this.#end
-    if (done === undefined || this.#call((engine) => engine.end()) !== true) return
+    if (done === undefined) return
+    if (this.#engine.handshaking) {
+      // The peer's end in the middle of a handshake: that will never be over, and no end can be sent in it.
+      if (!this.#peerEnded) return
+    } else if (this.#call((engine) => engine.end()) !== true) {
+      return
+    }
     this.#end = undefined
     done()
   }

@@ -1,9 +1,10 @@
 import { once } from 'node:events'
 import { setImmediate as turn } from 'node:timers/promises'
+import sinon from 'sinon'
 import t, { type Test } from 'tap'
 import { engineTransport, type RecordType, RenegotiationDuplex, type TLSEngine, type Want } from '../../src/index.ts'
 import { everyLibSSL } from '../fixtures/libssl.ts'
-import { broken, type Call, type EngineOptions, enginePair, type OpenSSLEngine } from '../fixtures/openssl-engine.ts'
+import { broken, type Call, enginePair, type TracedOptions } from '../fixtures/openssl-engine.ts'
 import { Random, SEED } from '../fixtures/random.ts'
 import { closed, rejection } from '../fixtures/settled.ts'
 import { Tally } from '../fixtures/tally.ts'
@@ -12,12 +13,7 @@ import type { WireOptions } from '../fixtures/wire.ts'
 t.setTimeout(120_000)
 t.comment(`SEED=${SEED}`)
 
-/** OpenSSL with a way to tell of its session, which makes reports `verified`. */
-function telling(engine: OpenSSLEngine): TLSEngine {
-  return Object.assign(engine, { session: () => ({ keys: engine.keys(), resumed: engine.resumed }) })
-}
-
-function streams(t: Test, options: EngineOptions & WireOptions = {}) {
+function streams(t: Test, options: TracedOptions & WireOptions = {}) {
   const breaches: string[] = []
   const trace = (call: Call) => {
     const breach = broken(call)
@@ -25,8 +21,8 @@ function streams(t: Test, options: EngineOptions & WireOptions = {}) {
   }
   const { client, server, wire } = enginePair({ ...options, trace })
   const pair = {
-    client: new RenegotiationDuplex(engineTransport(telling(client), { allowHalfOpen: true })),
-    server: new RenegotiationDuplex(engineTransport(telling(server), { allowHalfOpen: true })),
+    client: new RenegotiationDuplex(engineTransport(client, { allowHalfOpen: true })),
+    server: new RenegotiationDuplex(engineTransport(server, { allowHalfOpen: true })),
     breaches,
     wire,
   }
@@ -179,6 +175,50 @@ t.test(
   },
 )
 
+t.test('where records are not told, a write that is pending for drainTimeout does not keep from reading', async (t) => {
+  for (const [options, milliseconds] of [
+    [{}, 30_000],
+    [{ drainTimeout: 500 }, 500],
+  ] as const) {
+    const engine = new ScriptedEngine()
+    const stream = new RenegotiationDuplex(engineTransport(engine, options))
+    const data = t.captureFn(() => {})
+    stream.on('data', data)
+    await turn()
+    const clock = sinon.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    engine.writes = ['want-write', 'want-write', 'want-write', 2, 'want-write', 'want-write']
+    stream.write('abc')
+    engine.reads = ['in']
+    clock.tick(milliseconds - 1)
+    engine.onReady?.()
+    t.same(data.calls, [])
+    clock.tick(1)
+    t.equal(data.calls.length, 1)
+    engine.reads = ['more']
+    engine.onReady?.()
+    t.equal(data.calls.length, 2, 'nor from then on')
+    await turn()
+    t.equal(String(engine.offered.at(-1)), 'c', 'until it is taken')
+    engine.reads = ['again']
+    engine.onReady?.()
+    t.equal(data.calls.length, 2)
+    stream.destroy()
+    t.equal(clock.countTimers(), 0)
+    clock.restore()
+  }
+})
+
+t.test('its options are checked', (t) => {
+  const engine = new ScriptedEngine()
+  t.throws(() => engineTransport(engine, { drainTimeout: -1 }), { name: 'RangeError', message: /drainTimeout.*-1/ })
+  t.throws(() => engineTransport(engine, { allowHalfOpen: 1 } as never), {
+    name: 'TypeError',
+    message: /allowHalfOpen must be a boolean, got 1/,
+  })
+  t.equal(engineTransport(engine, { allowHalfOpen: true }).allowHalfOpen, true)
+  t.end()
+})
+
 t.test('a pending write lets data and alerts in, and handshakes not', async (t) => {
   const engine = new TellingEngine()
   const { stream } = scripted(t, engine)
@@ -278,6 +318,24 @@ t.test('the end waits until the engine has sent it', async (t) => {
   await turn()
   t.equal(stream.writableFinished, false)
   const finished = once(stream, 'finish')
+  engine.onReady?.()
+  await finished
+})
+
+t.test('the end waits for a handshake that comes before it was sent', async (t) => {
+  const { engine, stream } = scripted(t)
+  stream.resume()
+  await turn()
+  engine.ends = ['want-write']
+  stream.end()
+  await turn()
+  engine.handshaking = true
+  engine.onReady?.()
+  engine.ends = [true]
+  engine.onReady?.()
+  t.same(engine.ends, [true], 'nobody asks for it in mid-handshake')
+  const finished = once(stream, 'finish')
+  engine.handshaking = false
   engine.onReady?.()
   await finished
 })

@@ -1,0 +1,86 @@
+import { once } from 'node:events'
+import tls from 'node:tls'
+import t, { type Test } from 'tap'
+import type { LibSSL } from '../../examples/openssl-engine/libssl.ts'
+import { engineTransport, RenegotiationDuplex, wrapTLSSocket } from '../../src/index.ts'
+import { everyLibSSL } from '../fixtures/libssl.ts'
+import { enginePair } from '../fixtures/openssl-engine.ts'
+import { relay } from '../fixtures/relay.ts'
+import { closed, rejection } from '../fixtures/settled.ts'
+import { clientOptions, tlsServer } from '../fixtures/tls-pair.ts'
+
+/*
+ * The peer's close_notify in the middle of a handshake: it was sent before the
+ * ClientHello or the HelloRequest came, and whoever has sent it answers no
+ * handshake any more (OpenSSL drops what it reads of one). So the handshake can
+ * never be finished, and whoever waits for it has to be told.
+ */
+
+type Streams = Record<'client' | 'server', RenegotiationDuplex>
+
+/** With a way between them, so that both ends have begun before either can know of it. */
+async function overSockets(t: Test): Promise<Streams> {
+  const server = await tlsServer(t, { allowHalfOpen: true })
+  const way = await relay(server.port, { latency: 20 })
+  t.teardown(() => way.close())
+  const client = tls.connect({ ...clientOptions(way.port), allowHalfOpen: true } as tls.ConnectionOptions)
+  const [accepted] = (await once(server, 'secureConnection')) as [tls.TLSSocket]
+  return { client: wrapTLSSocket(client), server: wrapTLSSocket(accepted) }
+}
+
+function overEngines(t: Test, libssl: LibSSL): Streams {
+  const engines = enginePair({ libssl, bufferSize: 4096 })
+  const wrap = (name: keyof Streams) => new RenegotiationDuplex(engineTransport(engines[name], { allowHalfOpen: true }))
+  const streams = { client: wrap('client'), server: wrap('server') }
+  t.teardown(() => {
+    for (const stream of Object.values(streams)) stream.on('error', () => {}).destroy()
+  })
+  return streams
+}
+
+const ways: [string, (t: Test) => Promise<Streams> | Streams, skip: string | boolean][] = [
+  ['a TLS socket', overSockets, false],
+  ...everyLibSSL.map(
+    ({ name, libssl, skip }) => [name, (t: Test) => overEngines(t, libssl as LibSSL), skip] as (typeof ways)[number],
+  ),
+]
+
+for (const [how, make, skip] of ways) {
+  for (const [name, other] of [
+    ['client', 'server'],
+    ['server', 'client'],
+  ] as const) {
+    for (const writes of [false, true]) {
+      const what = writes ? 'that has a write held' : 'that has nothing to write'
+      t.test(`on ${how}, a close_notify meets the handshake of a ${name} ${what}`, { skip }, async (t) => {
+        const { [name]: near, [other]: far } = await make(t)
+        const received: Buffer[] = []
+        near.on('data', (chunk) => received.push(chunk))
+        // It gets no close_notify in return, as none can be sent in a handshake; to OpenSSL that is an "unexpected eof".
+        far.resume().on('error', () => {})
+        // Both have something to say first, so that both are connected.
+        near.write('a')
+        far.write('b')
+        await Promise.all([once(near, 'data'), once(far, 'data')])
+
+        const bytes = Buffer.alloc(1000, 'before the end')
+        const failed = t.captureFn((_error?: Error | null) => {})
+        if (writes) near.once('renegotiating', () => near.write('held', failed))
+        const errors: Error[] = []
+        near.on('error', (error) => errors.push(error))
+        const rejected = rejection(near.renegotiate())
+        // Both begin in a turn of their own, and do not know of each other.
+        far.end(bytes)
+
+        t.match(await rejected, { code: 'ERR_RENEGOTIATION_CLOSED', message: /in the middle of a handshake/ })
+        if (!writes) near.end()
+        await closed(near)
+        t.same(Buffer.concat(received).subarray(1), bytes, 'all that was sent before it arrives')
+        t.match(errors, writes ? [{ code: 'ERR_RENEGOTIATION_CLOSED' }] : [])
+        if (writes) t.match(failed.args(), [[{ code: 'ERR_RENEGOTIATION_CLOSED' }]])
+        t.same(near.unsent(), writes ? [Buffer.from('held')] : [])
+        await closed(far)
+      })
+    }
+  }
+}
