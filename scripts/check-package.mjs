@@ -13,23 +13,35 @@ const pkg = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
 const npmrc = readFileSync(join(root, '.npmrc'))
 const nodes = [process.execPath, ...process.argv.slice(2)]
 
-const functions = ['RenegotiationDuplex', 'RenegotiationError', 'tlsTransport', 'wrapTLSSocket']
-const types = ['RenegotiationOptions', 'RenegotiationReport', 'RenegotiationStream', 'Transport']
+const functions = [
+  'RenegotiationDuplex',
+  'RenegotiationError',
+  'duplexTransport',
+  'engineTransport',
+  'tlsTransport',
+  'wrapTLSSocket',
+]
+const types = ['RenegotiationOptions', 'RenegotiationReport', 'RenegotiationStream', 'TLSEngine', 'Transport']
 
 const runtimeCheck = `
 for (const name of ${JSON.stringify(functions)}) {
   if (typeof api[name] !== 'function') throw new Error(name + ' is ' + typeof api[name])
 }
+if (compliance.complianceTests({ connect() {} }).length < 20) throw new Error('the compliance suite is not there')
 console.log('ok')
 `
 const programs = {
-  'esm.mjs': `import * as api from '${pkg.name}'${runtimeCheck}`,
-  'cjs.cjs': `const api = require('${pkg.name}')${runtimeCheck}`,
+  'esm.mjs': `import * as api from '${pkg.name}'\nimport * as compliance from '${pkg.name}/compliance'${runtimeCheck}`,
+  'cjs.cjs': `const api = require('${pkg.name}')\nconst compliance = require('${pkg.name}/compliance')${runtimeCheck}`,
 }
 
 const typeCheck = `
 import type { ${types.join(', ')} } from '${pkg.name}'
 import type { Duplex } from 'node:stream'
+import { complianceTests } from '${pkg.name}/compliance'
+export const tests: { name: string; run(): Promise<void> }[] = complianceTests({
+  connect: () => [api.duplexTransport({} as Duplex), api.tlsTransport({} as never)],
+})
 export type All = [${types.join(', ')}]
 export const functions: Array<(...args: never[]) => unknown> = [api.tlsTransport, api.wrapTLSSocket]
 export const asNodeDuplex = (duplex: api.RenegotiationDuplex): Duplex => duplex

@@ -1,0 +1,232 @@
+import type { Transport, TransportEvents } from '../transport/transport.ts'
+
+/** What a transport told, one after the other. Data is told apart by {@link End.received}. */
+type Told = 'ready' | 'data' | 'end' | 'handshakeStarted' | 'handshakeDone' | 'error' | 'closed'
+
+interface Waiting {
+  readonly what: string
+  readonly holds: () => boolean
+  readonly resolve: () => void
+  readonly reject: (error: Error) => void
+}
+
+/**
+ * One end of a connection without a stream: uses a transport as the contract
+ * allows, keeps what it tells, and notes whatever the contract does not allow.
+ */
+export class End implements TransportEvents {
+  readonly transport: Transport
+  readonly told: Told[] = []
+  /** Called with each chunk, inside `data`. */
+  onData: ((chunk: Buffer) => void) | undefined
+  /** An error, and what goes with it, is part of the test. */
+  mayFail = false
+  handshaking = false
+  flowing = false
+
+  /** What the transport did that it must not do. */
+  readonly #violations = new Set<string>()
+  readonly #chunks: Buffer[] = []
+  /** What the chunks held when they came. */
+  readonly #copies: Buffer[] = []
+  #error: Error | undefined
+  #destroyed = false
+  #waiting: Waiting[] = []
+
+  constructor(transport: Transport) {
+    this.transport = transport
+    transport.attach(this)
+  }
+
+  /** All data so far. */
+  get received(): Buffer {
+    return Buffer.concat(this.#copies)
+  }
+
+  count(what: Told): number {
+    return this.told.filter((told) => told === what).length
+  }
+
+  // What the transport tells.
+
+  ready(): void {
+    this.#heard('ready')
+  }
+
+  data(chunk: Buffer): void {
+    if (!Buffer.isBuffer(chunk) || chunk.length === 0)
+      this.#violated('data() came without any data, or not as a Buffer')
+    if (!this.flowing) this.#violated('data() came while paused')
+    if (this.told.includes('end')) this.#violated('data() came after end()')
+    this.#chunks.push(chunk)
+    this.#copies.push(Buffer.from(chunk))
+    this.#heard('data')
+    this.onData?.(chunk)
+  }
+
+  end(): void {
+    this.#heard('end')
+  }
+
+  handshakeStarted(): void {
+    this.handshaking = true
+    this.#heard('handshakeStarted')
+  }
+
+  handshakeDone(): void {
+    this.handshaking = false
+    this.#heard('handshakeDone')
+  }
+
+  error(error: Error): void {
+    if (!this.mayFail) this.#violated(`error() came: ${error.message}`)
+    this.#error ??= error
+    this.#heard('error')
+  }
+
+  closed(): void {
+    this.#heard('closed')
+  }
+
+  // What the test does.
+
+  resume(): void {
+    this.flowing = true
+    this.transport.resume()
+  }
+
+  pause(): void {
+    this.flowing = false
+    this.transport.pause()
+  }
+
+  /** Offers `buffer` once, or nothing new until the transport has called back; returns how much it took. */
+  async offer(buffer: Uint8Array): Promise<number> {
+    const before = Buffer.from(buffer)
+    const taken = await this.#once(buffer.length, (done) => this.transport.write(buffer, done))
+    if (!before.equals(buffer)) this.#violated('write() changed the buffer')
+    return taken
+  }
+
+  /** Writes all of it as the stream would: the rest of the same memory, or the identical object in a later turn. */
+  async write(buffer: Uint8Array): Promise<void> {
+    let rest = buffer
+    do {
+      if (this.handshaking) await this.until('the handshake is done', () => !this.handshaking)
+      const taken = await this.offer(rest)
+      if (taken === 0) await turns(1)
+      else rest = rest.subarray(taken)
+    } while (rest.length > 0)
+  }
+
+  /** The same for several buffers in one call, where the transport has it. */
+  async writeAll(buffers: readonly Uint8Array[]): Promise<void> {
+    const { transport } = this
+    let rest = [...buffers]
+    while (rest.length > 0) {
+      const length = rest.reduce((sum, { length }) => sum + length, 0)
+      const offered = rest
+      let taken = await this.#once(length, (done) => {
+        if (transport.writev) transport.writev(offered, done)
+        else transport.write(offered[0] as Uint8Array, done)
+      })
+      if (taken === 0) await turns(1)
+      while (taken > 0) {
+        const [first = new Uint8Array(0), ...others] = rest
+        rest = taken < first.length ? [first.subarray(taken), ...others] : others
+        taken -= Math.min(taken, first.length)
+      }
+    }
+  }
+
+  /** Ends this side. */
+  async finish(): Promise<void> {
+    await this.#once(0, (done) => this.transport.end((error) => done(error, 0)))
+  }
+
+  async destroy(): Promise<void> {
+    this.mayFail = true
+    if (!this.#destroyed && !this.told.includes('closed')) {
+      this.#destroyed = true
+      this.transport.destroy()
+    }
+    await this.until('it is closed', () => this.told.includes('closed'))
+  }
+
+  /** Resolves when `holds`; looks again whenever the transport tells something. Rejects when it can't come any more. */
+  until(what: string, holds: () => boolean): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ what, holds, resolve, reject })
+      this.#look()
+    })
+  }
+
+  /** Fails where the contract was broken. */
+  check(): void {
+    for (const what of ['ready', 'end', 'closed'] as const) {
+      if (this.count(what) > 1) this.#violated(`${what}() came ${this.count(what)} times`)
+    }
+    const after = this.told.slice(this.told.indexOf('closed') + 1)
+    if (this.told.includes('closed') && after.length > 0) {
+      this.#violated(`after closed() there came ${after.join(', ')}`)
+    }
+    if (this.#chunks.some((chunk, index) => !this.#copies[index]?.equals(chunk))) {
+      this.#violated('memory that was handed over by data() was used again')
+    }
+    if (this.#violations.size > 0) throw new Error([...this.#violations].join('; '))
+  }
+
+  #violated(what: string): void {
+    this.#violations.add(what)
+  }
+
+  #heard(what: Told): void {
+    this.told.push(what)
+    this.#look()
+  }
+
+  #look(): void {
+    const isOver = this.told.includes('closed') || (this.#error !== undefined && !this.mayFail)
+    this.#waiting = this.#waiting.filter(({ what, holds, resolve, reject }) => {
+      if (holds()) resolve()
+      else if (isOver) reject(this.#error ?? new Error(`it closed before ${what}`))
+      else return true
+      return false
+    })
+  }
+
+  /** How much was taken by a call that has to call back exactly once. */
+  async #once(length: number, call: (done: (error: Error | null | undefined, taken: number) => void) => void) {
+    let result: { error: Error | null | undefined; taken: number } | undefined
+    call((error, taken) => {
+      if (result !== undefined) {
+        this.#violated('a callback was called twice')
+        return
+      }
+      result = { error, taken }
+      this.#look()
+    })
+    await this.until('it has called back', () => result !== undefined)
+    const { error, taken } = result as unknown as { error: Error | null | undefined; taken: number }
+    if (error) throw error
+    if (length > 0 && !(Number.isInteger(taken) && taken >= 0 && taken <= length)) {
+      throw new Error(`of ${length} bytes it took ${taken}`)
+    }
+    return length === 0 ? 0 : taken
+  }
+}
+
+/** Fails where they differ, and says where. */
+export function same(actual: Buffer, expected: Buffer): void {
+  if (actual.equals(expected)) return
+  const length = Math.min(actual.length, expected.length)
+  let place = 0
+  while (place < length && actual[place] === expected[place]) place++
+  const which = `${actual.length} bytes for ${expected.length}, and from byte ${place} they differ`
+  throw new Error(`what arrives is not what was written: ${which}`)
+}
+
+/** Lets the event loop go round: whatever is due has happened then. */
+export async function turns(count: number): Promise<void> {
+  for (let i = 0; i < count; i++) await new Promise((resolve) => setImmediate(resolve))
+}
