@@ -4,10 +4,10 @@
  *
  * | code | when | the stream then |
  * |---|---|---|
- * | `ERR_RENEGOTIATION_UNSUPPORTED` | TLS 1.3, HTTP/2, `disableRenegotiation()`, a TLS socket on a JavaScript stream, a transport that can't | stays open; destroyed where it is the peer who began |
+ * | `ERR_RENEGOTIATION_UNSUPPORTED` | TLS 1.3, HTTP/2, `disableRenegotiation()`, a transport that can't | stays open; destroyed where it is the peer who began |
  * | `ERR_RENEGOTIATION_DRAIN_TIMEOUT` | the write in flight did not finish within `drainTimeout` | stays open |
  * | `ERR_RENEGOTIATION_HANDSHAKE_TIMEOUT` | a handshake began and did not finish within `handshakeTimeout` | destroyed |
- * | `ERR_RENEGOTIATION_REFUSED` | the peer said no, or the handshake "succeeded" with unchanged keys | destroyed |
+ * | `ERR_RENEGOTIATION_REFUSED` | the peer said no, the handshake "succeeded" with unchanged keys, or a `duplexTransport`'s `renegotiate` was rejected | destroyed |
  * | `ERR_RENEGOTIATION_CLOSED` | the stream was ended, half-closed or destroyed before or during it | as it is |
  * | `ERR_RENEGOTIATION_PEER_DATA` | application data met a handshake at an end that can't take it | destroyed |
  * | `ERR_RENEGOTIATION_IDENTITY_CHANGED` | the peer came with another certificate than before | destroyed |

@@ -19,18 +19,25 @@ export interface Session {
   readonly authorizationError?: Error | string | undefined
 }
 
-/** What a transport can tell about an error that ended a handshake. */
+/**
+ * What a transport can tell about an error that ended a handshake: the peer
+ * `refused`; it sent application data where there must be none (`peer-data`);
+ * it could not take ours that was on its way (`our-data`).
+ */
 export type HandshakeFailure = 'refused' | 'peer-data' | 'our-data'
 
 /**
  * What a transport tells the stream that sits on it. Every method may be
- * called at any time after {@link Transport.attach}, also from within a call
+ * called at any time from {@link Transport.attach} on, also from within a call
  * into the transport.
  */
 export interface TransportEvents {
   /** Renegotiation is possible from now on: the connection and its first handshake are complete. Call once. */
   ready(): void
-  /** Application data arrived. Must not be called after `end` or `closed`. */
+  /**
+   * Application data arrived, one byte or more; the memory is the stream's from
+   * then on. Must not be called while paused, nor after `end` or `closed`.
+   */
   data(chunk: Buffer): void
   /** The peer sent its end (close_notify or FIN), and all data before it was handed to `data`. Call once. */
   end(): void
@@ -40,7 +47,10 @@ export interface TransportEvents {
    * once a handshake.
    */
   handshakeStarted(): void
-  /** The handshake that `handshakeStarted` told of is complete. `session()` now tells of the new one. */
+  /**
+   * The handshake is complete that {@link Transport.renegotiate} began or
+   * `handshakeStarted` told of. `session()` now tells of the new one.
+   */
   handshakeDone(): void
   /** The connection failed. The stream will call `destroy`. */
   error(error: Error): void
@@ -67,11 +77,18 @@ export interface CertificatePolicy {
 export type WriteCallback = (error: Error | null | undefined, bytesTaken: number) => void
 
 /**
- * What lies below a stream: a TLS socket, another Duplex, a TLS engine. The
- * stream asks for one write at a time and never writes between
- * `handshakeStarted` and `handshakeDone`; in return the transport keeps the
- * contract below. It knows nothing of queues, backpressure or renegotiation
- * policy.
+ * What lies below a stream: a TLS socket, another Duplex, a TLS engine, or
+ * anything else that carries bytes both ways, in order. To make one, implement
+ * this, and run the tests of `renegotiation-duplex/compliance` on it.
+ *
+ * The stream keeps its side: one write at a time; none, not even an empty one,
+ * between `handshakeStarted` and `handshakeDone`; nothing after `end()` but
+ * reading, nothing after `destroy()`. In return the transport keeps the
+ * contract below, and needs to know nothing of queues, backpressure or when to
+ * renegotiate.
+ *
+ * The two directions must not wait for each other: what is received comes while
+ * a write is in flight, or two ends with full buffers would stand still.
  */
 export interface Transport {
   /**
@@ -81,27 +98,43 @@ export interface Transport {
    */
   attach(events: TransportEvents): void
   /**
-   * The contract of fs.write: calls `done(error, bytesTaken)` once, when that
-   * many bytes are on their way. Fewer than offered: the stream offers the
-   * rest of the same memory. None: it offers the identical object again, in a
-   * later turn of the event loop; a handshake may come before that, so nothing
-   * of it may be pending here. (Where SSL_write wants the same buffer again,
-   * the transport keeps it, and calls `done` when it was taken.) There is never a second write before `done`,
+   * The contract of fs.write: calls `done(error, bytesTaken)` exactly once,
+   * before it returns or later, when that many bytes from the beginning of
+   * `buffer` are on their way. There is never a second write before `done`,
    * which need not come any more where `closed` does.
    *
-   * An empty buffer is a barrier: its `done` comes when everything written
-   * before is on its way and everything received so far has been looked at.
+   * - All of them: well.
+   * - Fewer: the stream offers the rest of the same memory next.
+   * - None: it offers the identical object again, in a later turn of the event
+   *   loop. A handshake may come before that, so nothing of it may be pending
+   *   below. Where SSL_write has stopped in the middle of a record and wants the
+   *   same buffer again, the transport keeps it, offers it again itself, and
+   *   calls `done` when it was taken.
+   * - `error`: the connection is lost. The stream will call `destroy`.
+   *
+   * `buffer` is the application's own memory: not to be changed, and not to be
+   * looked at after `done`.
+   *
+   * An empty buffer is a barrier, of which nothing is sent: its `done` comes
+   * when everything received so far has been looked at.
    */
   write(buffer: Uint8Array, done: WriteCallback): void
   /** The same for several buffers in a row; `bytesTaken` counts over all. Where it is missing, they come one by one. */
   writev?(buffers: readonly Uint8Array[], done: WriteCallback): void
-  /** Ends our side, after everything written. */
+  /**
+   * Ends our side, after everything written; the peer's `end` tells it there.
+   * Called with nothing in flight, and `done` called once. Reading goes on.
+   */
   end(done: (error?: Error | null) => void): void
-  /** Stops `data`. A transport starts out paused. */
+  /**
+   * Stops `data` at once, also when called within it; what has been received is
+   * kept. A transport starts out paused. The first handshake goes on all the
+   * same, up to `ready`.
+   */
   pause(): void
-  /** Lets `data` come. */
+  /** Lets `data` come, and with it `end`, and the handshakes that stand behind data. */
   resume(): void
-  /** Releases everything, at once. Ends in `closed`. */
+  /** Releases everything, at once, whatever is in flight; called once. Ends in `closed`. */
   destroy(): void
   /**
    * Begins a handshake of our own. Called with nothing in flight; reading
