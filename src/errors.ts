@@ -10,7 +10,7 @@
  * | `ERR_RENEGOTIATION_REFUSED` | the peer said no, the handshake "succeeded" with unchanged keys, or a `duplexTransport`'s `renegotiate` was rejected | destroyed |
  * | `ERR_RENEGOTIATION_CLOSED` | the stream was ended, half-closed or destroyed before or during it | as it is |
  * | `ERR_RENEGOTIATION_PEER_DATA` | application data met a handshake at an end that can't take it | destroyed |
- * | `ERR_RENEGOTIATION_IDENTITY_CHANGED` | the peer came with another certificate than before | destroyed |
+ * | `ERR_RENEGOTIATION_IDENTITY_CHANGED` | the peer came with another certificate than before, or with none after one | destroyed |
  * | `ERR_RENEGOTIATION_NO_CERTIFICATE` | a certificate was asked for, and none came or it does not verify | destroyed; stays open where nobody was asked |
  * | `ERR_RENEGOTIATION_LIMIT` | the peer began more handshakes than `peerLimit` allows | destroyed |
  * | `ERR_RENEGOTIATION_HOLD_OVERFLOW` | more than `maxHeldBytes` were written while held | destroyed |

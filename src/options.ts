@@ -58,7 +58,8 @@ export interface RenegotiationOptions {
 export interface RenegotiateOptions {
   /**
    * On a server: ask the client for a certificate. Default: as the connection
-   * was made.
+   * was made; true once the client has shown one. Where this end can't ask, true
+   * fails with `ERR_RENEGOTIATION_UNSUPPORTED`.
    */
   requestCert?: boolean | undefined
   /**
@@ -138,6 +139,11 @@ function bytes<K extends string>(
   return number(name, from[name], 0, max, true)
 }
 
+/** The option of that name, checked. */
+export function integer<K extends string>(from: { [name in K]?: unknown }, name: K): number | undefined {
+  return number(name, from[name], Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER, true)
+}
+
 function number(name: string, value: unknown, min: number, max: number, whole = false): number | undefined {
   if (value === undefined) return undefined
   if (typeof value !== 'number') throw new TypeError(`${name} must be a number, got ${quote(value)}`)
@@ -166,7 +172,8 @@ function peerLimit(value: unknown): PeerLimit | false | undefined {
   return { max, windowMs }
 }
 
-function mustBeObject(name: string, value: unknown): void {
+/** Throws a TypeError where it is none. */
+export function mustBeObject(name: string, value: unknown): void {
   if (value === null || typeof value !== 'object') throw new TypeError(`${name} must be an object, got ${quote(value)}`)
 }
 

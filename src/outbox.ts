@@ -1,5 +1,5 @@
 import { Batch } from './batch.ts'
-import type { Transport } from './transport/transport.ts'
+import type { Transport, WriteCallback } from './transport/transport.ts'
 
 /** Called once for every batch: without an error when all of it is on its way, with the reason when it will never be. */
 export type BatchCallback = (error?: Error | null) => void
@@ -175,7 +175,7 @@ export class Outbox {
   }
 
   /** One function for every write; a closure for each would be felt where chunks are small. */
-  readonly #whenTaken = (error: Error | null | undefined, bytesTaken: number): void => {
+  readonly #whenTaken: WriteCallback = (error, bytesTaken) => {
     const offer = this.#offer
     const offered = this.#bytesInFlight
     this.#offer = null
@@ -188,7 +188,10 @@ export class Outbox {
     }
     if (offer === EMPTY) {
       this.#barrierReached()
-    } else if (!(Number.isInteger(bytesTaken) && bytesTaken >= 0 && bytesTaken <= offered)) {
+    } else if (
+      bytesTaken === undefined ||
+      !(Number.isInteger(bytesTaken) && bytesTaken >= 0 && bytesTaken <= offered)
+    ) {
       this.#failed(new RangeError(`The transport was offered ${offered} bytes and says it took ${bytesTaken}`))
       return
     } else {

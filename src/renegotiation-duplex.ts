@@ -42,7 +42,7 @@
  */
 import { Duplex, Writable } from 'readable-stream'
 import { Gate } from './gate.ts'
-import { parseOptions, type RenegotiateOptions, type RenegotiationOptions } from './options.ts'
+import { parseOptions, quote, type RenegotiateOptions, type RenegotiationOptions } from './options.ts'
 import type { RenegotiationStream } from './renegotiation-stream.ts'
 import type { RenegotiationCounters, RenegotiationReport } from './report.ts'
 import type { State } from './state.ts'
@@ -70,10 +70,14 @@ export class RenegotiationDuplex extends Duplex implements RenegotiationStream {
   #handingOver = false
 
   /**
-   * @throws TypeError or RangeError for a bad option, before the transport is
+   * @throws TypeError or RangeError for a bad argument, before the transport is
    *   touched; TypeError where the transport already has a stream.
    */
   constructor(transport: Transport, options?: RenegotiationOptions) {
+    if (typeof transport?.attach !== 'function') {
+      const help = 'tlsTransport() and duplexTransport() make one of a socket or a Duplex'
+      throw new TypeError(`transport must be a Transport (${help}), got ${quote(transport)}`)
+    }
     const settings = parseOptions(options)
     super({
       allowHalfOpen: transport.allowHalfOpen,

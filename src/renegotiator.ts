@@ -248,7 +248,7 @@ export class Renegotiator {
   #takeTurn(): void {
     const request = this.#turn
     if (request === undefined || !this.#ready || this.#state !== 'open') return
-    const unsupported = this.#host.transport.unsupported()
+    const unsupported = this.#host.transport.unsupported() ?? this.#cannotAsk(request)
     if (unsupported !== undefined) {
       this.#fail(request, new RenegotiationError('ERR_RENEGOTIATION_UNSUPPORTED', unsupported))
       this.#checkIdle()
@@ -343,6 +343,12 @@ export class Renegotiator {
     return this.#turn?.options.requestCert ? undefined : this.#turn
   }
 
+  /** Without a word, a certificate that was insisted on would be asked of nobody. */
+  #cannotAsk({ options }: Request): string | undefined {
+    if (options.requestCert !== true || this.#host.transport.certificatePolicy !== undefined) return undefined
+    return 'requestCert is for a server, and for a transport that can ask a client for its certificate; this one can not'
+  }
+
   #refusalOfPeer(): RenegotiationError | undefined {
     const { transport, settings } = this.#host
     const unsupported = transport.unsupported()
@@ -359,7 +365,7 @@ export class Renegotiator {
     if (this.#peerStarts.length <= limit.max) return undefined
     return new RenegotiationError(
       'ERR_RENEGOTIATION_LIMIT',
-      `The peer began more than ${limit.max} handshakes within ${limit.windowMs} ms`,
+      `The peer began more than ${limit.max} handshakes within ${limit.windowMs} ms (option peerLimit)`,
     )
   }
 

@@ -812,3 +812,13 @@ t.test("as part of the world of Node's streams", async (t) => {
     t.equal(origin, 'peer')
   })
 })
+
+t.test('what is no transport is told so, and how to make one', (t) => {
+  for (const bad of [undefined, null, new PassThrough()]) {
+    t.throws(() => new RenegotiationDuplex(bad as never), {
+      name: 'TypeError',
+      message: /transport must be a Transport \(tlsTransport\(\) and duplexTransport\(\)/,
+    })
+  }
+  t.end()
+})

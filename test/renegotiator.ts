@@ -171,8 +171,8 @@ t.test('before the connection is complete a renegotiation waits', async (t) => {
 
 t.test('the transport gets the options of the renegotiation', async (t) => {
   const { signal } = new AbortController()
-  const { transport } = await handshaking({ requestCert: true, signal })
-  t.match(transport.renegotiations, [{ signal, drainTimeout: undefined }])
+  const { transport } = await handshaking({ handshakeTimeout: 1000, signal })
+  t.match(transport.renegotiations, [{ signal, handshakeTimeout: 1000, drainTimeout: undefined }])
 })
 
 t.test('bad options reject, and nothing is touched', async (t) => {
@@ -771,7 +771,12 @@ t.test("the peer's handshake", async (t) => {
   })
 
   t.test('does not stand for ours where that asks for a certificate', async (t) => {
-    const { stream, transport, result } = draining({ requestCert: true })
+    const certificatePolicy = { requestCert: false, rejectUnauthorized: true }
+    const { stream, transport, result } = draining(
+      { requestCert: true, rejectUnauthorized: false },
+      {},
+      { certificatePolicy },
+    )
     transport.peerBegins()
     await transport.takeNext()
     transport.peerFinishes()
@@ -995,8 +1000,19 @@ t.test('identity and certificates', async (t) => {
     t.match(await result, { origin: 'local', peerCertificateChanged: false })
   })
 
-  t.test('without a policy nobody can be asked, so on a client nothing is missing', async (t) => {
-    const { transport, result } = await handshaking({ requestCert: true })
+  t.test('without a policy nobody can be asked: said so before anything is held', async (t) => {
+    const { stream, transport } = scriptedStream()
+    t.match(await outcome(stream.renegotiate({ requestCert: true })), {
+      code: 'ERR_RENEGOTIATION_UNSUPPORTED',
+      message: /requestCert is for a server/,
+    })
+    t.equal(stream.state, 'open')
+    t.same(transport.renegotiations, [])
+    t.same(transport.offers, [])
+  })
+
+  t.test('without a policy, a certificate that was not asked for is not missing', async (t) => {
+    const { transport, result } = await handshaking({ rejectUnauthorized: true })
     t.match(transport.renegotiations, [{ requestCert: false }])
     transport.peerFinishes()
     t.match(await result, { origin: 'local' })

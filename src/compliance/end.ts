@@ -1,4 +1,4 @@
-import type { Transport, TransportEvents } from '../transport/transport.ts'
+import type { Transport, TransportEvents, WriteCallback } from '../transport/transport.ts'
 
 /** What a transport told, one after the other. Data is told apart by {@link End.received}. */
 type Told = 'ready' | 'data' | 'end' | 'handshakeStarted' | 'handshakeDone' | 'error' | 'closed'
@@ -31,6 +31,7 @@ export class End implements TransportEvents {
   readonly #copies: Buffer[] = []
   #error: Error | undefined
   #destroyed = false
+  #stopped: Error | undefined
   #waiting: Waiting[] = []
 
   constructor(transport: Transport) {
@@ -54,8 +55,10 @@ export class End implements TransportEvents {
   }
 
   data(chunk: Buffer): void {
-    if (!Buffer.isBuffer(chunk) || chunk.length === 0)
+    if (!Buffer.isBuffer(chunk) || chunk.length === 0) {
       this.#violated('data() came without any data, or not as a Buffer')
+      return
+    }
     if (!this.flowing) this.#violated('data() came while paused')
     if (this.told.includes('end')) this.#violated('data() came after end()')
     this.#chunks.push(chunk)
@@ -141,7 +144,7 @@ export class End implements TransportEvents {
 
   /** Ends this side. */
   async finish(): Promise<void> {
-    await this.#once(0, (done) => this.transport.end((error) => done(error, 0)))
+    await this.#once(0, (done) => this.transport.end(done))
   }
 
   async destroy(): Promise<void> {
@@ -151,6 +154,19 @@ export class End implements TransportEvents {
       this.transport.destroy()
     }
     await this.until('it is closed', () => this.told.includes('closed'))
+  }
+
+  /** What it waits for, and what it knows: for the message of a test that was not done in time. */
+  describe(): string {
+    const waiting = this.#waiting.map(({ what }) => `it waits until ${what}`)
+    const state = `it was told of ${new Set(this.told).size === 0 ? 'nothing' : [...new Set(this.told)].join(', ')}`
+    return [...waiting, state, `and received ${this.received.length} bytes`].join('; ')
+  }
+
+  /** The test is over; nobody may wait for anything any more. */
+  stop(reason: Error): void {
+    this.#stopped ??= reason
+    this.#look()
   }
 
   /** Resolves when `holds`; looks again whenever the transport tells something. Rejects when it can't come any more. */
@@ -186,33 +202,31 @@ export class End implements TransportEvents {
   }
 
   #look(): void {
-    const isOver = this.told.includes('closed') || (this.#error !== undefined && !this.mayFail)
+    const isOver =
+      this.#stopped !== undefined || this.told.includes('closed') || (this.#error !== undefined && !this.mayFail)
     this.#waiting = this.#waiting.filter(({ what, holds, resolve, reject }) => {
       if (holds()) resolve()
-      else if (isOver) reject(this.#error ?? new Error(`it closed before ${what}`))
+      else if (isOver) reject(this.#stopped ?? this.#error ?? new Error(`it closed before ${what}`))
       else return true
       return false
     })
   }
 
   /** How much was taken by a call that has to call back exactly once. */
-  async #once(length: number, call: (done: (error: Error | null | undefined, taken: number) => void) => void) {
-    let result: { error: Error | null | undefined; taken: number } | undefined
+  async #once(length: number, call: (done: WriteCallback) => void): Promise<number> {
+    let result: { error: Error | null | undefined; taken: number | undefined } | undefined
     call((error, taken) => {
-      if (result !== undefined) {
-        this.#violated('a callback was called twice')
-        return
-      }
-      result = { error, taken }
+      if (result !== undefined) this.#violated('a callback was called twice')
+      result ??= { error, taken }
       this.#look()
     })
-    await this.until('it has called back', () => result !== undefined)
-    const { error, taken } = result as unknown as { error: Error | null | undefined; taken: number }
+    await this.until('it is called back', () => result !== undefined)
+    // TypeScript does not know that the callback has set it.
+    const { error, taken } = result as unknown as NonNullable<typeof result>
     if (error) throw error
-    if (length > 0 && !(Number.isInteger(taken) && taken >= 0 && taken <= length)) {
-      throw new Error(`of ${length} bytes it took ${taken}`)
-    }
-    return length === 0 ? 0 : taken
+    if (length === 0) return 0
+    if (taken !== undefined && Number.isInteger(taken) && taken >= 0 && taken <= length) return taken
+    throw new Error(`of ${length} bytes it took ${taken}`)
   }
 }
 

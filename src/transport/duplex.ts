@@ -45,8 +45,8 @@ export interface DuplexTransportOptions {
  * called back for counts as on its way.
  *
  * @throws TypeError where `duplex` is no Duplex, a tls.TLSSocket (which has
- *   {@link tlsTransport}), in object mode, or has an encoding set; or where an
- *   option is no function.
+ *   {@link tlsTransport}), in object mode, or has an encoding set; where an
+ *   option is no function, or `session` tells of keys that are no bytes.
  */
 export function duplexTransport(duplex: Duplex, options: DuplexTransportOptions = {}): Transport {
   // Streams of other kinds don't count, or don't call back, or don't emit `close`.
@@ -78,6 +78,8 @@ class DuplexTransport extends StreamTransport<Duplex> {
   constructor(duplex: Duplex, options: DuplexTransportOptions) {
     super(duplex)
     this.#options = options
+    // What it tells wrongly it had better tell now.
+    this.session()
   }
 
   protected override attached(): void {
@@ -119,7 +121,14 @@ class DuplexTransport extends StreamTransport<Duplex> {
   }
 
   override session(): Session {
-    return this.#options.session?.() ?? {}
+    const session = this.#options.session?.() ?? {}
+    for (const name of ['keys', 'identity'] as const) {
+      const value: unknown = session[name]
+      if (value !== undefined && !(value instanceof Uint8Array)) {
+        throw new TypeError(`session().${name} must be a Uint8Array, got ${quote(value)}`)
+      }
+    }
+    return session
   }
 
   override failure(error: Error): HandshakeFailure | undefined {

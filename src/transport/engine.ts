@@ -1,6 +1,14 @@
-import { flag, milliseconds, type RenegotiateOptions } from '../options.ts'
+import { flag, milliseconds, quote, type RenegotiateOptions } from '../options.ts'
 import { openSSLFailure } from './openssl-failure.ts'
-import type { HandshakeFailure, PeerLimit, Session, Transport, TransportEvents, WriteCallback } from './transport.ts'
+import type {
+  CertificatePolicy,
+  HandshakeFailure,
+  PeerLimit,
+  Session,
+  Transport,
+  TransportEvents,
+  WriteCallback,
+} from './transport.ts'
 
 /** What SSL_read and SSL_write wait for: SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE. Either may come from either. */
 export type Want = 'want-read' | 'want-write'
@@ -12,28 +20,41 @@ export type RecordType = 'data' | 'handshake' | 'alert'
  * A TLS library with the shape of SSL_read and SSL_write, which never block: a
  * binding of OpenSSL, say. The engine brings its own wire; it tells by
  * `onReady` when there is something to do.
+ *
+ * What it throws ends the stream. OpenSSL's reason in the message, or in the
+ * `code` as Node forms it, tells refusals and data in a handshake from the rest.
  */
 export interface TLSEngine {
   /** Reads application data into `into`: how many bytes; 0 at the peer's end. Drives the handshake. Throws when it is fatal. */
   read(into: Uint8Array): number | Want
   /** How many bytes of `from` were taken, maybe not all. After a Want, the very same object comes again. Throws when it is fatal. */
   write(from: Uint8Array): number | Want
-  /** Asks for a handshake of our own; the next read() drives it. Throws where there can't be one. */
+  /**
+   * Asks for a handshake of our own; the next read() drives it. Gets `requestCert`
+   * and `rejectUnauthorized` as they hold for it. Throws where there can't be one.
+   */
   renegotiate(options?: object): void
   /** A handshake is due or running: SSL_in_init || SSL_renegotiate_pending. */
   readonly handshaking: boolean
   /**
-   * The type of the next inbound record, of which nothing was read yet;
-   * undefined where none has come. An engine that can't tell doesn't have it.
+   * The type of the record that the next read() begins with or goes on with;
+   * undefined where none has come. Left to itself, SSL_read goes on to the next
+   * record after one that held no data: it must be given one record at a time,
+   * or it reads more than was told. An engine that can't tell doesn't have it.
    */
   readonly nextRecord?: RecordType | undefined
   /** Sends close_notify. Called when all writes are done, and not while `handshaking`. */
   end(): true | Want
   destroy(error?: Error | null): void
-  /** Set by the transport; to be called whenever read(), write() or end() may get further. */
+  /**
+   * Set by the transport; to be called whenever read(), write() or end() may get
+   * further: when bytes have come in from the wire or gone out to it.
+   */
   onReady: (() => void) | null
   /** What is known of the session; see {@link Session}. Without it, a report can't be `verified`. */
   session?(): Session
+  /** On a server that can ask its client for a certificate, see {@link Transport.certificatePolicy}. */
+  readonly certificatePolicy?: CertificatePolicy | undefined
 }
 
 /** Options of {@link engineTransport}. */
@@ -73,6 +94,9 @@ export interface EngineTransportOptions {
 export function engineTransport(engine: TLSEngine, options: EngineTransportOptions = {}): Transport {
   for (const method of ['read', 'write', 'renegotiate', 'end', 'destroy'] as const) {
     if (typeof engine?.[method] !== 'function') throw new TypeError(`engine must have a method ${method}()`)
+  }
+  if (typeof engine.handshaking !== 'boolean') {
+    throw new TypeError(`engine.handshaking must be a boolean, got ${quote(engine.handshaking)}`)
   }
   return new EngineTransport(engine, options)
 }
@@ -121,6 +145,10 @@ class EngineTransport implements Transport {
     this.#tellsRecords = 'nextRecord' in engine
     this.#drainTimeout = milliseconds(options, 'drainTimeout') ?? 30_000
     this.allowHalfOpen = flag(options, 'allowHalfOpen') ?? false
+  }
+
+  get certificatePolicy(): CertificatePolicy | undefined {
+    return this.#engine.certificatePolicy
   }
 
   attach(events: TransportEvents): void {
@@ -212,7 +240,7 @@ class EngineTransport implements Transport {
   #readStep(): void {
     if (!this.#mayRead()) return
     if (this.#pool.length < RECORD_BYTES) this.#pool = Buffer.allocUnsafe(POOL_BYTES)
-    const got = this.#call((engine) => engine.read(this.#pool))
+    const got = this.#call((engine) => counted('read', engine.read(this.#pool), this.#pool))
     if (typeof got !== 'number') return
     this.#moved = true
     if (got === 0) {
@@ -253,7 +281,8 @@ class EngineTransport implements Transport {
     const write = this.#write
     if (write === undefined) this.#endStep()
     if (write === undefined || this.#engine.handshaking) return
-    const taken = write.buffer.length === 0 ? 0 : this.#call((engine) => engine.write(write.buffer))
+    const taken =
+      write.buffer.length === 0 ? 0 : this.#call((engine) => counted('write', engine.write(write.buffer), write.buffer))
     if (typeof taken !== 'number') {
       if (!write.offered && !this.#tellsRecords) this.#startDrainTimer()
       write.offered = true
@@ -286,4 +315,13 @@ class EngineTransport implements Transport {
     this.#end = undefined
     done()
   }
+}
+
+/** SSL_read's own -1, say, must not go for a count of bytes. */
+function counted(method: 'read' | 'write', result: number | Want, { length }: Uint8Array): number | Want {
+  if (result === 'want-read' || result === 'want-write') return result
+  if (Number.isInteger(result) && result >= 0 && result <= length) return result
+  throw new RangeError(
+    `engine.${method}() must return 'want-read', 'want-write' or a count up to ${length}, got ${quote(result)}`,
+  )
 }

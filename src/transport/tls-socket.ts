@@ -1,5 +1,5 @@
 import tls, { type TLSSocket } from 'node:tls'
-import type { RenegotiateOptions } from '../options.ts'
+import { quote, type RenegotiateOptions } from '../options.ts'
 import {
   certificatePolicy,
   isServer,
@@ -27,7 +27,7 @@ import type { CertificatePolicy, HandshakeFailure, PeerLimit, Session, Transport
  *   made with `onread`, or is wrapped already.
  */
 export function tlsTransport(socket: TLSSocket): Transport {
-  if (!(socket instanceof tls.TLSSocket)) throw new TypeError(`socket must be a tls.TLSSocket, got ${typeof socket}`)
+  if (!(socket instanceof tls.TLSSocket)) throw new TypeError(`socket must be a tls.TLSSocket, got ${quote(socket)}`)
   if (socket.readableEncoding !== null) {
     throw new TypeError(`socket must not have an encoding set, it has '${socket.readableEncoding}'`)
   }

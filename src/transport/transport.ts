@@ -29,7 +29,7 @@ export type HandshakeFailure = 'refused' | 'peer-data' | 'our-data'
 /**
  * What a transport tells the stream that sits on it. Every method may be
  * called at any time from {@link Transport.attach} on, also from within a call
- * into the transport.
+ * into the transport: `ready` within `attach`, `data` within `resume`.
  */
 export interface TransportEvents {
   /** Renegotiation is possible from now on: the connection and its first handshake are complete. Call once. */
@@ -52,7 +52,7 @@ export interface TransportEvents {
    * `handshakeStarted` told of. `session()` now tells of the new one.
    */
   handshakeDone(): void
-  /** The connection failed. The stream will call `destroy`. */
+  /** The connection failed, or is gone without an `end`. The stream will call `destroy`. */
   error(error: Error): void
   /** Everything is released; nothing will be called any more. Call once, also after `destroy`. */
   closed(): void
@@ -72,9 +72,9 @@ export interface CertificatePolicy {
 
 /**
  * `error`: the write failed, and with it the connection. `bytesTaken`: how many
- * bytes of what was offered are really on their way; looked at only without an error.
+ * bytes of what was offered are really on their way; left out only with an error.
  */
-export type WriteCallback = (error: Error | null | undefined, bytesTaken: number) => void
+export type WriteCallback = (error: Error | null | undefined, bytesTaken?: number) => void
 
 /**
  * What lies below a stream: a TLS socket, another Duplex, a TLS engine, or
@@ -138,7 +138,8 @@ export interface Transport {
   destroy(): void
   /**
    * Begins a handshake of our own. Called with nothing in flight; reading
-   * drives it, `handshakeDone` tells the end. `requestCert` and
+   * drives it, `handshakeDone` tells the end. `handshakeStarted` need not tell
+   * of it, and may. `requestCert` and
    * `rejectUnauthorized` are always there, as they hold for this handshake; the
    * stream judges the certificate by `session()`.
    *
@@ -151,7 +152,11 @@ export interface Transport {
   session(): Session
   /** Tells apart what an error during a handshake means. Undefined: none of these. */
   failure?(error: Error): HandshakeFailure | undefined
-  /** On a server: whether the connection was made to ask for a client certificate, and to insist on a valid one. */
+  /**
+   * On a server: whether the connection was made to ask for a client
+   * certificate, and to insist on a valid one. Where it is missing, this end
+   * can't ask: `requestCert: true` fails with `ERR_RENEGOTIATION_UNSUPPORTED`.
+   */
   readonly certificatePolicy?: CertificatePolicy | undefined
   /** Where the option `peerLimit` isn't given. */
   readonly peerLimit: PeerLimit | false

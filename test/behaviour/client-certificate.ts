@@ -136,3 +136,13 @@ t.test('unless that is allowed', async (t) => {
   await stream.renegotiate({ requestCert: true })
   t.match(await stream.renegotiate({ requestCert: false }), { verified: true, peerCertificateChanged: true })
 })
+
+t.test('a client that asks for a certificate is told that it can not, and the stream stays open', async (t) => {
+  const pair = await tlsPair(t)
+  const stream = wrapTLSSocket(pair.client)
+  t.match(await rejection(stream.renegotiate({ requestCert: true })), {
+    code: 'ERR_RENEGOTIATION_UNSUPPORTED',
+    message: /requestCert is for a server/,
+  })
+  t.equal(stream.state, 'open')
+})

@@ -57,11 +57,14 @@ const write =
 const writev =
   (claimed: (bytes: number) => number) =>
   (inner: Transport): Partial<Transport> => ({
-    writev: (buffers, done) => inner.write(Buffer.concat(buffers), (error, taken) => done(error, claimed(taken))),
+    writev: (buffers, done) => inner.write(Buffer.concat(buffers), (error, taken) => done(error, claimed(taken ?? 0))),
   })
 
 const faults: Record<string, [Fault, RegExp]> = {
-  'is never ready': [{ tells: () => ({ ready() {} }) }, /not done/],
+  'is never ready': [
+    { tells: () => ({ ready() {} }) },
+    /not done after 1000 ms. near end: it waits until it is ready; it was told of nothing; and received 0 bytes. far end: /,
+  ],
   'is ready twice': [{ tells: (events) => ({ ready: twice(() => events.ready()) }) }, /ready\(\) came 2 times/],
   'takes a second stream': [{ calls: (inner) => ({ attach: attachOnce(inner) }) }, /must throw the second time/],
   'starts out flowing': [
@@ -88,8 +91,13 @@ const faults: Record<string, [Fault, RegExp]> = {
     { calls: write((inner, buffer, done) => buffer.length > 0 && inner.write(buffer, done)) },
     /not done/,
   ],
+  'takes nothing, ever': [{ calls: write((_inner, _buffer, done) => setImmediate(done, null, 0)) }, /not done/],
+  'does not say how much it took': [
+    { calls: write((inner, buffer, done) => inner.write(buffer, (error) => done(error))) },
+    /of \d+ bytes it took undefined/,
+  ],
   'claims more than it was offered': [
-    { calls: write((inner, buffer, done) => inner.write(buffer, (error, taken) => done(error, taken + 1))) },
+    { calls: write((inner, buffer, done) => inner.write(buffer, (error, taken = 0) => done(error, taken + 1))) },
     /of \d+ bytes it took \d+/,
   ],
   'claims what it did not take': [
@@ -103,7 +111,7 @@ const faults: Record<string, [Fault, RegExp]> = {
   'sends what it did not claim': [
     {
       calls: write((inner, buffer, done) =>
-        inner.write(buffer, (error, taken) => done(error, taken > 1000 ? taken - 1 : taken)),
+        inner.write(buffer, (error, taken = 0) => done(error, taken > 1000 ? taken - 1 : taken)),
       ),
     },
     /what arrives is not what was written/,
@@ -136,6 +144,10 @@ const faults: Record<string, [Fault, RegExp]> = {
       }),
     },
     /without any data/,
+  ],
+  'delivers text': [
+    { tells: (events) => ({ data: (chunk) => events.data(chunk.toString('latin1') as never) }) },
+    /not as a Buffer/,
   ],
   'uses memory again that it has handed over': [
     { tells: (events) => ({ data: inOneBuffer(events) }) },
@@ -203,6 +215,32 @@ function everyOther(inner: Transport): Transport['session'] {
   let count = 0
   return () => (count++ % 2 === 0 ? inner.session() : {})
 }
+
+t.test('bad arguments are told at once, and what connect() makes when it is there', async (t) => {
+  const connect = () => MemoryTransport.pair()
+  const bad: [unknown, RegExp][] = [
+    [undefined, /options must be an object, got undefined/],
+    [{}, /connect must be a function, got undefined/],
+    [{ connect, renegotiates: 'no' }, /renegotiates must be a boolean, got 'no'/],
+    [{ connect, seed: 'x' }, /seed must be a number, got 'x'/],
+    [{ connect, timeout: -1 }, /timeout must be .* from 0/],
+  ]
+  for (const [options, message] of bad) t.throws(() => complianceTests(options as never), { message })
+  for (const made of [undefined, [], [connect()[0], {}]]) {
+    const [first] = complianceTests({ connect: () => made as never })
+    await t.rejects(first?.run() ?? Promise.resolve(), { message: /connect\(\) must make an array of two transports/ })
+  }
+  await complianceTests({ connect, timeout: 0 })[0]?.run()
+})
+
+t.test('a stream test that is not done in time tells what the streams were doing', async (t) => {
+  const connect = () =>
+    MemoryTransport.pair().map((inner) => faulty(inner, { calls: write(() => {}) })) as [Transport, Transport]
+  const late = complianceTests({ connect, timeout: 100 }).find(({ name }) => name.startsWith('a stream'))
+  await t.rejects(late?.run() ?? Promise.resolve(), {
+    message: /not done after 100 ms. near end: open, \d+ bytes held, [1-9]\d* in flight. far end: /,
+  })
+})
 
 for (const [name, [fault, message]] of Object.entries(faults)) {
   t.test(`a transport that ${name} is found out`, async (t) => {

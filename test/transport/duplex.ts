@@ -56,6 +56,7 @@ t.test('what can not be one is told so at once', (t) => {
     [new Duplex({ encoding: 'utf8' }), {}, /encoding set, it has 'utf8'/],
     [new Below(), { renegotiate: true }, /renegotiate must be a function, got true/],
     [new Below(), { peerHandshakes: 1 }, /peerHandshakes must be a function, got 1/],
+    [new Below(), { session: () => ({ keys: 'abc' }) }, /session\(\).keys must be a Uint8Array, got 'abc'/],
     [new Below(), { session: null }, /session must be a function, got null/],
   ]
   for (const [duplex, options, message] of bad) {

@@ -147,6 +147,8 @@ function scripted(t: Test, engine = new ScriptedEngine()) {
 
 t.test('what is no engine, or has a transport already, is told so', (t) => {
   t.throws(() => engineTransport({} as TLSEngine), { name: 'TypeError', message: /read\(\)/ })
+  const engineWithout = Object.assign(new ScriptedEngine(), { handshaking: undefined })
+  t.throws(() => engineTransport(engineWithout as never), { message: /handshaking must be a boolean, got undefined/ })
   const { engine } = scripted(t)
   t.throws(() => new RenegotiationDuplex(engineTransport(engine)), { name: 'TypeError', message: /already/ })
   t.end()
@@ -278,6 +280,40 @@ t.test('an engine that throws is the end of the stream, with its error', async (
     t.equal(engine.destroyed, 1)
     t.equal(engine.onReady, null)
   }
+})
+
+t.test('an engine that returns what it must not is the end of the stream, with an error that says so', async (t) => {
+  for (const [what, result] of [
+    ['read', -1],
+    ['read', 65_537],
+    ['read', undefined],
+    ['write', 'WANT_WRITE'],
+    ['write', 2],
+    ['write', 0.5],
+  ] as const) {
+    const { engine, stream } = scripted(t)
+    const data = t.captureFn(() => {})
+    stream.on('data', data)
+    await turn()
+    engine[what] = () => result as number
+    const errored = new Promise((resolve) => stream.once('error', resolve))
+    if (what === 'write') stream.write('a')
+    else engine.onReady?.()
+    t.match(await errored, { name: 'RangeError', message: `engine.${what}() must return` })
+    t.same(data.calls, [])
+    await closed(stream)
+  }
+})
+
+t.test('an engine that has a certificate policy can be asked for a certificate', async (t) => {
+  const certificatePolicy = { requestCert: false, rejectUnauthorized: true }
+  const asked = t.captureFn((_options: object) => {
+    throw new Error('not today')
+  })
+  const engine = Object.assign(new ScriptedEngine(), { certificatePolicy, renegotiate: asked })
+  const { stream } = scripted(t, engine)
+  t.match(await rejection(stream.renegotiate({ requestCert: true })), { cause: { message: 'not today' } })
+  t.match(asked.args(), [[{ requestCert: true, rejectUnauthorized: true }]])
 })
 
 t.test('a listener that throws is not the engine throwing, and what is left goes on', async (t) => {
