@@ -57,7 +57,8 @@ const sources = {
 const projects = [
   // Nothing but the package and a compiler: the package brings along every type that it needs.
   ['typescript-newest', [`typescript@${pkg.devDependencies.typescript}`], { module: 'nodenext' }],
-  ['typescript-5', ['typescript@~5.9.0', '@types/node@20'], { module: 'nodenext' }],
+  // The oldest that README promises.
+  ['typescript-5.8', ['typescript@~5.8.0', '@types/node@20'], { module: 'nodenext' }],
   ['bundler', ['typescript@~5.9.0', '@types/node@24'], { module: 'preserve', moduleResolution: 'bundler' }],
 ]
 const strict = {

@@ -2,7 +2,7 @@
 //
 //   npm run example -- <name> [arguments]
 import { spawn, spawnSync } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { existsSync, readdirSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
 const path = (relative) => fileURLToPath(new URL(`../${relative}`, import.meta.url))
@@ -12,7 +12,7 @@ const program = ['.ts', '.mjs', '.js', '.cjs']
   .map((ext) => `examples/${name}/main${ext}`)
   .find((p) => existsSync(path(p)))
 if (name === undefined || program === undefined) {
-  console.error(`usage: npm run example -- <name>, where examples/<name>/main.ts (or .mjs, .js, .cjs) exists`)
+  console.error(`usage: npm run example -- <name>, one of ${readdirSync(path('examples')).join(', ')}`)
   process.exit(2)
 }
 const { status } = spawnSync(process.execPath, [path('scripts/compile.mjs')], { stdio: 'inherit' })

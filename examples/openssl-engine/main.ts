@@ -93,6 +93,7 @@ const seed = process.env['SEED'] ?? randomInt(2 ** 31)
 console.log(`${libssl.OpenSSL_version(0)}; Node ${process.versions.node}; SEED=${seed}`)
 
 const host = '127.0.0.1'
+// noDelay: Nagle's algorithm holds the small messages of a handshake back, for 40 ms at a time.
 const listening = net.createServer({ noDelay: true }).listen(0, host)
 await once(listening, 'listening')
 const connecting = net.connect({ host, port: (listening.address() as AddressInfo).port, noDelay: true })
