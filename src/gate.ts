@@ -15,6 +15,8 @@ export interface Face {
   readonly readableLength: number
   readonly writableLength: number
   readonly writableEnded: boolean
+  /** Not in the types of either Duplex, yet public: what the Writable has queued. */
+  readonly writableBuffer: readonly ({ chunk: Buffer } | null)[]
 }
 
 /**
@@ -34,6 +36,7 @@ export class Gate {
   #transportClosed = false
   #whenClosed: (() => void) | undefined
   #unsent: Uint8Array[] = []
+  #handingOver = false
 
   constructor(face: Face, transport: Transport, settings: Settings) {
     this.#face = face
@@ -95,11 +98,20 @@ export class Gate {
     return this.#renegotiator.renegotiate(options)
   }
 
-  write(buffers: readonly Uint8Array[], done: BatchCallback): void {
-    this.#outbox.offer(buffers, done)
+  write(chunk: Buffer, done: BatchCallback): void {
+    this.#outbox.offer([chunk], done)
   }
 
-  /** To be told after every write of the application, whether it was passed on to {@link write} or queued. */
+  writev(chunks: readonly { chunk: Buffer }[], done: BatchCallback): void {
+    this.#handingOver = true
+    this.#outbox.offer(
+      chunks.map(({ chunk }) => chunk),
+      done,
+    )
+    this.#handingOver = false
+  }
+
+  /** To be told after every write of the application, whether it was passed on to `write` or queued. */
   written(): void {
     const { state } = this
     if (state === 'open' || state === 'closed') return
@@ -125,16 +137,17 @@ export class Gate {
     })
   }
 
-  /** `queued`: what waits in the Writable's queue, in order, behind what was passed on to {@link write}. */
-  destroy(error: Error | null, queued: readonly Uint8Array[], done: () => void): void {
+  destroy(error: Error | null, done: (error: Error | null) => void): void {
     const { unsent, done: batchDone } = this.#outbox.close()
+    // While the Writable hands its queue over, that is still in it, whole (_writev) or with a null for what is gone (_write).
+    const queued = this.#handingOver ? [] : this.#face.writableBuffer.flatMap((entry) => entry?.chunk ?? [])
     this.#unsent = [...unsent, ...queued]
     this.#renegotiator.close(error)
     if (batchDone !== null) process.nextTick(batchDone, error ?? streamDestroyed())
     if (this.#transportClosed) {
-      process.nextTick(done)
+      process.nextTick(done, error)
     } else {
-      this.#whenClosed = done
+      this.#whenClosed = () => done(error)
       this.#transport.destroy()
     }
   }

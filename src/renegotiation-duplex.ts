@@ -41,7 +41,7 @@
  *   - The gate (gate.ts) puts the parts together, for any face.
  */
 import { Duplex, Writable } from 'readable-stream'
-import { Gate } from './gate.ts'
+import { type Face, Gate } from './gate.ts'
 import { parseOptions, quote, type RenegotiateOptions, type RenegotiationOptions } from './options.ts'
 import type { RenegotiationStream } from './renegotiation-stream.ts'
 import type { RenegotiationCounters, RenegotiationReport } from './report.ts'
@@ -67,7 +67,6 @@ export class RenegotiationDuplex extends Duplex implements RenegotiationStream {
   /** What lies below. */
   readonly transport: Transport
   readonly #gate: Gate
-  #handingOver = false
 
   /**
    * @throws TypeError or RangeError for a bad argument, before the transport is
@@ -85,7 +84,7 @@ export class RenegotiationDuplex extends Duplex implements RenegotiationStream {
       writableHighWaterMark: settings.writableHighWaterMark,
     })
     this.transport = transport
-    this.#gate = new Gate(this, transport, settings)
+    this.#gate = new Gate(this as unknown as Face, transport, settings)
     if (transport.ended) this.end()
   }
 
@@ -133,16 +132,11 @@ export class RenegotiationDuplex extends Duplex implements RenegotiationStream {
   // biome-ignore-end lint/suspicious/noExplicitAny: Writable's own signatures
 
   override _write(chunk: Buffer, _encoding: string, done: Callback): void {
-    this.#gate.write([chunk], done)
+    this.#gate.write(chunk, done)
   }
 
   override _writev(chunks: { chunk: Buffer }[], done: Callback): void {
-    this.#handingOver = true
-    this.#gate.write(
-      chunks.map(({ chunk }) => chunk),
-      done,
-    )
-    this.#handingOver = false
+    this.#gate.writev(chunks, done)
   }
 
   override _read(): void {
@@ -160,10 +154,6 @@ export class RenegotiationDuplex extends Duplex implements RenegotiationStream {
   }
 
   override _destroy(error: Error | null, done: (error: Error | null) => void): void {
-    // Not in the types, yet public on every Writable. While it hands its queue over, that is still in it, whole (_writev)
-    // or with a null for what is gone (_write).
-    const { writableBuffer } = this as unknown as { writableBuffer: ({ chunk: Buffer } | null)[] }
-    const queued = this.#handingOver ? [] : writableBuffer.flatMap((entry) => entry?.chunk ?? [])
-    this.#gate.destroy(error, queued, () => done(error))
+    this.#gate.destroy(error, done)
   }
 }

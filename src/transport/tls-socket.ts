@@ -62,8 +62,7 @@ class TLSSocketTransport extends StreamTransport<TLSSocket> {
   protected override attached(): void {
     const socket = this.stream
     socket.on('secure', this.#onSecure)
-    // `secureConnecting` stays true on a server's socket that tls.createServer didn't make.
-    if (socket.getFinished() && socket.getPeerFinished()) this.#firstHandshakeDone()
+    if (isSecured(socket)) this.#firstHandshakeDone()
   }
 
   protected override detached(): void {
@@ -179,6 +178,11 @@ class TLSSocketTransport extends StreamTransport<TLSSocket> {
     const error = verifyError(socket)
     return { ...common, authorized: error === null, authorizationError: error ?? undefined }
   }
+}
+
+/** Its first handshake is complete. `secureConnecting` stays true on a server's socket that tls.createServer didn't make. */
+export function isSecured(socket: TLSSocket): boolean {
+  return Boolean(socket.getFinished() && socket.getPeerFinished())
 }
 
 /** Keying material (RFC 5705) changes with every handshake, and tells nothing about the keys in use. */

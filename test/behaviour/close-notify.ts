@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import tls from 'node:tls'
 import t, { type Test } from 'tap'
 import type { LibSSL } from '../../examples/openssl-engine/libssl.ts'
-import { engineTransport, RenegotiationDuplex, wrapTLSSocket } from '../../src/index.ts'
+import { engineTransport, RenegotiationDuplex, type RenegotiationStream, wrapTLSSocket } from '../../src/index.ts'
 import { everyLibSSL } from '../fixtures/libssl.ts'
 import { enginePair } from '../fixtures/openssl-engine.ts'
 import { relay } from '../fixtures/relay.ts'
@@ -16,7 +16,7 @@ import { clientOptions, tlsServer } from '../fixtures/tls-pair.ts'
  * never be finished, and whoever waits for it has to be told.
  */
 
-type Streams = Record<'client' | 'server', RenegotiationDuplex>
+type Streams = Record<'client' | 'server', RenegotiationStream>
 
 /** With a way between them, so that both ends have begun before either can know of it. */
 async function overSockets(t: Test): Promise<Streams> {

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import tls, { type TLSSocket } from 'node:tls'
 import t, { type Test } from 'tap'
-import { type RenegotiationDuplex, wrapTLSSocket } from '../../src/index.ts'
+import { type RenegotiationStream, wrapTLSSocket } from '../../src/index.ts'
 import { OpenSSL, skip } from '../fixtures/openssl.ts'
 import { ca, server as identity } from '../fixtures/pki.ts'
 import { Random, SEED } from '../fixtures/random.ts'
@@ -16,7 +16,7 @@ t.comment(`SEED=${SEED}`)
  * A wrapped server, and `openssl s_client`, which is 20 ms away from it.
  * `fromClient` is called when something from it has got half the way.
  */
-async function connect(t: Test, fromClient: () => void): Promise<{ client: OpenSSL; stream: RenegotiationDuplex }> {
+async function connect(t: Test, fromClient: () => void): Promise<{ client: OpenSSL; stream: RenegotiationStream }> {
   const server = tls.createServer({ ...identity, maxVersion: 'TLSv1.2' }).listen(0, '127.0.0.1')
   await once(server, 'listening')
   const far = await relay((server.address() as AddressInfo).port, { latency: 20, fromClient })

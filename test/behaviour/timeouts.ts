@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import t from 'tap'
-import { type RenegotiationDuplex, wrapTLSSocket } from '../../src/index.ts'
+import { type RenegotiationStream, wrapTLSSocket } from '../../src/index.ts'
 import { nextError, rejection } from '../fixtures/settled.ts'
 import { tlsPair } from '../fixtures/tls-pair.ts'
 
@@ -8,7 +8,7 @@ import { tlsPair } from '../fixtures/tls-pair.ts'
 const TOO_MUCH = Buffer.alloc(64 * 1024 * 1024)
 
 /** The kernel takes no more: turn after turn of the event loop, nothing moves. */
-async function stalled(stream: RenegotiationDuplex): Promise<void> {
+async function stalled(stream: RenegotiationStream): Promise<void> {
   let held = stream.heldBytes
   for (let turns = 0; turns < 100; turns++) {
     await new Promise(setImmediate)

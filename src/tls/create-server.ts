@@ -1,0 +1,55 @@
+import { constants } from 'node:crypto'
+import tls, { type SecureContextOptions, type TlsOptions } from 'node:tls'
+import { parseOptions, type RenegotiationOptions } from '../options.ts'
+import type { RenegotiationTLSSocket } from './renegotiation-tls-socket.ts'
+import { wrapTLSSocket } from './wrap-tls-socket.ts'
+
+/** tls.createServer's options, and those of the streams. */
+export interface RenegotiationServerOptions extends TlsOptions {
+  renegotiation?: RenegotiationOptions | undefined
+}
+
+type SecureConnectionListener = (socket: RenegotiationTLSSocket) => void
+
+/**
+ * `tls.createServer()`: a tls.Server whose `secureConnection` carries streams
+ * that can renegotiate in the middle of traffic, and can ask for a client's
+ * certificate then.
+ *
+ * @throws what tls.createServer() throws, and TypeError or RangeError for a bad
+ *   `renegotiation`.
+ */
+export function createServer(secureConnectionListener?: SecureConnectionListener): tls.Server
+export function createServer(
+  options: RenegotiationServerOptions,
+  secureConnectionListener?: SecureConnectionListener,
+): tls.Server
+export function createServer(
+  options: RenegotiationServerOptions | SecureConnectionListener = {},
+  secureConnectionListener?: SecureConnectionListener,
+): tls.Server {
+  if (typeof options === 'function') return new RenegotiationServer({}, options)
+  return new RenegotiationServer(options, secureConnectionListener)
+}
+
+class RenegotiationServer extends tls.Server {
+  readonly #renegotiation: RenegotiationOptions | undefined
+
+  constructor(options: RenegotiationServerOptions, listener: SecureConnectionListener | undefined) {
+    parseOptions(options.renegotiation)
+    super(options, listener as (socket: tls.TLSSocket) => void)
+    this.#renegotiation = options.renegotiation
+  }
+
+  /** Called by tls.Server's constructor, and by whoever changes the certificate of the server. */
+  override setSecureContext(options: SecureContextOptions): void {
+    // Otherwise a renegotiation resumes the session, and nobody is asked for a certificate.
+    const fullHandshake = constants.SSL_OP_NO_SESSION_RESUMPTION_ON_RENEGOTIATION
+    super.setSecureContext({ ...options, secureOptions: (options.secureOptions ?? 0) | fullHandshake })
+  }
+
+  override emit(event: string | symbol, ...args: unknown[]): boolean {
+    if (event === 'secureConnection') args[0] = wrapTLSSocket(args[0] as tls.TLSSocket, this.#renegotiation)
+    return super.emit(event as string, ...args)
+  }
+}

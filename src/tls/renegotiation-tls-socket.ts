@@ -1,0 +1,337 @@
+import { X509Certificate } from 'node:crypto'
+import { Duplex, type DuplexOptions, Writable } from 'node:stream'
+import tls from 'node:tls'
+import { type Face, Gate } from '../gate.ts'
+import { parseOptions, quote, type RenegotiateOptions, type RenegotiationOptions } from '../options.ts'
+import type { RenegotiationStream } from '../renegotiation-stream.ts'
+import type { RenegotiationCounters, RenegotiationReport } from '../report.ts'
+import type { State } from '../state.ts'
+import { isSecured, tlsTransport } from '../transport/tls-socket.ts'
+import { isServer } from './node-internals.ts'
+
+type Callback = (error?: Error | null) => void
+// biome-ignore lint/suspicious/noExplicitAny: EventEmitter's own
+type Listener = (...args: any[]) => void
+
+/** What Node's own form of renegotiate() calls back. */
+type RenegotiateCallback = (error: Error | null) => void
+
+/**
+ * Core's Duplex on the prototype chain of a TLS socket, whose constructor it
+ * doesn't run: that would make a socket of its own.
+ */
+const DuplexOnTLSSocket = function (options: DuplexOptions): object {
+  return Reflect.construct(Duplex, [options], new.target ?? Duplex)
+} as unknown as { new (options: DuplexOptions): tls.TLSSocket; prototype: tls.TLSSocket }
+DuplexOnTLSSocket.prototype = tls.TLSSocket.prototype
+
+/**
+ * The drop-in: everywhere a tls.TLSSocket, to `instanceof` and to TypeScript,
+ * but one that can renegotiate in the middle of traffic. What a TLS socket
+ * tells and sets, the socket below tells and sets; what goes through it goes
+ * through the gate. It shows no `_handle`: through that, Node's http parser,
+ * http2 and tls would go past the gate.
+ *
+ * Differs from Node's own where that is not as it should be: `secureConnect` and
+ * `secure` are emitted once; the timeout lives through renegotiations.
+ *
+ * Besides a TLS socket's events, those of {@link RenegotiationStream}.
+ */
+export class RenegotiationTLSSocket extends DuplexOnTLSSocket implements RenegotiationStream {
+  /** What lies below. To be left alone, but for what it tells. */
+  readonly socket: tls.TLSSocket
+  /** For tls.connect({ socket }): Node 20 and 22 walk along it to the last one (net.Socket's `_unrefTimer`). */
+  readonly _parent = null
+  readonly #gate: Gate
+  /** The events of the socket below that are passed on, and by what. */
+  readonly #passing = new Map<string | symbol, Listener>()
+
+  constructor(socket: tls.TLSSocket, options?: RenegotiationOptions) {
+    const settings = parseOptions(options)
+    const transport = tlsTransport(socket)
+    super({
+      allowHalfOpen: transport.allowHalfOpen,
+      readableHighWaterMark: settings.readableHighWaterMark,
+      writableHighWaterMark: settings.writableHighWaterMark,
+      // As net.Socket has it: `close` tells whether there was an error.
+      emitClose: false,
+    })
+    this.socket = socket
+    this.#gate = new Gate(this as unknown as Face, transport, settings)
+    for (const event of passedOn) this.#passOn(event)
+    if (!isSecured(socket)) for (const event of passedOnOnce) this.#passOn(event)
+    if (transport.ended) this.end()
+  }
+
+  // What every stream of this package has.
+
+  get state(): State {
+    return this.#gate.state
+  }
+
+  get heldBytes(): number {
+    return this.#gate.heldBytes
+  }
+
+  get bytesInFlight(): number {
+    return this.#gate.bytesInFlight
+  }
+
+  get counters(): Readonly<RenegotiationCounters> {
+    return this.#gate.counters
+  }
+
+  unsent(): Buffer[] {
+    return this.#gate.unsent()
+  }
+
+  /**
+   * Without a callback as every stream of this package has it; with one as
+   * Node has it: returns whether it could be asked for, and calls back once.
+   */
+  override renegotiate(options?: RenegotiateOptions): Promise<RenegotiationReport>
+  override renegotiate(options: RenegotiateOptions, callback: RenegotiateCallback): boolean
+  override renegotiate(options?: RenegotiateOptions, callback?: RenegotiateCallback) {
+    if (callback === undefined) return this.#gate.renegotiate(options)
+    if (typeof callback !== 'function') throw new TypeError(`callback must be a function, got ${quote(callback)}`)
+    const asked = !this.destroyed
+    this.#gate.renegotiate(options).then(() => callback(null), callback)
+    return asked
+  }
+
+  // The stream hooks.
+
+  // biome-ignore-start lint/suspicious/noExplicitAny: Writable's own signatures
+  override write(chunk: any, encoding?: any, callback?: any): boolean {
+    const more = Duplex.prototype.write.call(this, chunk, encoding, callback)
+    this.#gate.written()
+    return more
+  }
+
+  override end(chunk?: any, encoding?: any, callback?: any): this {
+    Duplex.prototype.end.call(this, chunk, encoding, callback)
+    this.#gate.written()
+    return this
+  }
+
+  override read(size?: number): any {
+    return Duplex.prototype.read.call(this, size)
+  }
+  // biome-ignore-end lint/suspicious/noExplicitAny: Writable's own signatures
+
+  override pause(): this {
+    Duplex.prototype.pause.call(this)
+    return this
+  }
+
+  override resume(): this {
+    Duplex.prototype.resume.call(this)
+    return this
+  }
+
+  override _write(chunk: Buffer, _encoding: string, done: Callback): void {
+    this.#gate.write(chunk, done)
+  }
+
+  override _writev(chunks: { chunk: Buffer }[], done: Callback): void {
+    this.#gate.writev(chunks, done)
+  }
+
+  override _read(): void {
+    this.#gate.read()
+  }
+
+  override _final(done: Callback): void {
+    this.#gate.final(done)
+  }
+
+  /** Readable's destroy(), which Duplex inherits, forgets the callbacks of corked writes. Writable's doesn't. */
+  override destroy(error?: Error): this {
+    Writable.prototype.destroy.call(this, error)
+    return this
+  }
+
+  override _destroy(error: Error | null, done: (error: Error | null) => void): void {
+    this.#gate.destroy(error, () => {
+      for (const [event, listener] of this.#passing) this.socket.off(event, listener)
+      done(error)
+      // After `error`, which done() has put before it.
+      process.nextTick(() => this.emit('close', error !== null))
+    })
+  }
+
+  // What differs from what the socket below says.
+
+  /** None, whatever is below. */
+  get _handle(): null {
+    return null
+  }
+
+  override setTimeout(milliseconds: number, callback?: () => void): this {
+    this.socket.setTimeout(milliseconds)
+    if (callback === undefined) return this
+    return milliseconds === 0 ? this.off('timeout', callback) : this.once('timeout', callback)
+  }
+
+  /**
+   * On a client, Node 20's own takes the certificate out of OpenSSL's chain
+   * (X509Certificate::GetPeerCert: sk_X509_delete), and the next to ask finds none.
+   */
+  override getPeerX509Certificate(): X509Certificate | undefined {
+    const { socket } = this
+    if (isServer(socket) || !process.version.startsWith('v20.')) return socket.getPeerX509Certificate()
+    const { raw } = socket.getPeerCertificate() ?? {}
+    return raw && new X509Certificate(raw)
+  }
+
+  // `session`, `keylog` and `OCSPResponse` are asked of OpenSSL only where somebody listens.
+
+  override on(event: string | symbol, listener: Listener): this {
+    this.#heard(event)
+    return super.on(event as string, listener)
+  }
+
+  override addListener(event: string | symbol, listener: Listener): this {
+    this.#heard(event)
+    return super.addListener(event as string, listener)
+  }
+
+  override prependListener(event: string | symbol, listener: Listener): this {
+    this.#heard(event)
+    return super.prependListener(event as string, listener)
+  }
+
+  /** tls.connect({ socket }) takes a socket without a handle for one that is not connected yet, and waits for it. */
+  override once(event: string | symbol, listener: Listener): this {
+    super.once(event as string, listener)
+    if (event === 'connect' && !this.connecting) {
+      process.nextTick(() => {
+        if (!this.listeners(event).includes(listener)) return
+        this.off(event, listener)
+        listener()
+      })
+    }
+    return this
+  }
+
+  #heard(event: string | symbol): void {
+    if (passedOnWhereHeard.has(event) && !this.#passing.has(event)) this.#passOn(event)
+  }
+
+  /** The event of the socket below is one of ours from now on. */
+  #passOn(event: string | symbol): void {
+    const listener = (...args: unknown[]) => {
+      if (passedOnOnce.has(event)) this.socket.off(event, listener)
+      this.emit(event as string, ...args)
+    }
+    this.#passing.set(event, listener)
+    this.socket.on(event as string, listener)
+  }
+}
+
+/** Events of the socket below that are events of ours. */
+const passedOn = [
+  'lookup',
+  'connect',
+  'ready',
+  'timeout',
+  'connectionAttempt',
+  'connectionAttemptFailed',
+  'connectionAttemptTimeout',
+]
+/** Node emits them with every handshake. */
+const passedOnOnce = new Set<string | symbol>(['secure', 'secureConnect'])
+const passedOnWhereHeard = new Set<string | symbol>(['session', 'keylog', 'OCSPResponse'])
+
+/** What asks or sets, and what it returns where that is the socket is the face. */
+const methods = [
+  'address',
+  'connect',
+  'disableRenegotiation',
+  'enableTrace',
+  'exportKeyingMaterial',
+  'getCertificate',
+  'getCipher',
+  'getEphemeralKeyInfo',
+  'getFinished',
+  'getPeerCertificate',
+  'getPeerFinished',
+  'getProtocol',
+  'getSession',
+  'getSharedSigalgs',
+  'getTLSTicket',
+  'getTypeOfService',
+  'getX509Certificate',
+  'isSessionReused',
+  'ref',
+  'resetAndDestroy',
+  'setKeepAlive',
+  'setKeyCert',
+  'setMaxSendFragment',
+  'setNoDelay',
+  'setServername',
+  'setSession',
+  'setTypeOfService',
+  'unref',
+]
+
+/** What the socket below says of itself, now. */
+const properties = [
+  'alpnProtocol',
+  'authorizationError',
+  'authorized',
+  'autoSelectFamilyAttemptedAddresses',
+  'bytesRead',
+  'connecting',
+  'encrypted',
+  'localAddress',
+  'localFamily',
+  'localPort',
+  'pending',
+  'remoteAddress',
+  'remoteFamily',
+  'remotePort',
+  'secureConnecting',
+  'servername',
+  'timeout',
+]
+
+function define(name: string, descriptor: PropertyDescriptor & ThisType<RenegotiationTLSSocket>): void {
+  Object.defineProperty(RenegotiationTLSSocket.prototype, name, { configurable: true, ...descriptor })
+}
+
+/** As with Node's own, also what has not been sent yet. */
+define('bytesWritten', {
+  get() {
+    return this.socket.bytesWritten + this.heldBytes
+  },
+})
+define('bufferSize', {
+  get() {
+    return this.writableLength
+  },
+})
+
+for (const name of methods) {
+  define(name, {
+    writable: true,
+    value(...args: unknown[]) {
+      const { socket } = this
+      const result = (socket as unknown as Record<string, (...args: unknown[]) => unknown>)[name]?.(...args)
+      return result === socket ? this : result
+    },
+  })
+}
+
+for (const name of properties) {
+  define(name, {
+    enumerable: true,
+    get() {
+      return (this.socket as unknown as Record<string, unknown>)[name]
+    },
+    // Some set what a socket of Node's has as a plain property.
+    set(value: unknown) {
+      ;(this.socket as unknown as Record<string, unknown>)[name] = value
+    },
+  })
+}
