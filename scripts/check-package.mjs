@@ -16,6 +16,8 @@ const nodes = [process.execPath, ...process.argv.slice(2)]
 const functions = [
   'RenegotiationDuplex',
   'RenegotiationError',
+  'connect',
+  'createServer',
   'duplexTransport',
   'engineTransport',
   'tlsTransport',
@@ -46,6 +48,7 @@ export type All = [${types.join(', ')}]
 export const functions: Array<(...args: never[]) => unknown> = [api.tlsTransport, api.wrapTLSSocket]
 export const asNodeDuplex = (duplex: api.RenegotiationDuplex): Duplex => duplex
 export class MyDuplex extends api.RenegotiationDuplex {}
+export const socket: import('node:tls').TLSSocket = api.connect({ renegotiation: { drainTimeout: 1 } })
 export const error: Error = new api.RenegotiationError(...([] as never as ConstructorParameters<typeof api.RenegotiationError>))
 `
 const sources = {
