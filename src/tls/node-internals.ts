@@ -15,12 +15,15 @@ interface Handle {
   setNoDelay?: (enable: boolean) => unknown
   setVerifyMode?: (requestCert: boolean, rejectUnauthorized: boolean) => void
   verifyError?: () => Error | null
-  _parentWrap?: JSStreamSocket | null
+  _parentWrap?: ParentWrap | null
 }
 
-/** lib/internal/js_stream_socket.js */
-interface JSStreamSocket {
-  _handle?: { finishWrite?: (request: unknown, status: number) => void } | null
+/** lib/internal/js_stream_socket.js, or another TLS socket. */
+interface ParentWrap {
+  _handle?: {
+    _parentWrap?: ParentWrap | null
+    finishWrite?: (request: unknown, status: number) => void
+  } | null
   doWrite?: (request: unknown, buffers: readonly Uint8Array[]) => unknown
 }
 
@@ -95,7 +98,8 @@ export function keepTimeout(socket: TLSSocket): boolean {
 
 /**
  * Where the socket's bytes go through a Duplex in JavaScript instead of the
- * kernel: lets it renegotiate. Returns false where it can't.
+ * kernel, directly or below another TLS socket: lets it renegotiate. Returns
+ * false where it can't.
  *
  * JSStreamSocket takes one write at a time and asserts it, and counts an empty
  * one like any other. TLSWrap does not: it keeps an empty write apart
@@ -106,7 +110,8 @@ export function keepTimeout(socket: TLSSocket): boolean {
  * all writes that come after it. Without the private parts: false.
  */
 export function mendJavaScriptStream(socket: TLSSocket): boolean {
-  const stream = internals(socket)._handle?._parentWrap
+  let stream = internals(socket)._handle?._parentWrap
+  while (stream?._handle?._parentWrap) stream = stream._handle._parentWrap
   if (stream?.constructor.name !== 'JSStreamSocket') return true
   const { doWrite, _handle: handle } = stream
   if (typeof doWrite !== 'function' || typeof handle?.finishWrite !== 'function') return false
