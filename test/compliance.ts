@@ -58,12 +58,6 @@ const subjects: Record<string, Omit<ComplianceOptions, 'seed'> & { skip?: string
     },
   },
   'TLS 1.2 over TLS over TCP': { connect: async () => overTLS(...secured(...(await tcp()))) },
-  'TLS 1.2 over TLS over a Duplex in JavaScript': {
-    async connect() {
-      const [near, far] = await tcp()
-      return overTLS(...secured(new JavaScriptDuplex(near), new JavaScriptDuplex(far)))
-    },
-  },
   'a net.Socket': {
     renegotiates: false,
     async connect() {

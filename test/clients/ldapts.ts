@@ -1,0 +1,89 @@
+import type tls from 'node:tls'
+import { Attribute, Client } from 'ldapts'
+import t, { type Test } from 'tap'
+import { connect, type RenegotiationTLSSocket } from '../../src/index.ts'
+import { ca } from '../fixtures/pki.ts'
+import { skip, slapd } from '../fixtures/servers.ts'
+import { closed, rejection } from '../fixtures/settled.ts'
+import { Renegotiations } from '../fixtures/web.ts'
+
+if (skip.slapd) t.plan(0, skip.slapd)
+else {
+  const { port } = await slapd(t)
+
+  /** A client by its option `createSecureConnection`, and the sockets that it was given, one for each time that it connected. */
+  async function client(t: Test, maxVersion: 'TLSv1.2' | 'TLSv1.3' = 'TLSv1.2') {
+    const sockets: RenegotiationTLSSocket[] = []
+    const createSecureConnection = (...args: unknown[]) => {
+      const socket = connect(...(args as Parameters<typeof connect>))
+      sockets.push(socket)
+      return socket
+    }
+    const ldap = new Client({
+      url: `ldaps://localhost:${port}`,
+      tlsOptions: { ca, maxVersion },
+      createSecureConnection: createSecureConnection as typeof tls.connect,
+    })
+    t.teardown(async () => ldap.unbind())
+    await ldap.bind('cn=root,dc=test', 'secret')
+    return { ldap, sockets }
+  }
+
+  const people = Array.from({ length: 6 }, (_, i) => ({
+    cn: `person ${i}`,
+    photo: Buffer.alloc(1_000_000, `photo ${i} `),
+  }))
+
+  async function photosOf(ldap: Client): Promise<unknown[]> {
+    const options = { filter: '(cn=*)', explicitBufferAttributes: ['jpegPhoto'] }
+    const { searchEntries } = await ldap.search('dc=test', options)
+    return searchEntries.sort((a, b) => (String(a['cn']) < String(b['cn']) ? -1 : 1)).map((entry) => entry['jpegPhoto'])
+  }
+
+  t.test('6 MB go there, while the connection renegotiates in the middle of each, and back', async (t) => {
+    const { ldap, sockets } = await client(t)
+    const [socket] = sockets as [RenegotiationTLSSocket]
+    const renegotiations = new Renegotiations()
+    await ldap.add('dc=test', { objectClass: ['dcObject', 'organization'], dc: 'test', o: 'test' })
+    for (const { cn, photo } of people) {
+      const added = ldap.add(`cn=${cn},dc=test`, [
+        new Attribute({ type: 'objectClass', values: ['inetOrgPerson'] }),
+        new Attribute({ type: 'sn', values: [cn] }),
+        new Attribute({ type: 'jpegPhoto', values: [photo] }),
+      ])
+      renegotiations.of(socket)
+      await added
+    }
+    await renegotiations.verified(t, people.length)
+    t.match(await socket.renegotiate(), { verified: true }, 'and in between')
+    t.strictSame(
+      await photosOf(ldap),
+      people.map(({ photo }) => photo),
+    )
+    t.equal(sockets.length, 1)
+    await ldap.unbind()
+    await closed(socket)
+    t.equal(socket.counters.failed, 0)
+  })
+
+  t.test('slapd may send in the middle of a handshake, as no TLS library takes it: then both are told', async (t) => {
+    const { ldap, sockets } = await client(t)
+    const [socket] = sockets as [RenegotiationTLSSocket]
+    const photos = photosOf(ldap).catch((error: Error) => error)
+    const renegotiated = socket.renegotiate().catch((error: Error) => error)
+    console.log(await renegotiated)
+    const p = await photos
+    console.log(Array.isArray(p) ? p.length : p)
+  })
+
+  t.test('with TLS 1.3 it is told at once that there is none, and no operation is harmed', async (t) => {
+    const { ldap, sockets } = await client(t, 'TLSv1.3')
+    const photos = photosOf(ldap)
+    t.match(await rejection(sockets[0]!.renegotiate()), { code: 'ERR_RENEGOTIATION_UNSUPPORTED' })
+    t.strictSame(
+      await photos,
+      people.map(({ photo }) => photo),
+    )
+    t.equal(sockets.length, 1)
+  })
+}

@@ -1,0 +1,132 @@
+import { createHash } from 'node:crypto'
+import { once } from 'node:events'
+import type tls from 'node:tls'
+import mysql from 'mysql2'
+import t, { type Test } from 'tap'
+import { type RenegotiationTLSSocket, wrapTLSSocket } from '../../src/index.ts'
+import { ca } from '../fixtures/pki.ts'
+import { mariadb, skip } from '../fixtures/servers.ts'
+import { closed, rejection } from '../fixtures/settled.ts'
+import { Renegotiations } from '../fixtures/web.ts'
+
+type Version = 'TLSv1.2' | 'TLSv1.3'
+
+/** What mysql2 doesn't declare. */
+interface Connection extends mysql.Connection {
+  stream: tls.TLSSocket
+  startTLS(onSecure: (error?: Error) => void): void
+}
+
+/**
+ * mysql2's option `stream` is for what lies below its TLS, which it always
+ * makes by itself; so what it has made is wrapped, with its listeners.
+ */
+function wrap(connection: Connection): void {
+  const { stream: plain } = connection
+  const listeners = { data: plain.listeners('data'), error: plain.listeners('error') }
+  const stream = wrapTLSSocket(plain)
+  for (const [event, its] of Object.entries(listeners) as [string, (() => void)[]][]) {
+    for (const listener of its) {
+      plain.off(event, listener)
+      stream.on(event, listener)
+    }
+  }
+  connection.stream = stream
+}
+
+/** When to do that. */
+const hooks: Record<string, (connection: Connection) => Promise<void>> = {
+  async 'once it is connected'(connection) {
+    await once(connection, 'connect')
+    wrap(connection)
+  },
+
+  async 'as soon as it is made'(connection) {
+    const { startTLS } = connection
+    connection.startTLS = (onSecure) => {
+      startTLS.call(connection, onSecure)
+      wrap(connection)
+    }
+    await once(connection, 'connect')
+  },
+}
+
+const refused = { code: 'ERR_RENEGOTIATION_REFUSED', cause: { code: 'ERR_SSL_NO_RENEGOTIATION' } }
+
+/**
+ * What it makes of that where no write is under way: it also listens to the
+ * plain socket below its TLS, which closes before our stream tells of its error.
+ */
+const lost = { code: 'PROTOCOL_CONNECTION_LOST', fatal: true }
+
+if (skip.mariadb) t.plan(0, skip.mariadb)
+else {
+  const servers = await Promise.all([mariadb(t), mariadb(t, { allowRenegotiation: true })])
+  const [refusing, allowing] = servers.map(({ port }) => port) as [number, number]
+
+  async function client(t: Test, hook: string, port: number, maxVersion: Version = 'TLSv1.2') {
+    const ssl = { ca, maxVersion } as mysql.SslOptions
+    const connection = mysql.createConnection({ host: 'localhost', port, user: 'root', ssl }) as Connection
+    const errors: NodeJS.ErrnoException[] = []
+    await hooks[hook]!(connection)
+    connection.on('error', (error) => errors.push(error))
+    t.teardown(() => connection.destroy())
+    return { database: connection.promise(), socket: connection.stream as RenegotiationTLSSocket, errors }
+  }
+  type Database = Awaited<ReturnType<typeof client>>['database']
+
+  const chunks = Array.from({ length: 10 }, (_, i) => Buffer.alloc(500_000, `chunk ${i} `))
+  const md5 = (chunk: Buffer) => createHash('md5').update(chunk).digest('hex')
+  const echo = 'select cast(? as binary) as chunk, md5(?) as md5'
+
+  /** 5 MB go there, twice, and come back, together with what MariaDB makes of them. */
+  async function roundTrip(database: Database, meanwhile: () => void = () => {}): Promise<boolean> {
+    const answers = chunks.map(async (chunk) => {
+      const [[row]] = await database.execute<mysql.RowDataPacket[]>(echo, [chunk, chunk])
+      meanwhile()
+      return chunk.equals(row!['chunk']) && row!['md5'] === md5(chunk)
+    })
+    return (await Promise.all(answers)).every(Boolean)
+  }
+
+  for (const hook of Object.keys(hooks)) {
+    t.test(`wrapped ${hook}, 5 MB go there and back while the connection renegotiates`, async (t) => {
+      const { database, socket, errors } = await client(t, hook, allowing)
+      const renegotiations = new Renegotiations()
+      renegotiations.of(socket)
+      t.ok(await roundTrip(database, () => renegotiations.of(socket)))
+      await renegotiations.verified(t, 1 + chunks.length)
+      const [[row]] = await database.query<mysql.RowDataPacket[]>("show status like 'Ssl_version'")
+      t.equal(row!['Value'], 'TLSv1.2')
+      await database.end()
+      await closed(socket)
+      t.match(errors, [])
+    })
+
+    t.test(`wrapped ${hook}, as Debian has it, MariaDB refuses, and all queries in the middle fail`, async (t) => {
+      const { database, socket, errors } = await client(t, hook, refusing)
+      const queries = chunks.map(async (chunk) => rejection(database.query(echo, [chunk, chunk])))
+      t.match(await rejection(socket.renegotiate()), refused)
+      for (const error of await Promise.all(queries)) t.match(error, { ...refused, fatal: true })
+      await closed(socket)
+      t.match(errors, [], 'which nobody else is told of')
+      t.match(await rejection(database.query('select 1')), { message: /closed state/ })
+    })
+
+    t.test(`wrapped ${hook}, an idle client is told by its error, and takes no queries any more`, async (t) => {
+      const { database, socket, errors } = await client(t, hook, refusing)
+      t.match(await rejection(socket.renegotiate()), refused)
+      await closed(socket)
+      t.match(errors, [lost, refused])
+      t.match(await rejection(database.query('select 1')), { message: /closed state/ })
+    })
+
+    t.test(`wrapped ${hook}, with TLS 1.3 it is told at once that there is none, and no query is harmed`, async (t) => {
+      const { database, socket, errors } = await client(t, hook, allowing, 'TLSv1.3')
+      const trip = roundTrip(database)
+      t.match(await rejection(socket.renegotiate()), { code: 'ERR_RENEGOTIATION_UNSUPPORTED' })
+      t.ok(await trip)
+      t.match(errors, [])
+    })
+  }
+}
