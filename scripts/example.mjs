@@ -12,7 +12,9 @@ const program = ['.ts', '.mjs', '.js', '.cjs']
   .map((ext) => `examples/${name}/main${ext}`)
   .find((p) => existsSync(path(p)))
 if (name === undefined || program === undefined) {
-  console.error(`usage: npm run example -- <name>, one of ${readdirSync(path('examples')).join(', ')}`)
+  const folders = readdirSync(path('examples'), { withFileTypes: true }).filter((entry) => entry.isDirectory())
+  const names = folders.map((folder) => folder.name)
+  console.error(`usage: npm run example -- <name>, one of ${names.join(', ')}`)
   process.exit(2)
 }
 const { status } = spawnSync(process.execPath, [path('scripts/compile.mjs')], { stdio: 'inherit' })

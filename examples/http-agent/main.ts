@@ -1,7 +1,7 @@
 /*
  * npm run example -- http-agent
  *
- * An https.Agent whose connections can renegotiate. Five uploads of 16 MB go
+ * An https.Agent whose connections can renegotiate. Five uploads of 8 MB go
  * over one kept-alive connection, each to a server that sends back what comes
  * as it comes; the client changes the keys between them and in the middle of
  * their bodies.
@@ -17,7 +17,7 @@ import { connect, createServer, type RenegotiationReport, type RenegotiationTLSS
 import * as certificates from '../certificates.ts'
 
 const REQUESTS = 5
-const CHUNKS = 256
+const CHUNKS = 128
 const CHUNK_BYTES = 65_536
 /** Renegotiations within each body. */
 const WITHIN = 8
@@ -77,7 +77,7 @@ async function upload() {
   const asked: Promise<RenegotiationReport>[] = []
   function* body() {
     for (let i = 0; i < CHUNKS; i++) {
-      if (i % (CHUNKS / WITHIN) === 16) asked.push(connection.renegotiate()) // and on: it holds what has to wait
+      if (i % (CHUNKS / WITHIN) === 8) asked.push(connection.renegotiate()) // and on: it holds what has to wait
       const chunk = randomBytes(CHUNK_BYTES)
       sent.update(chunk)
       yield chunk

@@ -1,7 +1,7 @@
 import type tls from 'node:tls'
 import { Attribute, Client } from 'ldapts'
 import t, { type Test } from 'tap'
-import { connect, type RenegotiationTLSSocket } from '../../src/index.ts'
+import { connect, type RenegotiationReport, type RenegotiationTLSSocket } from '../../src/index.ts'
 import { ca } from '../fixtures/pki.ts'
 import { skip, slapd } from '../fixtures/servers.ts'
 import { closed, rejection } from '../fixtures/settled.ts'
@@ -34,6 +34,8 @@ else {
     photo: Buffer.alloc(1_000_000, `photo ${i} `),
   }))
 
+  const expected = people.map(({ photo }) => photo)
+
   async function photosOf(ldap: Client): Promise<unknown[]> {
     const options = { filter: '(cn=*)', explicitBufferAttributes: ['jpegPhoto'] }
     const { searchEntries } = await ldap.search('dc=test', options)
@@ -56,34 +58,41 @@ else {
     }
     await renegotiations.verified(t, people.length)
     t.match(await socket.renegotiate(), { verified: true }, 'and in between')
-    t.strictSame(
-      await photosOf(ldap),
-      people.map(({ photo }) => photo),
-    )
+    t.strictSame(await photosOf(ldap), expected)
     t.equal(sockets.length, 1)
     await ldap.unbind()
     await closed(socket)
     t.equal(socket.counters.failed, 0)
   })
 
-  t.test('slapd may send in the middle of a handshake, as no TLS library takes it: then both are told', async (t) => {
+  // Its threads share a session of GnuTLS: one goes on sending while another takes part in the handshake, and the peer gets
+  // data where no TLS library takes any, or records that were encrypted with a mixture of keys. Nothing here can help that.
+  t.test('where slapd sends all through a handshake, all is well, or everyone is told', async (t) => {
     const { ldap, sockets } = await client(t)
     const [socket] = sockets as [RenegotiationTLSSocket]
-    const photos = photosOf(ldap).catch((error: Error) => error)
-    const renegotiated = socket.renegotiate().catch((error: Error) => error)
-    console.log(await renegotiated)
-    const p = await photos
-    console.log(Array.isArray(p) ? p.length : p)
+    const renegotiated = new Promise<RenegotiationReport | NodeJS.ErrnoException>((resolve) => {
+      socket.once('data', () => socket.renegotiate().then(resolve, resolve))
+    })
+    const photos = await photosOf(ldap).catch((error: Error) => error)
+    const outcome = await renegotiated
+    if (outcome instanceof Error) {
+      t.match(outcome, { code: /^ERR_RENEGOTIATION_(PEER_DATA|CLOSED)$/, cause: { library: String } })
+      t.match(photos, { message: /^Socket error/ })
+      await closed(socket)
+    } else {
+      t.match(outcome, { verified: true })
+      t.strictSame(photos, expected)
+    }
+    await ldap.bind('cn=root,dc=test', 'secret')
+    t.strictSame(await photosOf(ldap), expected, 'the client goes on, if need be on another connection')
+    t.equal(sockets.length, outcome instanceof Error ? 2 : 1)
   })
 
   t.test('with TLS 1.3 it is told at once that there is none, and no operation is harmed', async (t) => {
     const { ldap, sockets } = await client(t, 'TLSv1.3')
     const photos = photosOf(ldap)
     t.match(await rejection(sockets[0]!.renegotiate()), { code: 'ERR_RENEGOTIATION_UNSUPPORTED' })
-    t.strictSame(
-      await photos,
-      people.map(({ photo }) => photo),
-    )
+    t.strictSame(await photos, expected)
     t.equal(sockets.length, 1)
   })
 }
