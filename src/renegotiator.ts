@@ -184,7 +184,7 @@ export class Renegotiator {
   /** The peer has ended its side: it can take no part in a handshake any more. */
   peerEnded(): void {
     this.#peerEnded = true
-    if (this.#state === 'handshaking') {
+    if (this.#state === 'handshaking' || !this.#ready) {
       // The handshake will never finish, so nothing can be written any more; what was received can still be read.
       clearTimeout(this.#timer)
       this.#failAll(closedError('The peer closed the connection in the middle of a handshake'))

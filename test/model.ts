@@ -247,7 +247,7 @@ class Life {
     if (this.#peerEnded) return
     this.#peerEnded = true
     // The handshake will never finish, and what is written not arrive.
-    if (this.#transport.peerCanFinish) this.#reasons.add('ERR_RENEGOTIATION_CLOSED')
+    if (this.#transport.peerCanFinish || !this.#ready) this.#reasons.add('ERR_RENEGOTIATION_CLOSED')
     this.#transport.peerEnds()
   }
 

@@ -265,6 +265,17 @@ for (const { name, libssl, skip } of everyLibSSL) {
       t.equal(client.end(), 'want-read', 'and no end can be sent')
     })
 
+    t.test("what was taken still goes out where it is destroyed after the peer's end", async (t) => {
+      const { client, server, toClient, toServer } = connectedByHand({ libssl })
+      t.equal(client.write(Buffer.from('taken')), 5)
+      t.equal(server.end(), true)
+      toClient.carry()
+      t.equal(client.read(into), 0)
+      client.destroy()
+      toServer.carry()
+      t.equal(server.read(into), 5)
+    })
+
     t.test('an end without close_notify is an error, each time again', async (t) => {
       const { client, server, toServer } = connectedByHand({ libssl })
       client.destroy()

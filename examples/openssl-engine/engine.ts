@@ -62,6 +62,7 @@ export class OpenSSLEngine implements TLSEngine {
   readonly #network: Pointer
   #session: Session = {}
   #ended = false
+  #peerEnded = false
   #error: Error | undefined
   /** What was not sent yet when an end that had ended was destroyed. */
   #rest: Buffer = Buffer.alloc(0)
@@ -95,6 +96,7 @@ export class OpenSSLEngine implements TLSEngine {
   read(into: Uint8Array): number | Want {
     const wasHandshaking = this.handshaking
     const result = this.#call('read', (ssl) => this.#outcome(ssl, this.#lib.SSL_read(ssl, into, into.length)))
+    if (result === 0) this.#peerEnded = true
     if (wasHandshaking && !this.handshaking) this.#session = this.#newSession()
     return result
   }
@@ -163,8 +165,8 @@ export class OpenSSLEngine implements TLSEngine {
 
   destroy(): void {
     if (this.#ssl === null) return
-    if (this.#ended) {
-      // Its close_notify, and what is before that, still has to go.
+    if (this.#ended || this.#peerEnded) {
+      // What write() has taken still has to go, and a close_notify after it; in a dead handshake, there is none.
       this.#rest = Buffer.alloc(this.#lib.BIO_ctrl_pending(this.#network))
       this.outgoing(this.#rest)
     }

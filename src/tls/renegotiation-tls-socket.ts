@@ -21,7 +21,7 @@ type RenegotiateCallback = (error: Error | null) => void
  * doesn't run: that would make a socket of its own.
  */
 const DuplexOnTLSSocket = function (options: DuplexOptions): object {
-  return Reflect.construct(Duplex, [options], new.target ?? Duplex)
+  return Reflect.construct(Duplex, [options], new.target as unknown as typeof Duplex)
 } as unknown as { new (options: DuplexOptions): tls.TLSSocket; prototype: tls.TLSSocket }
 DuplexOnTLSSocket.prototype = tls.TLSSocket.prototype
 

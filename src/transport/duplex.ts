@@ -38,7 +38,7 @@ export interface DuplexTransportOptions {
 }
 
 /**
- * A transport over any Duplex of bytes, core's or readable-stream's (3 or newer),
+ * A transport over any Duplex of bytes, core's or readable-stream's (4 or newer),
  * with a way of renegotiating of your own: the rekey of a cipher of your own, say.
  *
  * The Duplex must emit `close`, as all do unless told otherwise. What it has
@@ -46,12 +46,13 @@ export interface DuplexTransportOptions {
  *
  * @throws TypeError where `duplex` is no Duplex, a tls.TLSSocket (which has
  *   {@link tlsTransport}), in object mode, or has an encoding set; where an
- *   option is no function, or `session` tells of keys that are no bytes.
+ *   option is no function, `session` tells of keys that are no bytes, or there is
+ *   `peerHandshakes` without `renegotiate`.
  */
 export function duplexTransport(duplex: Duplex, options: DuplexTransportOptions = {}): Transport {
-  // Streams of other kinds don't count, or don't call back, or don't emit `close`.
-  if (typeof duplex?.readableLength !== 'number' || typeof duplex.writableLength !== 'number') {
-    throw new TypeError(`duplex must be a Duplex of Node's, or of readable-stream 3 or newer, got ${quote(duplex)}`)
+  // Streams of other kinds don't call back or don't tell their state; older ones end by themselves whatever they are told.
+  if (typeof duplex?.closed !== 'boolean' || typeof duplex.writableLength !== 'number') {
+    throw new TypeError(`duplex must be a Duplex of Node's, or of readable-stream 4 or newer, got ${quote(duplex)}`)
   }
   if (duplex instanceof tls.TLSSocket)
     throw new TypeError('duplex must not be a tls.TLSSocket; tlsTransport() is for that')
@@ -65,7 +66,13 @@ export function duplexTransport(duplex: Duplex, options: DuplexTransportOptions 
       throw new TypeError(`${name} must be a function, got ${quote(value)}`)
     }
   }
-  return new DuplexTransport(duplex, options)
+  if (options.peerHandshakes !== undefined && options.renegotiate === undefined) {
+    throw new TypeError('peerHandshakes needs renegotiate: where there is none, the peer can begin none')
+  }
+  const transport = new DuplexTransport(duplex, options)
+  // Without a _writev() of its own, the Duplex would queue what comes, and still write when a handshake has begun.
+  if (typeof duplex._writev !== 'function') Object.assign(transport, { writev: undefined })
+  return transport
 }
 
 class DuplexTransport extends StreamTransport<Duplex> {

@@ -37,18 +37,20 @@ export interface TLSEngine {
   /** A handshake is due or running: SSL_in_init || SSL_renegotiate_pending. */
   readonly handshaking: boolean
   /**
-   * The type of the record that the next read() begins with or goes on with;
-   * undefined where none has come. Left to itself, SSL_read goes on to the next
+   * The type of the record that the next read() begins with, or of which a part
+   * was read already; undefined where none has come. Left to itself, SSL_read goes on to the next
    * record after one that held no data: it must be given one record at a time,
    * or it reads more than was told. An engine that can't tell doesn't have it.
    */
   readonly nextRecord?: RecordType | undefined
   /** Sends close_notify. Called when all writes are done, and not while `handshaking`. */
   end(): true | Want
+  /** Releases everything. What write() has taken still has to go out where either side has ended in order. */
   destroy(error?: Error | null): void
   /**
    * Set by the transport; to be called whenever read(), write() or end() may get
-   * further: when bytes have come in from the wire or gone out to it.
+   * further: when bytes have come in from the wire or gone out to it. Not for
+   * every call that was answered with a Want, or it would be called for ever.
    */
   onReady: (() => void) | null
   /** What is known of the session; see {@link Session}. Without it, a report can't be `verified`. */
@@ -62,11 +64,12 @@ export interface EngineTransportOptions {
   /** Whether our side stays open after the peer's end until the application ends it. Default: false. */
   allowHalfOpen?: boolean | undefined
   /**
-   * Milliseconds that a pending write keeps an engine that doesn't tell
-   * `nextRecord` from reading. After that it reads all the same: two such ends
+   * Milliseconds that a pending write keeps from reading while the engine
+   * doesn't tell `nextRecord`. After that it reads all the same: two such ends
    * whose buffers are full would wait for each other for ever. Data is most of
    * what can come then; a handshake record would be the end of the connection.
-   * 0: it waits for ever. Default: 30,000. An engine that tells never waits.
+   * 0: it waits for ever. Default: 30,000. What an engine tells of is read, or
+   * not, at once.
    */
   drainTimeout?: number | undefined
 }
@@ -119,7 +122,6 @@ class EngineTransport implements Transport {
   readonly allowHalfOpen: boolean
   readonly peerLimit: PeerLimit | false = false
   readonly #engine: TLSEngine
-  readonly #tellsRecords: boolean
   readonly #drainTimeout: number
   #events!: TransportEvents
 
@@ -142,7 +144,6 @@ class EngineTransport implements Transport {
 
   constructor(engine: TLSEngine, options: EngineTransportOptions) {
     this.#engine = engine
-    this.#tellsRecords = 'nextRecord' in engine
     this.#drainTimeout = milliseconds(options, 'drainTimeout') ?? 30_000
     this.allowHalfOpen = flag(options, 'allowHalfOpen') ?? false
   }
@@ -256,8 +257,9 @@ class EngineTransport implements Transport {
   #mayRead(): boolean {
     if (this.#peerEnded || this.#destroyed) return false
     if (!this.#flowing && this.#ready) return false
-    if (this.#write?.offered !== true || this.#readsAnyway) return true
-    return this.#tellsRecords && this.#engine.nextRecord !== undefined && this.#engine.nextRecord !== 'handshake'
+    if (this.#write?.offered !== true) return true
+    const { nextRecord } = this.#engine
+    return nextRecord === undefined ? this.#readsAnyway : nextRecord !== 'handshake'
   }
 
   /** The engine doesn't call when a handshake begins or is over, but neither happens outside of read(). */
@@ -284,7 +286,7 @@ class EngineTransport implements Transport {
     const taken =
       write.buffer.length === 0 ? 0 : this.#call((engine) => counted('write', engine.write(write.buffer), write.buffer))
     if (typeof taken !== 'number') {
-      if (!write.offered && !this.#tellsRecords) this.#startDrainTimer()
+      if (!write.offered && !this.#destroyed) this.#startDrainTimer()
       write.offered = true
       return
     }

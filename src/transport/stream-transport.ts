@@ -37,6 +37,7 @@ export abstract class StreamTransport<S extends Duplex> implements Transport {
     wrapped.add(stream)
     this.events = events
     if (stream.closed) {
+      this.#ignoreLateError()
       process.nextTick(this.#tellClosed)
       return
     }
@@ -99,8 +100,16 @@ export abstract class StreamTransport<S extends Duplex> implements Transport {
     stream.off('end', this.#onEnd)
     stream.off('error', this.#onError)
     stream.off('close', this.#onClose)
+    this.#ignoreLateError()
     this.detached()
     this.events.closed()
+  }
+
+  /** A TLS socket on a Duplex in JavaScript emits `error` after `close`; nobody else would listen. */
+  #ignoreLateError(): void {
+    const { stream } = this
+    stream.on('error', ignore)
+    setImmediate(() => stream.off('error', ignore))
   }
 
   readonly #tellClosed = (): void => {
@@ -108,3 +117,5 @@ export abstract class StreamTransport<S extends Duplex> implements Transport {
     this.events.closed()
   }
 }
+
+function ignore(): void {}

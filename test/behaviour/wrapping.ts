@@ -147,6 +147,7 @@ t.test('no listener of ours is left on the socket after close', async (t) => {
   streams[0].end()
   control.client.end()
   await Promise.all([closed(streams[0]), closed(streams[1]), closed(control.client), closed(control.server)])
+  await new Promise(setImmediate)
   t.same(counts(pair.client), counts(control.client))
   t.same(counts(pair.server), counts(control.server))
   t.not(hook.onhandshakestart, undefined)

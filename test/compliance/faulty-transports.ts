@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import t from 'tap'
 import { complianceTests } from '../../src/compliance.ts'
 import type { Transport, TransportEvents, WriteCallback } from '../../src/index.ts'
@@ -192,6 +193,23 @@ const faults: Record<string, [Fault, RegExp]> = {
   ],
   'does not tell that a handshake is done': [{ tells: () => ({ handshakeDone() {} }) }, /not done/],
   'has always the same keys': [{ calls: () => ({ session: () => sameKeys }) }, /changes with the keys/],
+  'has other keys whenever it is asked': [
+    { calls: () => ({ session: () => ({ keys: randomBytes(8) }) }) },
+    /changes only with the keys/,
+  ],
+  'tells twice that a handshake is done': [
+    { tells: (events) => ({ handshakeDone: twice(() => events.handshakeDone()) }) },
+    /told once that it is done/,
+  ],
+  'reads what it was given after it has called back': [
+    {
+      calls: write((inner, buffer, done) => {
+        setTimeout(() => inner.write(buffer, () => {}), 1)
+        setImmediate(done, null, buffer.length)
+      }),
+    },
+    /what arrives is not what was written|Written while|not done/,
+  ],
   'tells of its keys now and then': [{ calls: (inner) => ({ session: everyOther(inner) }) }, /always or never/],
 }
 

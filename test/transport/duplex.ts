@@ -1,5 +1,4 @@
 import { once } from 'node:events'
-import { createRequire } from 'node:module'
 import { Duplex } from 'node:stream'
 import { setImmediate as turn } from 'node:timers/promises'
 import tls from 'node:tls'
@@ -54,6 +53,8 @@ t.test('what can not be one is told so at once', (t) => {
     [new tls.TLSSocket(new Below()), {}, /tlsTransport\(\)/],
     [new Duplex({ objectMode: true }), {}, /object mode/],
     [new Duplex({ encoding: 'utf8' }), {}, /encoding set, it has 'utf8'/],
+    [{ writableLength: 0, readableLength: 0 }, {}, /readable-stream 4/],
+    [new Below(), { peerHandshakes() {} }, /peerHandshakes needs renegotiate/],
     [new Below(), { renegotiate: true }, /renegotiate must be a function, got true/],
     [new Below(), { peerHandshakes: 1 }, /peerHandshakes must be a function, got 1/],
     [new Below(), { session: () => ({ keys: 'abc' }) }, /session\(\).keys must be a Uint8Array, got 'abc'/],
@@ -226,27 +227,68 @@ t.test('a Duplex that would end by itself at the end of its peer is flushed firs
   t.equal(below.writableFinished, true)
 })
 
-for (const [name, DuplexOfVersion] of [
-  ['4', ReadableStreamDuplex],
-  ['3', createRequire(import.meta.url)('readable-stream-3').Duplex],
-] as const) {
-  t.test(`the Duplex of readable-stream ${name} is as good as core's`, async (t) => {
-    const written: Buffer[] = []
-    const below: Duplex = new DuplexOfVersion({
-      read() {},
-      write(chunk: Buffer, _encoding: string, done: () => void) {
-        written.push(chunk)
-        done()
-      },
-    })
-    const stream = new RenegotiationDuplex(duplexTransport(below, { renegotiate: () => {} }))
-    stream.write('there')
-    t.match(await stream.renegotiate(), { origin: 'local' })
-    below.push('and back')
-    t.equal(String((await once(stream, 'data'))[0]), 'and back')
-    t.equal(Buffer.concat(written).toString(), 'there')
-    below.push(null)
-    stream.end()
-    await closed(stream)
+t.test("the Duplex of readable-stream is as good as core's", async (t) => {
+  const written: Buffer[] = []
+  const below = new ReadableStreamDuplex({
+    read() {},
+    write(chunk: Buffer, _encoding: string, done: () => void) {
+      written.push(chunk)
+      done()
+    },
   })
-}
+  const stream = new RenegotiationDuplex(duplexTransport(below, { renegotiate: () => {} }))
+  stream.write('there')
+  t.match(await stream.renegotiate(), { origin: 'local' })
+  below.push('and back')
+  t.equal(String((await once(stream, 'data'))[0]), 'and back')
+  t.equal(Buffer.concat(written).toString(), 'there')
+  below.push(null)
+  stream.end()
+  await closed(stream)
+})
+
+t.test('nothing reaches the Duplex while a handshake of the peer runs, not even what was written before', async (t) => {
+  let peer!: PeerHandshakes
+  const { below, stream, written } = over(t, {
+    renegotiate: () => {},
+    peerHandshakes: (told) => {
+      peer = told
+    },
+  })
+  below.waits = true
+  stream.cork()
+  for (const chunk of ['a', 'b', 'c']) stream.write(chunk)
+  stream.uncork()
+  peer.started()
+  below.takes()
+  for (let i = 0; i < 5; i++) await turn()
+  t.equal(written(), 'a')
+  below.waits = false
+  peer.done()
+  while (written() !== 'abc') await turn()
+})
+
+t.test('a Duplex that gathers gets several chunks at once', (t) => {
+  class Gathering extends Below {
+    readonly gathered: number[] = []
+    override _writev(chunks: { chunk: Buffer }[], done: () => void): void {
+      this.gathered.push(chunks.length)
+      done()
+    }
+  }
+  const below = new Gathering()
+  const { stream } = over(t, {}, below)
+  stream.cork()
+  for (const chunk of ['a', 'b', 'c']) stream.write(chunk)
+  stream.uncork()
+  t.same(below.gathered, [3])
+  t.end()
+})
+
+t.test('an error that comes in the tick in which it is wrapped is told, and harms nobody', async (t) => {
+  const below = new Below()
+  below.destroy(new Error('mine'))
+  const stream = new RenegotiationDuplex(duplexTransport(below))
+  t.match(await nextError(stream), { message: 'mine' })
+  await closed(stream)
+})

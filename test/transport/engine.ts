@@ -6,7 +6,7 @@ import { engineTransport, type RecordType, RenegotiationDuplex, type TLSEngine, 
 import { everyLibSSL } from '../fixtures/libssl.ts'
 import { broken, type Call, enginePair, type TracedOptions } from '../fixtures/openssl-engine.ts'
 import { Random, SEED } from '../fixtures/random.ts'
-import { closed, rejection } from '../fixtures/settled.ts'
+import { closed, nextError, rejection } from '../fixtures/settled.ts'
 import { Tally } from '../fixtures/tally.ts'
 import type { WireOptions } from '../fixtures/wire.ts'
 
@@ -280,6 +280,33 @@ t.test('an engine that throws is the end of the stream, with its error', async (
     t.equal(engine.destroyed, 1)
     t.equal(engine.onReady, null)
   }
+})
+
+t.test('a peer that ends in the middle of the first handshake leaves no write waiting', async (t) => {
+  const engine = new ScriptedEngine()
+  engine.handshaking = true
+  const { stream } = scripted(t, engine)
+  stream.resume()
+  const written = new Promise((resolve) => stream.write('never', resolve))
+  await turn()
+  const error = nextError(stream)
+  engine.reads = ['']
+  engine.onReady?.()
+  t.match(await error, { code: 'ERR_RENEGOTIATION_CLOSED' })
+  t.match(await written, { code: 'ERR_RENEGOTIATION_CLOSED' })
+  await closed(stream)
+})
+
+t.test('a write that throws leaves no timer behind', async (t) => {
+  const { engine, stream } = scripted(t)
+  await turn()
+  const clock = sinon.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+  t.teardown(() => clock.restore())
+  engine.writes = [new Error('bad length')]
+  const error = nextError(stream)
+  stream.write('a')
+  t.match(await error, { message: 'bad length' })
+  t.equal(clock.countTimers(), 0)
 })
 
 t.test('an engine that returns what it must not is the end of the stream, with an error that says so', async (t) => {
