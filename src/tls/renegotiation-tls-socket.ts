@@ -42,8 +42,6 @@ export class RenegotiationTLSSocket extends DuplexOnTLSSocket implements Renegot
   readonly socket: tls.TLSSocket
   /** For tls.connect({ socket }): Node 20 and 22 walk along it to the last one (net.Socket's `_unrefTimer`). */
   readonly _parent = null
-  /** The tls.Server that accepted it. Our own, for http assigns itself to it. */
-  server: unknown
   readonly #gate: Gate
   /** The events of the socket below that are passed on, and by what. */
   readonly #passing = new Map<string | symbol, Listener>()
@@ -59,7 +57,8 @@ export class RenegotiationTLSSocket extends DuplexOnTLSSocket implements Renegot
       emitClose: false,
     })
     this.socket = socket
-    this.server = (socket as { server?: unknown }).server
+    // The tls.Server that accepted it: a property of our own, for http assigns itself to it. Not in every version of the types.
+    Object.assign(this, { server: (socket as { server?: unknown }).server })
     this.#gate = new Gate(this as unknown as Face, transport, settings)
     for (const event of passedOn) this.#passOn(event)
     if (!isSecured(socket)) for (const event of passedOnOnce) this.#passOn(event)

@@ -33,7 +33,7 @@ t.test('it is a real tls.Server, whose connections are wrapped, with its option 
   const { stream } = await accepted(t, server)
   t.equal(listener.args()[0]?.[0], stream)
   t.equal(stream.readableHighWaterMark, 9)
-  t.equal(stream.server, server)
+  t.equal((stream as unknown as { server: unknown }).server, server)
   t.match(await stream.renegotiate(), { origin: 'local', verified: true })
 })
 
