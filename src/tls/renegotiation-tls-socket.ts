@@ -176,12 +176,12 @@ export class RenegotiationTLSSocket extends DuplexOnTLSSocket implements Renegot
   }
 
   /**
-   * On a client, Node 20's own takes the certificate out of OpenSSL's chain
+   * On a client, Node's own takes the certificate out of OpenSSL's chain (20 and 22 do)
    * (X509Certificate::GetPeerCert: sk_X509_delete), and the next to ask finds none.
    */
   override getPeerX509Certificate(): X509Certificate | undefined {
     const { socket } = this
-    if (isServer(socket) || !process.version.startsWith('v20.')) return socket.getPeerX509Certificate()
+    if (isServer(socket)) return socket.getPeerX509Certificate()
     const { raw } = socket.getPeerCertificate() ?? {}
     return raw && new X509Certificate(raw)
   }
