@@ -176,8 +176,9 @@ export class RenegotiationTLSSocket extends DuplexOnTLSSocket implements Renegot
   }
 
   /**
-   * On a client, Node's own takes the certificate out of OpenSSL's chain (20 and 22 do)
-   * (X509Certificate::GetPeerCert: sk_X509_delete), and the next to ask finds none.
+   * On a client, that of Node 20 to 24 takes the certificate out of OpenSSL's
+   * chain (X509Certificate::GetPeerCert: sk_X509_delete), and the next to ask
+   * finds none. This one knows no `issuerCertificate`.
    */
   override getPeerX509Certificate(): X509Certificate | undefined {
     const { socket } = this
