@@ -49,6 +49,8 @@ export const functions: Array<(...args: never[]) => unknown> = [api.tlsTransport
 export const asNodeDuplex = (duplex: api.RenegotiationDuplex): Duplex => duplex
 export class MyDuplex extends api.RenegotiationDuplex {}
 export const socket: import('node:tls').TLSSocket = api.connect({ renegotiation: { drainTimeout: 1 } })
+export const held = (stream: RenegotiationStream | api.RenegotiationDuplex): unknown =>
+  stream.once('renegotiated', ({ heldBytes }) => heldBytes satisfies number)
 export const error: Error = new api.RenegotiationError(...([] as never as ConstructorParameters<typeof api.RenegotiationError>))
 `
 const sources = {

@@ -137,7 +137,8 @@ export class Gate {
     })
   }
 
-  destroy(error: Error | null, done: (error: Error | null) => void): void {
+  /** Calls `closed` once, when the transport has closed, never before it returns. */
+  destroy(error: Error | null, closed: () => void): void {
     const { unsent, done: batchDone } = this.#outbox.close()
     // While the Writable hands its queue over, that is still in it, whole (_writev) or with a null for what is gone (_write).
     const queued = this.#handingOver ? [] : this.#face.writableBuffer.flatMap((entry) => entry?.chunk ?? [])
@@ -145,9 +146,9 @@ export class Gate {
     this.#renegotiator.close(error)
     if (batchDone !== null) process.nextTick(batchDone, error ?? streamDestroyed())
     if (this.#transportClosed) {
-      process.nextTick(done, error)
+      process.nextTick(closed)
     } else {
-      this.#whenClosed = () => done(error)
+      this.#whenClosed = closed
       this.#transport.destroy()
     }
   }

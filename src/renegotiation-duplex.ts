@@ -40,16 +40,19 @@
  *     handshake and tell that one began or is over. Nothing else.
  *   - The gate (gate.ts) puts the parts together, for any face.
  */
-import { Duplex, Writable } from 'readable-stream'
+import { Duplex, type DuplexOptions, Writable } from 'readable-stream'
 import { type Face, Gate } from './gate.ts'
 import { parseOptions, quote, type RenegotiateOptions, type RenegotiationOptions } from './options.ts'
-import type { RenegotiationStream } from './renegotiation-stream.ts'
+import type { RenegotiationListening, RenegotiationStream } from './renegotiation-stream.ts'
 import type { RenegotiationCounters, RenegotiationReport } from './report.ts'
 import type { State } from './state.ts'
 import type { Transport } from './transport/transport.ts'
 
 type Callback = (error?: Error | null) => void
 type WriteDone = (error: Error | null | undefined) => void
+
+/** To TypeScript, one whose listeners know what the events of this package carry. */
+const ListeningDuplex = Duplex as unknown as new (options: DuplexOptions) => RenegotiationListening & Duplex
 
 /**
  * A Duplex (readable-stream's) over a transport whose keys can be renegotiated
@@ -63,7 +66,7 @@ type WriteDone = (error: Error | null | undefined) => void
  * Errors of the connection come as they are; those of a renegotiation that
  * ended the stream are a RenegotiationError, see RenegotiationErrorCode.
  */
-export class RenegotiationDuplex extends Duplex implements RenegotiationStream {
+export class RenegotiationDuplex extends ListeningDuplex implements RenegotiationStream {
   /** What lies below. */
   readonly transport: Transport
   readonly #gate: Gate
@@ -154,6 +157,6 @@ export class RenegotiationDuplex extends Duplex implements RenegotiationStream {
   }
 
   override _destroy(error: Error | null, done: (error: Error | null) => void): void {
-    this.#gate.destroy(error, done)
+    this.#gate.destroy(error, () => done(error))
   }
 }

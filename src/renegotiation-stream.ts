@@ -1,10 +1,33 @@
 import type { Duplex } from 'node:stream'
 import type { RenegotiateOptions } from './options.ts'
-import type { RenegotiationCounters, RenegotiationReport } from './report.ts'
+import type { Origin, RenegotiationCounters, RenegotiationReport } from './report.ts'
 import type { State } from './state.ts'
 
+/** The events of every stream of this package besides a Duplex's. */
+export interface RenegotiationEvents {
+  /** A handshake begins; new writes are held. */
+  renegotiating: [detail: { origin: Origin }]
+  /** It is complete, writes go again. For both origins. */
+  renegotiated: [report: RenegotiationReport]
+}
+
+type Event = keyof RenegotiationEvents
+type Listener<E extends Event> = (...args: RenegotiationEvents[E]) => void
+
+/** Listening to those events, with listeners that know what they carry. */
+export interface RenegotiationListening {
+  on<E extends Event>(event: E, listener: Listener<E>): this
+  once<E extends Event>(event: E, listener: Listener<E>): this
+  addListener<E extends Event>(event: E, listener: Listener<E>): this
+  prependListener<E extends Event>(event: E, listener: Listener<E>): this
+  prependOnceListener<E extends Event>(event: E, listener: Listener<E>): this
+}
+
+/** Its own events come first: the types of a Duplex take any event, with a listener for anything. */
+type ListeningDuplex = RenegotiationListening & Duplex
+
 /** What every stream of this package offers besides being a Duplex. */
-export interface RenegotiationStream extends Duplex {
+export interface RenegotiationStream extends ListeningDuplex {
   /**
    * Renegotiates: lets the write in flight finish, holds the others, begins,
    * and lets them go when the keys are proven to have changed. Calls are

@@ -216,6 +216,11 @@ export class Renegotiator {
     switch (this.#host.transport.failure?.(error)) {
       case 'refused':
         return refusedError('The renegotiation was refused', error)
+      case 'insecure':
+        return refusedError(
+          'The peer is a legacy one, without secure renegotiation (RFC 5746), and our TLS does not renegotiate with it',
+          error,
+        )
       case 'peer-data':
         return new RenegotiationError(
           'ERR_RENEGOTIATION_PEER_DATA',

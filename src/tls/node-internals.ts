@@ -142,6 +142,15 @@ export function suspendNagle(socket: TLSSocket, suspended: boolean): void {
   handle?.setNoDelay?.(suspended || chosen || hidden(parent, 'kSetNoDelay') === true)
 }
 
+/**
+ * Whether Node itself verifies the peer anew with every handshake, chain and
+ * host name, as it does for a client of `tls.connect()`. Without Node's symbol
+ * for that one's options: false.
+ */
+export function verifiesServer(socket: TLSSocket): boolean {
+  return hidden(socket, 'connect-options') !== undefined
+}
+
 /** What a server's connection asks of its client. On a client: undefined. Without the private parts: asks nothing. */
 export function certificatePolicy(socket: TLSSocket): CertificatePolicy | undefined {
   if (!isServer(socket)) return undefined

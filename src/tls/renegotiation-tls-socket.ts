@@ -3,7 +3,7 @@ import { Duplex, type DuplexOptions, Writable } from 'node:stream'
 import tls from 'node:tls'
 import { type Face, Gate } from '../gate.ts'
 import { parseOptions, quote, type RenegotiateOptions, type RenegotiationOptions } from '../options.ts'
-import type { RenegotiationStream } from '../renegotiation-stream.ts'
+import type { RenegotiationListening, RenegotiationStream } from '../renegotiation-stream.ts'
 import type { RenegotiationCounters, RenegotiationReport } from '../report.ts'
 import type { State } from '../state.ts'
 import { isSecured, tlsTransport } from '../transport/tls-socket.ts'
@@ -22,7 +22,7 @@ type RenegotiateCallback = (error: Error | null) => void
  */
 const DuplexOnTLSSocket = function (options: DuplexOptions): object {
   return Reflect.construct(Duplex, [options], new.target as unknown as typeof Duplex)
-} as unknown as { new (options: DuplexOptions): tls.TLSSocket; prototype: tls.TLSSocket }
+} as unknown as { new (options: DuplexOptions): RenegotiationListening & tls.TLSSocket; prototype: tls.TLSSocket }
 DuplexOnTLSSocket.prototype = tls.TLSSocket.prototype
 
 /**
@@ -156,10 +156,11 @@ export class RenegotiationTLSSocket extends DuplexOnTLSSocket implements Renegot
   override _destroy(error: Error | null, done: (error: Error | null) => void): void {
     this.#gate.destroy(error, () => {
       for (const [event, listener] of this.#passing) this.socket.off(event, listener)
-      done(error)
-      // After `error`, which done() has put before it.
+      // After `error`, even where the socket was closed before it.
       process.nextTick(() => this.emit('close', error !== null))
     })
+    // At once, as Node does it: who also listens to a socket of their own below hears why before that closes.
+    done(error)
   }
 
   // What differs from what the socket below says.
@@ -187,34 +188,32 @@ export class RenegotiationTLSSocket extends DuplexOnTLSSocket implements Renegot
     return raw && new X509Certificate(raw)
   }
 
-  // `session`, `keylog` and `OCSPResponse` are asked of OpenSSL only where somebody listens.
-
-  override on(event: string | symbol, listener: Listener): this {
-    this.#heard(event)
-    return super.on(event as string, listener)
-  }
-
-  override addListener(event: string | symbol, listener: Listener): this {
-    this.#heard(event)
-    return super.addListener(event as string, listener)
-  }
-
-  override prependListener(event: string | symbol, listener: Listener): this {
-    this.#heard(event)
-    return super.prependListener(event as string, listener)
-  }
-
-  /** tls.connect({ socket }) takes a socket without a handle for one that is not connected yet, and waits for it. */
-  override once(event: string | symbol, listener: Listener): this {
-    super.once(event as string, listener)
-    if (event === 'connect' && !this.connecting) {
-      process.nextTick(() => {
-        if (!this.listeners(event).includes(listener)) return
-        this.off(event, listener)
-        listener()
+  // Out of the way of the types that listening has: those of TLSSocket, and of the events of this package.
+  static {
+    // `session`, `keylog` and `OCSPResponse` are asked of OpenSSL only where somebody listens.
+    for (const name of ['on', 'addListener', 'prependListener'] as const) {
+      define(RenegotiationTLSSocket.prototype, name, {
+        value(event: string | symbol, listener: Listener) {
+          this.#heard(event)
+          return Duplex.prototype[name].call(this, event, listener)
+        },
       })
     }
-    return this
+
+    // tls.connect({ socket }) takes a socket without a handle for one that is not connected yet, and waits for it.
+    define(RenegotiationTLSSocket.prototype, 'once', {
+      value(event: string | symbol, listener: Listener) {
+        Duplex.prototype.once.call(this, event, listener)
+        if (event === 'connect' && !this.connecting) {
+          process.nextTick(() => {
+            if (!this.listeners(event).includes(listener)) return
+            this.off(event, listener)
+            listener()
+          })
+        }
+        return this
+      },
+    })
   }
 
   #heard(event: string | symbol): void {
@@ -299,24 +298,30 @@ const properties = [
   'timeout',
 ]
 
-function define(name: string, descriptor: PropertyDescriptor & ThisType<RenegotiationTLSSocket>): void {
-  Object.defineProperty(RenegotiationTLSSocket.prototype, name, { configurable: true, ...descriptor })
+function define(
+  prototype: RenegotiationTLSSocket,
+  name: string,
+  descriptor: PropertyDescriptor & ThisType<RenegotiationTLSSocket>,
+): void {
+  Object.defineProperty(prototype, name, { configurable: true, ...descriptor })
 }
 
+const { prototype } = RenegotiationTLSSocket
+
 /** As with Node's own, also what has not been sent yet. */
-define('bytesWritten', {
+define(prototype, 'bytesWritten', {
   get() {
     return this.socket.bytesWritten + this.heldBytes
   },
 })
-define('bufferSize', {
+define(prototype, 'bufferSize', {
   get() {
     return this.writableLength
   },
 })
 
 for (const name of methods) {
-  define(name, {
+  define(prototype, name, {
     writable: true,
     value(...args: unknown[]) {
       const { socket } = this
@@ -327,7 +332,7 @@ for (const name of methods) {
 }
 
 for (const name of properties) {
-  define(name, {
+  define(prototype, name, {
     enumerable: true,
     get() {
       return (this.socket as unknown as Record<string, unknown>)[name]

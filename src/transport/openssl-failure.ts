@@ -8,6 +8,7 @@ import type { HandshakeFailure } from './transport.ts'
 export function openSSLFailure(error: Error): HandshakeFailure | undefined {
   const text = `${(error as NodeJS.ErrnoException).code} ${error.message}`.toLowerCase().replaceAll('_', ' ')
   if (/no renegotiation|alert handshake failure/.test(text)) return 'refused'
+  if (/unsafe legacy renegotiation/.test(text)) return 'insecure'
   if (/unexpected record|app data in handshake/.test(text)) return 'peer-data'
   if (/alert unexpected message/.test(text)) return 'our-data'
   return undefined

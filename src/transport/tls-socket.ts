@@ -1,4 +1,5 @@
 import tls, { type TLSSocket } from 'node:tls'
+import { RenegotiationError } from '../errors.ts'
 import { quote, type RenegotiateOptions } from '../options.ts'
 import {
   certificatePolicy,
@@ -10,6 +11,7 @@ import {
   renegotiationDisabled,
   restoreCertificatePolicy,
   suspendNagle,
+  verifiesServer,
   verifyError,
 } from '../tls/node-internals.ts'
 import { openSSLFailure } from './openssl-failure.ts'
@@ -45,6 +47,8 @@ class TLSSocketTransport extends StreamTransport<TLSSocket> {
   #timeout: number | undefined
   /** A server's policy, where the handshake on its way has one of its own. */
   #policy: CertificatePolicy | undefined
+  /** The server was verified when the handshake began, and Node won't verify it anew. */
+  #mustVerify = false
   #removeHook: (() => void) | undefined
   /** A handshake's messages can get through what lies below the socket, whatever is on its way. */
   #carriesHandshakes = true
@@ -120,7 +124,8 @@ class TLSSocketTransport extends StreamTransport<TLSSocket> {
     }
     this.#over()
     if (this.#lastSession !== undefined) this.#lastSession = this.#readSession()
-    this.events.handshakeDone()
+    if (this.#mustVerify && !this.session().authorized) this.events.error(notVerified(this.session()))
+    else this.events.handshakeDone()
   }
 
   readonly #onHandshakeStart = (): void => {
@@ -145,6 +150,8 @@ class TLSSocketTransport extends StreamTransport<TLSSocket> {
         socket.on('keylog', this.#onKeylog)
       }
     }
+    // As http2 would do, but can't through a stream in JavaScript. With Nagle's algorithm it is several times slower.
+    if (socket.alpnProtocol === 'h2') socket.setNoDelay()
     this.events.ready()
   }
 
@@ -152,6 +159,7 @@ class TLSSocketTransport extends StreamTransport<TLSSocket> {
     if (this.#handshaking) return
     this.#handshaking = true
     this.#timeout = this.stream.timeout
+    this.#mustVerify = verifiedHere(this.stream) && this.session().authorized === true
     suspendNagle(this.stream, true)
   }
 
@@ -170,13 +178,13 @@ class TLSSocketTransport extends StreamTransport<TLSSocket> {
   #readSession(): Session {
     const socket = this.stream
     const common = { keys: exportedKeys(socket), identity: identity(socket), resumed: socket.isSessionReused() }
-    if (!isServer(socket)) {
+    if (verifiesServer(socket)) {
       const { authorized, authorizationError } = socket
       return { ...common, authorized, authorizationError: authorized ? undefined : authorizationError }
     }
     if (common.identity === undefined) return common
-    const error = verifyError(socket)
-    return { ...common, authorized: error === null, authorizationError: error ?? undefined }
+    const error = verifyError(socket) ?? (isServer(socket) ? undefined : wrongName(socket))
+    return { ...common, authorized: error === undefined, authorizationError: error }
   }
 }
 
@@ -197,6 +205,22 @@ function exportedKeys(socket: TLSSocket): Buffer {
  */
 function identity(socket: TLSSocket): Buffer | undefined {
   return socket.getPeerCertificate()?.raw
+}
+
+/** A client that was made by `new tls.TLSSocket()`: whoever made it has verified the server, and will not do so again. */
+function verifiedHere(socket: TLSSocket): boolean {
+  return !isServer(socket) && !verifiesServer(socket)
+}
+
+/** Why the server's certificate is not for the host that the client has asked for, if it has named one. */
+function wrongName(socket: TLSSocket): Error | undefined {
+  const { servername } = socket as { servername?: string | false | null }
+  return servername ? tls.checkServerIdentity(servername, socket.getPeerCertificate()) : undefined
+}
+
+function notVerified({ authorizationError }: Session): RenegotiationError {
+  const message = `The server was verified before the renegotiation, and now is not: ${authorizationError}`
+  return new RenegotiationError('ERR_RENEGOTIATION_IDENTITY_CHANGED', message, authorizationError)
 }
 
 let warned = false

@@ -21,10 +21,11 @@ export interface Session {
 
 /**
  * What a transport can tell about an error that ended a handshake: the peer
- * `refused`; it sent application data where there must be none (`peer-data`);
- * it could not take ours that was on its way (`our-data`).
+ * `refused`; it knows no secure renegotiation (RFC 5746), so that our end
+ * refused (`insecure`); it sent application data where there must be none
+ * (`peer-data`); it could not take ours that was on its way (`our-data`).
  */
-export type HandshakeFailure = 'refused' | 'peer-data' | 'our-data'
+export type HandshakeFailure = 'refused' | 'insecure' | 'peer-data' | 'our-data'
 
 /**
  * What a transport tells the stream that sits on it. Every method may be

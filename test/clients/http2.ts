@@ -20,18 +20,15 @@ async function http2Server(t: Test, options: http2.SecureServerOptions = {}) {
   const server = await listen(t, { ALPNProtocols }, (socket) => {
     // Node 20 and 22 look for their settings of HTTP/1.1 there.
     Object.assign(socket, { server: web })
-    web.emit('secureConnection', socket.setNoDelay())
+    web.emit('secureConnection', socket)
   })
   return { web, ...server }
 }
 
-/**
- * A session of an http2 client of Node's on our TLS. Here as on the server, Nagle's algorithm has to be switched off by
- * hand: http2 does so with what it is shown instead of the socket, and that does nothing. All is slow otherwise.
- */
+/** A session of an http2 client of Node's on our TLS. */
 function http2Client(t: Test, port: number) {
   const { connect, sockets } = connector(t, { ALPNProtocols: ['h2'] })
-  const session = http2.connect(`https://localhost:${port}`, { createConnection: () => connect(port).setNoDelay() })
+  const session = http2.connect(`https://localhost:${port}`, { createConnection: () => connect(port) })
   session.on('error', () => {})
   t.teardown(() => session.destroy())
   return { session, socket: sockets[0] as RenegotiationTLSSocket }
@@ -107,7 +104,7 @@ t.test('undici on h2', async (t) => {
   const client = new Client(`https://localhost:${port}`, {
     allowH2: true,
     connect(_options, callback) {
-      const socket = connect(port).setNoDelay()
+      const socket = connect(port)
       socket.once('secureConnect', () => callback(null, socket))
     },
   })

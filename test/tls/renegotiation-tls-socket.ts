@@ -210,9 +210,30 @@ t.test('close tells whether there was an error, and is the last event', async (t
     stream.on('error', () => events.push('error'))
     stream.on('close', (hadError) => events.push(hadError))
     stream.destroy(error)
-    await closed(stream)
+    await new Promise((resolve) => stream.once('close', resolve))
     t.same(events, error ? ['error', true] : [false])
     t.same([stream.destroyed, stream.closed], [true, true])
+  }
+})
+
+t.test("over a socket of one's own, the error comes before that one closes, as with Node's own", async (t) => {
+  const server = await tlsServer(t)
+  server.on('secureConnection', (socket) => socket.on('error', () => {}))
+  const plain = (socket: tls.TLSSocket) => socket
+  for (const face of [plain, wrapTLSSocket]) {
+    const { port } = server
+    const raw = net.connect(port, '127.0.0.1')
+    const stream = face(tls.connect({ ...clientOptions(port), socket: raw }))
+    await once(stream, 'secureConnect')
+    const events: string[] = []
+    stream.on('error', () => events.push('error'))
+    raw.on('close', () => events.push('close of the one below'))
+    stream.on('close', () => events.push('close'))
+    const bothClosed = Promise.all([stream, raw].map((end) => new Promise((resolve) => end.once('close', resolve))))
+    stream.destroy(new Error('mine'))
+    await bothClosed
+    t.equal(events.shift(), 'error')
+    t.same(events.toSorted(), ['close', 'close of the one below'])
   }
 })
 

@@ -24,6 +24,7 @@ t.test("errors of a handshake are told apart by OpenSSL's reason, wherever Node 
   const failure = (code: string, message: string) => transport.failure?.(Object.assign(new Error(message), { code }))
   t.equal(failure('ERR_SSL_NO_RENEGOTIATION', ''), 'refused')
   t.equal(failure('ERR_SSL_SSLV3_ALERT_HANDSHAKE_FAILURE', ''), 'refused')
+  t.equal(failure('ERR_SSL_UNSAFE_LEGACY_RENEGOTIATION_DISABLED', ''), 'insecure')
   t.equal(failure('ERR_SSL_UNEXPECTED_RECORD', ''), 'peer-data')
   t.equal(failure('EPROTO', 'write EPROTO 0:error:SSL routines:ssl3_read_bytes:unexpected record:'), 'peer-data')
   t.equal(failure('ERR_SSL_APP_DATA_IN_HANDSHAKE', ''), 'peer-data')
@@ -125,4 +126,19 @@ t.test('several buffers go in one call, and count together', async (t) => {
   t.equal(stream.heldBytes, 0)
   t.equal(String((await once(server, 'data'))[0]), 'abc', 'in one record')
   await Promise.all(written)
+})
+
+t.test("on HTTP/2 Nagle's algorithm is off: http2 itself can't do that through a stream", async (t) => {
+  for (const [protocol, times] of [
+    ['h2', 1],
+    ['http/1.1', 0],
+  ] as const) {
+    const { client } = await tlsPair(t, {
+      server: { ALPNProtocols: [protocol] },
+      client: { ALPNProtocols: [protocol] },
+    })
+    const set = t.capture(client, 'setNoDelay', client.setNoDelay)
+    new RenegotiationDuplex(tlsTransport(client))
+    t.equal(set().length, times, protocol)
+  }
 })

@@ -1,0 +1,44 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import type tls from 'node:tls'
+import t, { type Test } from 'tap'
+import { RenegotiationError, wrapTLSSocket } from '../../src/index.ts'
+import { skip } from '../fixtures/servers.ts'
+import { nextError, rejection } from '../fixtures/settled.ts'
+import { tlsServer } from '../fixtures/tls-pair.ts'
+
+/** A client that knows nothing of RFC 5746, which OpenSSL can't be made to be, and GnuTLS can. */
+async function legacyClient(t: Test): Promise<tls.TLSSocket> {
+  const server = await tlsServer(t)
+  const priority = 'NORMAL:-VERS-TLS1.3:%DISABLE_SAFE_RENEGOTIATION'
+  const args = ['--insecure', '--priority', priority, '--port', `${server.port}`, '127.0.0.1']
+  const client = spawn('gnutls-cli', args, { stdio: ['pipe', 'ignore', 'ignore'] })
+  t.teardown(() => client.kill())
+  const [socket] = (await once(server, 'secureConnection')) as [tls.TLSSocket]
+  return socket.resume()
+}
+
+if (skip.gnutls) t.plan(0, skip.gnutls)
+else {
+  t.test("the control: a plain socket's error names a setting, and the callback never comes", async (t) => {
+    const socket = await legacyClient(t)
+    const callback = t.captureFn(() => {})
+    socket.renegotiate({}, callback)
+    t.match(await nextError(socket), { code: 'ERR_SSL_UNSAFE_LEGACY_RENEGOTIATION_DISABLED' })
+    t.same(callback.calls, [])
+    socket.destroy()
+  })
+
+  t.test('a server is told that its client is a legacy one', async (t) => {
+    const stream = wrapTLSSocket(await legacyClient(t))
+    const failed = nextError(stream)
+    const error = await rejection(stream.renegotiate())
+    t.type(error, RenegotiationError)
+    t.match(error, {
+      code: 'ERR_RENEGOTIATION_REFUSED',
+      message: /legacy.*RFC 5746/,
+      cause: { code: 'ERR_SSL_UNSAFE_LEGACY_RENEGOTIATION_DISABLED' },
+    })
+    t.equal(await failed, error)
+  })
+}
