@@ -1,7 +1,7 @@
 export { AbortError, RenegotiationError, type RenegotiationErrorCode } from './errors.ts'
 export type { RenegotiateOptions, RenegotiationOptions } from './options.ts'
 export { RenegotiationDuplex } from './renegotiation-duplex.ts'
-export type { RenegotiationStream } from './renegotiation-stream.ts'
+export type { RenegotiationEvents, RenegotiationStream } from './renegotiation-stream.ts'
 export type { Origin, RenegotiationCounters, RenegotiationReport } from './report.ts'
 export type { State } from './state.ts'
 export { connect, type RenegotiationConnectionOptions } from './tls/connect.ts'

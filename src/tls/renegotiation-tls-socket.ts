@@ -193,6 +193,7 @@ export class RenegotiationTLSSocket extends DuplexOnTLSSocket implements Renegot
     // `session`, `keylog` and `OCSPResponse` are asked of OpenSSL only where somebody listens.
     for (const name of ['on', 'addListener', 'prependListener'] as const) {
       define(RenegotiationTLSSocket.prototype, name, {
+        writable: true,
         value(event: string | symbol, listener: Listener) {
           this.#heard(event)
           return Duplex.prototype[name].call(this, event, listener)
@@ -202,6 +203,7 @@ export class RenegotiationTLSSocket extends DuplexOnTLSSocket implements Renegot
 
     // tls.connect({ socket }) takes a socket without a handle for one that is not connected yet, and waits for it.
     define(RenegotiationTLSSocket.prototype, 'once', {
+      writable: true,
       value(event: string | symbol, listener: Listener) {
         Duplex.prototype.once.call(this, event, listener)
         if (event === 'connect' && !this.connecting) {

@@ -285,6 +285,16 @@ t.test('properties that are plain in a socket of Node can be set', async (t) => 
   t.equal(stream.servername, 'other')
 })
 
+t.test('methods can be replaced, as http does', async (t) => {
+  const { client } = await tlsPair(t)
+  const stream = wrapTLSSocket(client)
+  const replaced = () => stream
+  for (const name of ['on', 'addListener', 'prependListener', 'once', 'setNoDelay'] as const) {
+    Object.assign(stream, { [name]: replaced })
+    t.equal(stream[name], replaced)
+  }
+})
+
 t.test('resetAndDestroy() says of TLS what Node says', async (t) => {
   const { client } = await tlsPair(t)
   const plain = await tlsPair(t)
