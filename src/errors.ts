@@ -14,6 +14,7 @@
  * | `ERR_RENEGOTIATION_NO_CERTIFICATE` | a certificate was asked for, and none came or it does not verify | destroyed; stays open where nobody was asked |
  * | `ERR_RENEGOTIATION_LIMIT` | the peer began more handshakes than `peerLimit` allows | destroyed |
  * | `ERR_RENEGOTIATION_HOLD_OVERFLOW` | more than `maxHeldBytes` were written while held | destroyed |
+ * | `ERR_RENEGOTIATION_KEYS_EXPIRED` | the keys have reached `rekey.hardLimit` without a renegotiation | destroyed |
  */
 export type RenegotiationErrorCode =
   | 'ERR_RENEGOTIATION_UNSUPPORTED'
@@ -26,6 +27,7 @@ export type RenegotiationErrorCode =
   | 'ERR_RENEGOTIATION_NO_CERTIFICATE'
   | 'ERR_RENEGOTIATION_LIMIT'
   | 'ERR_RENEGOTIATION_HOLD_OVERFLOW'
+  | 'ERR_RENEGOTIATION_KEYS_EXPIRED'
 
 /**
  * A renegotiation that did not succeed. `code` says which way it failed,

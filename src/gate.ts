@@ -1,7 +1,11 @@
+import { rekeyUnsupported } from './diagnostics.ts'
 import { RenegotiationError, streamDestroyed } from './errors.ts'
 import { Inbox } from './inbox.ts'
-import type { RenegotiateOptions, Settings } from './options.ts'
+import { KeyUsage } from './key-usage.ts'
+import type { RekeySettings, RenegotiateOptions, Settings } from './options.ts'
 import { type BatchCallback, Outbox } from './outbox.ts'
+import { RekeySchedule } from './rekey-schedule.ts'
+import type { RenegotiationEvents } from './renegotiation-stream.ts'
 import { Renegotiator } from './renegotiator.ts'
 import type { Origin, RenegotiationCounters, RenegotiationReport } from './report.ts'
 import type { State } from './state.ts'
@@ -11,7 +15,7 @@ import type { Transport } from './transport/transport.ts'
 export interface Face {
   push(chunk: Buffer | null): boolean
   destroy(error?: Error): unknown
-  emit(event: 'renegotiating' | 'renegotiated', detail: { origin: Origin } | RenegotiationReport): boolean
+  emit(event: keyof RenegotiationEvents, detail: { origin: Origin } | RenegotiationReport | Error): boolean
   readonly readableLength: number
   readonly writableLength: number
   readonly writableEnded: boolean
@@ -31,6 +35,8 @@ export class Gate {
   readonly #outbox: Outbox
   readonly #inbox: Inbox
   readonly #renegotiator: Renegotiator
+  readonly #usage = new KeyUsage()
+  readonly #schedule: RekeySchedule | undefined
   #peerEnded = false
   #ended = false
   #transportClosed = false
@@ -42,7 +48,13 @@ export class Gate {
     this.#face = face
     this.#transport = transport
     this.#settings = settings
-    this.#outbox = new Outbox(transport, (error) => this.#fail(error))
+    this.#outbox = new Outbox(transport, (error) => this.#fail(error), {
+      room: () => this.#schedule?.room() ?? Infinity,
+      sent: (bytes) => {
+        this.#usage.sent(bytes)
+        this.#schedule?.used()
+      },
+    })
     this.#inbox = new Inbox(
       {
         deliver: (chunk) => face.push(chunk),
@@ -59,12 +71,27 @@ export class Gate {
       inbox: this.#inbox,
       heldBytes: () => this.heldBytes,
       ended: () => face.writableEnded,
+      stream: face,
       emit: (event, detail) => face.emit(event, detail),
+      keysChanged: () => {
+        this.#usage.restart()
+        this.#schedule?.restart()
+      },
+      expectsPeer: () => this.#schedule?.isHalfway() ?? false,
       destroy: (error) => face.destroy(error),
     })
+    this.#schedule = settings.rekey && this.#newSchedule(settings.rekey)
     transport.attach({
-      ready: () => this.#renegotiator.ready(),
-      data: (chunk) => this.#inbox.receive(chunk),
+      ready: () => {
+        this.#usage.restart()
+        this.#schedule?.start()
+        this.#renegotiator.ready()
+      },
+      data: (chunk) => {
+        this.#usage.received(chunk.length)
+        this.#inbox.receive(chunk)
+        this.#schedule?.used()
+      },
       end: () => {
         this.#peerEnded = true
         face.push(null)
@@ -82,7 +109,10 @@ export class Gate {
   }
 
   get counters(): RenegotiationCounters {
-    return this.#renegotiator.counters
+    const { heldBytes } = this
+    const { counts, hold } = this.#renegotiator
+    const { bytes, records, ageMs } = this.#usage
+    return { ...counts, hold: hold.summary, heldBytes, keys: { bytes, records, ageMs } }
   }
 
   /** The Writable counts a batch until its callback, part of which may long be on its way. */
@@ -143,6 +173,7 @@ export class Gate {
     // While the Writable hands its queue over, that is still in it, whole (_writev) or with a null for what is gone (_write).
     const queued = this.#handingOver ? [] : this.#face.writableBuffer.flatMap((entry) => entry?.chunk ?? [])
     this.#unsent = [...unsent, ...queued]
+    this.#schedule?.stop()
     this.#renegotiator.close(error)
     if (batchDone !== null) process.nextTick(batchDone, error ?? streamDestroyed())
     if (this.#transportClosed) {
@@ -155,6 +186,26 @@ export class Gate {
 
   unsent(): Buffer[] {
     return this.#unsent.map((view) => Buffer.from(view.buffer, view.byteOffset, view.byteLength))
+  }
+
+  #newSchedule(settings: RekeySettings): RekeySchedule {
+    const face = this.#face
+    const renegotiator = this.#renegotiator
+    return new RekeySchedule(
+      {
+        usage: this.#usage,
+        unsupported: () => this.#transport.unsupported(),
+        over: () => renegotiator.isOver,
+        busy: () => renegotiator.isBusy,
+        handshaking: () => renegotiator.state === 'handshaking',
+        renegotiate: () => renegotiator.renegotiate({}, true),
+        cannot: (reason) => rekeyUnsupported(face, new RenegotiationError('ERR_RENEGOTIATION_UNSUPPORTED', reason)),
+        // In a turn of its own: a listener that throws is no promise's business.
+        failed: (error) => process.nextTick(() => face.emit('renegotiationFailed', error)),
+        destroy: (error) => face.destroy(error),
+      },
+      settings,
+    )
   }
 
   #fail(error: Error): void {

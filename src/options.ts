@@ -42,7 +42,9 @@ export interface RenegotiationOptions {
    * How many handshakes the peer may begin in how long; one more destroys the
    * stream with `ERR_RENEGOTIATION_LIMIT`. Ours never count. Default: on a TLS
    * server Node's `tls.CLIENT_RENEG_LIMIT` per `tls.CLIENT_RENEG_WINDOW` (3
-   * per 600 s); elsewhere `false`, no limit.
+   * per 600 s), where one does not count for which our own `rekey` schedule was
+   * at least half way, so that both ends may have the same; elsewhere `false`,
+   * no limit.
    */
   peerLimit?: PeerLimit | false | undefined
   /**
@@ -52,6 +54,54 @@ export interface RenegotiationOptions {
    * first certificate is no change.
    */
   allowIdentityChange?: boolean | undefined
+  /** When to renegotiate by itself, and how long keys may be used. Default: never, and for ever. */
+  rekey?: RekeyOptions | undefined
+}
+
+/** The keys of now: how old they are, and what they were used for. */
+export interface KeyLimits {
+  /** Milliseconds since the last handshake. */
+  ms?: number | undefined
+  /** Bytes of application data, both ways together. */
+  bytes?: number | undefined
+  /**
+   * TLS records, both ways together, as far as they can be known from outside
+   * the TLS library: of what is sent, pieces of 16 KiB at most; of what is
+   * received, `data` events. So it is with Node's TLS, unless
+   * `setMaxSendFragment()` makes records smaller.
+   */
+  records?: number | undefined
+}
+
+/**
+ * A schedule of renegotiations. Whichever comes first begins one; every
+ * completed handshake, the peer's too, starts all counts again. One that fails
+ * without ending the stream is told by the event `renegotiationFailed` and
+ * tried again, after 1 s at first, then 2, 4, ..., 60. None begins where one is
+ * on its way already, nor after either side has ended. A schedule keeps no
+ * process alive.
+ *
+ * Where a connection can't renegotiate (TLS 1.3, HTTP/2, ...), there is no
+ * schedule: the process is warned once (`RENEGOTIATION_REKEY_UNSUPPORTED`), and
+ * data goes on. A hard limit holds all the same.
+ */
+export interface RekeyOptions {
+  /**
+   * Milliseconds from one handshake to the next renegotiation; of two, a random
+   * point between them, anew each time, so that many connections don't do it
+   * all at once.
+   */
+  everyMs?: number | readonly [min: number, max: number] | undefined
+  /** Bytes of application data, both ways together. */
+  everyBytes?: number | undefined
+  /** Records, as {@link KeyLimits} counts them. */
+  everyRecords?: number | undefined
+  /**
+   * Keys that have reached it are not used any more: unless a handshake is on
+   * its way just then, the stream is destroyed with
+   * `ERR_RENEGOTIATION_KEYS_EXPIRED`. Must be beyond the schedule.
+   */
+  hardLimit?: KeyLimits | undefined
 }
 
 /** Options of one renegotiation. */
@@ -89,6 +139,15 @@ export interface Settings {
   readonly writableHighWaterMark: number
   readonly peerLimit: PeerLimit | false | undefined
   readonly allowIdentityChange: boolean
+  readonly rekey: RekeySettings | undefined
+}
+
+/** {@link RekeyOptions} likewise; Infinity is for what nothing was said of. */
+export interface RekeySettings {
+  readonly everyMs: readonly [min: number, max: number] | undefined
+  readonly everyBytes: number
+  readonly everyRecords: number
+  readonly hardLimit: { readonly ms: number; readonly bytes: number; readonly records: number }
 }
 
 /** Checks `options` and fills in the defaults. Throws a TypeError or a RangeError. */
@@ -104,6 +163,7 @@ export function parseOptions(options: RenegotiationOptions = {}): Settings {
     writableHighWaterMark: bytes(options, 'writableHighWaterMark') ?? highWaterMark,
     peerLimit: peerLimit(options.peerLimit),
     allowIdentityChange: flag(options, 'allowIdentityChange') ?? false,
+    rekey: options.rekey === undefined ? undefined : parseRekeyOptions(options.rekey),
   }
 }
 
@@ -170,6 +230,50 @@ function peerLimit(value: unknown): PeerLimit | false | undefined {
   number('peerLimit.max', max, 0, Number.MAX_SAFE_INTEGER, true)
   number('peerLimit.windowMs', windowMs, 0, Infinity)
   return { max, windowMs }
+}
+
+function parseRekeyOptions(rekey: RekeyOptions): RekeySettings {
+  mustBeObject('rekey', rekey)
+  const limit = rekey.hardLimit ?? {}
+  mustBeObject('rekey.hardLimit', limit)
+  const everyMs = timeWindow(rekey.everyMs)
+  const everyBytes = count('rekey.everyBytes', rekey.everyBytes)
+  const everyRecords = count('rekey.everyRecords', rekey.everyRecords)
+  const hardLimit = {
+    ms: number('rekey.hardLimit.ms', limit.ms, 1, MAX_TIMEOUT) ?? Infinity,
+    bytes: count('rekey.hardLimit.bytes', limit.bytes),
+    records: count('rekey.hardLimit.records', limit.records),
+  }
+  mustBeBeyond('ms', hardLimit.ms, 'everyMs', everyMs?.[1] ?? 0)
+  mustBeBeyond('bytes', hardLimit.bytes, 'everyBytes', everyBytes)
+  mustBeBeyond('records', hardLimit.records, 'everyRecords', everyRecords)
+  if ([everyMs?.[1] ?? Infinity, everyBytes, everyRecords, ...Object.values(hardLimit)].every((n) => n === Infinity)) {
+    throw new TypeError(
+      `rekey must have everyMs, everyBytes, everyRecords or hardLimit { ms, bytes, records }, got ${quote(rekey)}`,
+    )
+  }
+  return { everyMs, everyBytes, everyRecords, hardLimit }
+}
+
+function timeWindow(value: RekeyOptions['everyMs']): readonly [number, number] | undefined {
+  if (value === undefined) return undefined
+  const [min, max, more] = Array.isArray(value) ? value : [value, value]
+  if (min === undefined || max === undefined || more !== undefined) {
+    throw new TypeError(`rekey.everyMs must be a number or [min, max], got ${inspect(value)}`)
+  }
+  number('rekey.everyMs', min, 1, MAX_TIMEOUT)
+  number('rekey.everyMs', max, 1, MAX_TIMEOUT)
+  if (min > max) throw new RangeError(`rekey.everyMs must be [min, max], got ${inspect(value)}`)
+  return [min, max]
+}
+
+function count(name: string, value: unknown): number {
+  return number(name, value, 1, Infinity, true) ?? Infinity
+}
+
+function mustBeBeyond(limit: keyof KeyLimits, value: number, name: keyof RekeyOptions, scheduled: number): void {
+  if (value > scheduled || scheduled === Infinity) return
+  throw new RangeError(`rekey.hardLimit.${limit} must be more than rekey.${name} (${scheduled}), got ${value}`)
 }
 
 /** Throws a TypeError where it is none. */

@@ -13,6 +13,13 @@ export const SLICE_BYTES = 256 * 1024
 
 const EMPTY = new Uint8Array(0)
 
+/** What is asked about the keys before anything is given, and told when it was taken. */
+export interface KeyMeter {
+  /** Bytes that may be given now; 0: none any more, and the outbox was closed for it. */
+  room(): number
+  sent(bytes: number): void
+}
+
 /**
  * The way out: one batch from the application at a time, one write in flight
  * in the transport at a time, and a gate between the two.
@@ -26,6 +33,7 @@ const EMPTY = new Uint8Array(0)
 export class Outbox {
   readonly #transport: Pick<Transport, 'write' | 'writev'>
   readonly #failed: (error: Error) => void
+  readonly #keys: KeyMeter
 
   #batch: Batch | null = null
   #done: BatchCallback | null = null
@@ -50,9 +58,10 @@ export class Outbox {
   #pumping = false
 
   /** `failed` is told when a write fails; who is told destroys the stream, and with it this outbox. */
-  constructor(transport: Pick<Transport, 'write' | 'writev'>, failed: (error: Error) => void) {
+  constructor(transport: Pick<Transport, 'write' | 'writev'>, failed: (error: Error) => void, keys: KeyMeter) {
     this.#transport = transport
     this.#failed = failed
+    this.#keys = keys
   }
 
   /** Bytes given to the transport and not called back for. */
@@ -150,14 +159,16 @@ export class Outbox {
       return true
     }
     if (this.#held || this.#batch === null) return false
-    if (this.#again !== null) {
-      this.#give(this.#again)
-      return true
-    }
     if (this.#batch.isDone) {
       this.#finishBatch()
+      return true
+    }
+    const room = this.#keys.room()
+    if (room === 0) return false
+    if (this.#again !== null) {
+      this.#give(this.#again)
     } else {
-      const views = this.#batch.peek(SLICE_BYTES)
+      const views = this.#batch.peek(Math.min(SLICE_BYTES, room))
       this.#give(views.length > 1 && this.#transport.writev ? views : (views[0] as Uint8Array))
     }
     return true
@@ -199,7 +210,12 @@ export class Outbox {
       this.#rest()
       this.#taken += bytesTaken
       this.#batch?.advance(bytesTaken)
-      if (this.#batch?.isDone) this.#finishBatch()
+      try {
+        if (this.#batch?.isDone) this.#finishBatch()
+      } finally {
+        // After the callback, which is to hear of no error that keys at their limit are.
+        this.#keys.sent(bytesTaken)
+      }
     }
     this.#pump()
   }

@@ -62,6 +62,8 @@ const ListeningDuplex = Duplex as unknown as new (options: DuplexOptions) => Ren
  * - `renegotiating` ({ origin }): a handshake begins; new writes are held.
  * - `renegotiated` (RenegotiationReport): it is complete, writes go again. For
  *   both origins.
+ * - `renegotiationFailed` (Error): one that the option `rekey` asked for has
+ *   failed, and the stream goes on.
  *
  * Errors of the connection come as they are; those of a renegotiation that
  * ended the stream are a RenegotiationError, see RenegotiationErrorCode.
@@ -103,7 +105,7 @@ export class RenegotiationDuplex extends ListeningDuplex implements Renegotiatio
     return this.#gate.bytesInFlight
   }
 
-  get counters(): Readonly<RenegotiationCounters> {
+  get counters(): RenegotiationCounters {
     return this.#gate.counters
   }
 

@@ -9,6 +9,8 @@ export interface RenegotiationEvents {
   renegotiating: [detail: { origin: Origin }]
   /** It is complete, writes go again. For both origins. */
   renegotiated: [report: RenegotiationReport]
+  /** One that the option `rekey` asked for has failed, and the stream goes on; it is tried again. */
+  renegotiationFailed: [error: Error]
 }
 
 type Event = keyof RenegotiationEvents
@@ -45,8 +47,8 @@ export interface RenegotiationStream extends ListeningDuplex {
   readonly heldBytes: number
   /** Bytes given to the transport, which it hasn't called back for. */
   readonly bytesInFlight: number
-  /** What has happened so far. */
-  readonly counters: Readonly<RenegotiationCounters>
+  /** What has happened so far, and how it is now: made anew with every look. */
+  readonly counters: RenegotiationCounters
   /**
    * After the stream was destroyed: what never reached the transport, in order,
    * as views of the memory that the application wrote. What was in flight is in

@@ -1,9 +1,11 @@
 import PQueue from 'p-queue'
+import { Tracer } from './diagnostics.ts'
 import { type AbortError, RenegotiationError } from './errors.ts'
+import { HoldTime } from './hold-time.ts'
 import type { Inbox } from './inbox.ts'
 import { parseRenegotiateOptions, type RenegotiateOptions, type Settings } from './options.ts'
 import type { Outbox } from './outbox.ts'
-import type { Origin, RenegotiationCounters, RenegotiationReport } from './report.ts'
+import type { Origin, RenegotiationReport } from './report.ts'
 import { Request } from './request.ts'
 import { next, type State, type Trigger } from './state.ts'
 import type { Session, Transport } from './transport/transport.ts'
@@ -19,7 +21,13 @@ export interface RenegotiatorHost {
   heldBytes(): number
   /** The application has ended its side. */
   ended(): boolean
+  /** What the application knows the stream as. */
+  readonly stream: object
   emit(event: 'renegotiating' | 'renegotiated', detail: { origin: Origin } | RenegotiationReport): void
+  /** A handshake is complete, and the keys are new. */
+  keysChanged(): void
+  /** A handshake of the peer's is no more than could be expected. */
+  expectsPeer(): boolean
   /** Destroys the stream; ends in {@link Renegotiator.close}. */
   destroy(error: Error): void
 }
@@ -31,6 +39,8 @@ interface Handshake {
   readonly request: Request | undefined
   readonly expected: Expectation
   readonly before: Session
+  /** Of the peer's, where anybody listens. */
+  readonly tracer: Tracer | undefined
   /** Milliseconds it may take. */
   readonly timeout: number
   readonly drainMs: number
@@ -40,7 +50,10 @@ interface Handshake {
 }
 
 /** A handshake that is over, told when writes go again. */
-type Outcome = { request: Request | undefined } & ({ report: RenegotiationReport } | { error: RenegotiationError })
+type Outcome = { request: Request | undefined; tracer: Tracer | undefined } & (
+  | { report: RenegotiationReport }
+  | { error: RenegotiationError }
+)
 
 /**
  * One renegotiation at a time, from request to report. It alone moves the state
@@ -52,7 +65,8 @@ type Outcome = { request: Request | undefined } & ({ report: RenegotiationReport
  * and the start. The peer's handshakes come whenever they come.
  */
 export class Renegotiator {
-  readonly counters: RenegotiationCounters = { renegotiations: 0, byPeer: 0, failed: 0 }
+  readonly counts = { renegotiations: 0, byPeer: 0, failed: 0, failedByPeer: 0 }
+  readonly hold = new HoldTime()
 
   readonly #host: RenegotiatorHost
   #state: State = 'open'
@@ -82,17 +96,31 @@ export class Renegotiator {
     return this.#state
   }
 
-  /** Asks for a renegotiation. Never throws; the promise settles exactly once, always. */
-  renegotiate(options?: RenegotiateOptions): Promise<RenegotiationReport> {
+  /** One is asked for, or on its way. */
+  get isBusy(): boolean {
+    return this.#requests.size > 0 || this.#state !== 'open'
+  }
+
+  /** None can begin any more. */
+  get isOver(): boolean {
+    return this.#host.ended() || this.#peerEnded || this.#state === 'closed'
+  }
+
+  /**
+   * Asks for a renegotiation, for the application or, `scheduled`, by itself.
+   * Never throws; the promise settles exactly once, always.
+   */
+  renegotiate(options?: RenegotiateOptions, scheduled = false): Promise<RenegotiationReport> {
+    const tracer = Tracer.begin(this.#host.stream, 'local', scheduled)
     let request: Request
     try {
-      request = new Request(parseRenegotiateOptions(options))
+      request = new Request(parseRenegotiateOptions(options), tracer)
     } catch (error) {
-      request = new Request({})
+      request = new Request({}, tracer)
       this.#fail(request, error as Error)
       return request.promise
     }
-    if (this.#host.ended() || this.#peerEnded || this.#state === 'closed') {
+    if (this.isOver) {
       this.#fail(request, closedError('The stream was ended or destroyed before the renegotiation'))
       return request.promise
     }
@@ -152,19 +180,25 @@ export class Renegotiator {
     } else if (verdict.outcome === 'unchanged' && handshake.origin === 'local') {
       this.#host.destroy(refusedError('The handshake completed, but the keys are the same: the peer refused'))
     } else {
-      // A peer's handshake that left the keys unchanged is one that our own TLS refused: it never took place.
+      const { origin, tracer } = handshake
       const request = handshake.request ?? (verdict.outcome === 'renegotiated' ? this.#requestServed() : undefined)
       if (request !== undefined) this.#forget(request)
       this.#handshake = undefined
-      if (verdict.outcome === 'rejected') {
-        this.#outcomes.push({ request, error: verdict.error })
-      } else if (verdict.outcome === 'renegotiated') {
-        this.counters.renegotiations++
-        if (handshake.origin === 'peer') this.counters.byPeer++
+      if (verdict.outcome === 'unchanged') {
+        // One of the peer's that our own TLS refused: it never took place.
+        this.#failedByPeer(handshake, refusedError('Our own TLS refused the renegotiation'))
+      } else if (verdict.outcome === 'rejected') {
+        this.#host.keysChanged()
+        this.#outcomes.push({ request, tracer, error: verdict.error })
+      } else {
+        this.#host.keysChanged()
+        this.counts.renegotiations++
+        if (origin === 'peer') this.counts.byPeer++
         this.#outcomes.push({
           request,
+          tracer,
           report: {
-            origin: handshake.origin,
+            origin,
             drainMs: handshake.drainMs,
             handshakeMs: performance.now() - handshake.startedAt,
             heldBytes: this.#host.heldBytes(),
@@ -244,7 +278,9 @@ export class Renegotiator {
     this.#adjustInbox()
     const own = this.#handshake?.request
     if (own !== undefined && error !== null && endsRenegotiation(error)) this.#fail(own, error)
-    this.#failAll(closedError('The stream was destroyed before the renegotiation was complete', error ?? undefined))
+    const closed = closedError('The stream was destroyed before the renegotiation was complete', error ?? undefined)
+    this.#failAll(closed)
+    if (this.#handshake?.origin === 'peer') this.#failedByPeer(this.#handshake, error ?? closed)
     this.#handshake = undefined
     this.#checkIdle()
   }
@@ -281,6 +317,7 @@ export class Renegotiator {
   #begin(request: Request): void {
     const { transport } = this.#host
     const drainMs = performance.now() - this.#drainStartedAt
+    request.tracer?.drained(drainMs)
     this.#handshake = this.#newHandshake('local', request, drainMs, this.#bytesReadBefore)
     try {
       transport.renegotiate({ ...request.options, ...this.#handshake.expected })
@@ -319,6 +356,7 @@ export class Renegotiator {
         allowIdentityChange: settings.allowIdentityChange,
       },
       before,
+      tracer: origin === 'peer' ? Tracer.begin(this.#host.stream, origin) : undefined,
       timeout: asked.handshakeTimeout ?? settings.handshakeTimeout,
       drainMs,
       startedAt: performance.now(),
@@ -327,13 +365,14 @@ export class Renegotiator {
   }
 
   /** The state is `handshaking` now. */
-  #entered({ origin, timeout }: Handshake): void {
+  #entered({ origin, request, tracer, timeout }: Handshake): void {
     this.#startTimer(timeout, () => {
       const whose = origin === 'local' ? 'The' : "The peer's"
       this.#host.destroy(
         new RenegotiationError('ERR_RENEGOTIATION_HANDSHAKE_TIMEOUT', `${whose} handshake did not finish in time`),
       )
     })
+    ;(request?.tracer ?? tracer)?.handshake()
     this.#host.emit('renegotiating', { origin })
     this.#adjustInbox()
   }
@@ -361,7 +400,7 @@ export class Renegotiator {
       return new RenegotiationError('ERR_RENEGOTIATION_UNSUPPORTED', `The peer began a handshake. ${unsupported}`)
     }
     const limit = settings.peerLimit ?? transport.peerLimit
-    if (limit === false) return undefined
+    if (limit === false || (settings.peerLimit === undefined && this.#host.expectsPeer())) return undefined
     const now = performance.now()
     while (this.#peerStarts.length > 0 && now - (this.#peerStarts[0] as number) >= limit.windowMs) {
       this.#peerStarts.shift()
@@ -419,30 +458,39 @@ export class Renegotiator {
         outbox.release()
         break
     }
+    if (from === 'open') this.hold.begins()
+    else if (this.#state === 'open') this.hold.ends()
     if (from === 'flushing') this.#tellOutcomes()
   }
 
   #tellOutcomes(): void {
     for (const outcome of this.#outcomes.splice(0)) {
-      const { request } = outcome
+      const { request, tracer } = outcome
       if ('error' in outcome) {
         if (request !== undefined) this.#fail(request, outcome.error)
+        tracer?.failed(outcome.error)
         continue
       }
       request?.resolve(outcome.report)
+      tracer?.succeeded(outcome.report)
       this.#host.emit('renegotiated', outcome.report)
     }
   }
 
   #fail(request: Request, error: Error): void {
     if (request.isSettled) return
-    this.counters.failed++
+    this.counts.failed++
     this.#forget(request)
     request.reject(error)
   }
 
   #failAll(error: RenegotiationError): void {
     for (const request of this.#requests) this.#fail(request, error)
+  }
+
+  #failedByPeer({ tracer }: Handshake, error: Error): void {
+    this.counts.failedByPeer++
+    tracer?.failed(error)
   }
 
   #forget(request: Request): void {

@@ -25,7 +25,7 @@ export interface RenegotiationReport {
   peerCertificateChanged?: boolean
 }
 
-/** What has happened on a stream so far. */
+/** What has happened on a stream so far, and how it is now. A copy: it does not change any more. */
 export interface RenegotiationCounters {
   /** Completed renegotiations, whoever began them. */
   renegotiations: number
@@ -33,4 +33,25 @@ export interface RenegotiationCounters {
   byPeer: number
   /** Renegotiations asked for here that ended in an error. */
   failed: number
+  /** Handshakes that the peer began and that came to nothing. */
+  failedByPeer: number
+  /** How long writes were held, each time that they were. */
+  hold: {
+    count: number
+    /** Milliseconds; 0 where they never were, as the others. */
+    minMs: number
+    meanMs: number
+    maxMs: number
+  }
+  /** Bytes taken from the application and not yet given to the transport. */
+  heldBytes: number
+  /** What the keys of now were used for, both ways together. */
+  keys: {
+    /** Bytes of application data. */
+    bytes: number
+    /** Records, as the option `rekey` counts them. */
+    records: number
+    /** Milliseconds since the last handshake, or since the stream was made. */
+    ageMs: number
+  }
 }

@@ -1,3 +1,4 @@
+import type { Tracer } from './diagnostics.ts'
 import { AbortError } from './errors.ts'
 import type { RenegotiateOptions } from './options.ts'
 import type { RenegotiationReport } from './report.ts'
@@ -8,6 +9,8 @@ import type { RenegotiationReport } from './report.ts'
  */
 export class Request {
   readonly options: RenegotiateOptions
+  /** Where anybody listens. */
+  readonly tracer: Tracer | undefined
   /** What the caller of renegotiate() gets. Marked as handled: nobody has to look at it. */
   readonly promise: Promise<RenegotiationReport>
   /** Fulfilled when `promise` is settled, either way. */
@@ -18,8 +21,9 @@ export class Request {
   #reject!: (reason: Error) => void
   #onAbort: (() => void) | undefined
 
-  constructor(options: RenegotiateOptions) {
+  constructor(options: RenegotiateOptions, tracer?: Tracer) {
     this.options = options
+    this.tracer = tracer
     this.promise = new Promise((resolve, reject) => {
       this.#resolve = resolve
       this.#reject = reject
@@ -44,11 +48,13 @@ export class Request {
   resolve(report: RenegotiationReport): void {
     this.#settle()
     this.#resolve(report)
+    this.tracer?.succeeded(report)
   }
 
   reject(reason: Error): void {
     this.#settle()
     this.#reject(reason)
+    this.tracer?.failed(reason)
   }
 
   #settle(): void {

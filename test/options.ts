@@ -11,6 +11,7 @@ t.test('every option has its default', async (t) => {
     writableHighWaterMark: 64 * 1024,
     peerLimit: undefined,
     allowIdentityChange: false,
+    rekey: undefined,
   }
   t.strictSame(parseOptions(), defaults)
   t.strictSame(parseOptions({}), defaults)
@@ -27,6 +28,12 @@ t.test('every option is taken as it is given', async (t) => {
     writableHighWaterMark: 6,
     peerLimit: { max: 7, windowMs: 8 },
     allowIdentityChange: true,
+    rekey: {
+      everyMs: [9, 10] as const,
+      everyBytes: 11,
+      everyRecords: 12,
+      hardLimit: { ms: 13, bytes: 14, records: 15 },
+    },
   }
   t.strictSame(parseOptions(given), given)
 })
@@ -170,4 +177,85 @@ t.test('signal must be an AbortSignal', async (t) => {
     message: 'signal must be an AbortSignal, got { aborted: false }',
   })
   t.throws(badOfOne('signal', new AbortController()), { name: 'TypeError', message: /^signal must be an AbortSignal/ })
+})
+
+const rekey = (value: unknown) => () => parseOptions({ rekey: value } as never).rekey
+const nothing = {
+  everyMs: undefined,
+  everyBytes: Infinity,
+  everyRecords: Infinity,
+  hardLimit: { ms: Infinity, bytes: Infinity, records: Infinity },
+}
+
+t.test('rekey: each of its options can be the only one', async (t) => {
+  t.strictSame(rekey({ everyMs: 5 })(), { ...nothing, everyMs: [5, 5] })
+  t.strictSame(rekey({ everyMs: [5, 6.5] })(), { ...nothing, everyMs: [5, 6.5] })
+  t.strictSame(rekey({ everyBytes: 1 })(), { ...nothing, everyBytes: 1 })
+  t.strictSame(rekey({ everyRecords: 1 })(), { ...nothing, everyRecords: 1 })
+  for (const name of ['ms', 'bytes', 'records']) {
+    t.strictSame(rekey({ hardLimit: { [name]: 1 } })(), { ...nothing, hardLimit: { ...nothing.hardLimit, [name]: 1 } })
+  }
+})
+
+t.test('rekey: without any of them it is a mistake', async (t) => {
+  for (const value of [{}, { everyMS: 5 }, { hardLimit: {} }, { everyBytes: Infinity }]) {
+    t.throws(rekey(value), { name: 'TypeError', message: /^rekey must have everyMs, .*, got {.*}$/ })
+  }
+})
+
+t.test('rekey: it and hardLimit must be objects', async (t) => {
+  for (const value of [null, 5, 'often', true]) {
+    t.throws(rekey(value), { name: 'TypeError', message: /^rekey must be an object, got / })
+  }
+  t.throws(rekey({ hardLimit: 5 }), { name: 'TypeError', message: 'rekey.hardLimit must be an object, got 5' })
+})
+
+t.test('rekey: everyMs must be a number or two, in order', async (t) => {
+  for (const value of [[], [1], [1, 2, 3], [undefined, 1]]) {
+    t.throws(rekey({ everyMs: value }), {
+      name: 'TypeError',
+      message: /^rekey.everyMs must be a number or \[min, max\], got \[/,
+    })
+  }
+  for (const value of ['5', null, ['1', 2], [1, '2']]) {
+    t.throws(rekey({ everyMs: value }), { name: 'TypeError', message: /^rekey.everyMs must be a number, got / })
+  }
+  t.throws(rekey({ everyMs: [2, 1] }), {
+    name: 'RangeError',
+    message: 'rekey.everyMs must be [min, max], got [ 2, 1 ]',
+  })
+  for (const value of [0, -1, NaN, Infinity, longest + 1, [0, 5], [5, Infinity]]) {
+    t.throws(rekey({ everyMs: value }), {
+      name: 'RangeError',
+      message: /^rekey.everyMs must be a number from 1 to \d+, got /,
+    })
+  }
+})
+
+for (const name of ['everyBytes', 'everyRecords', 'hardLimit.bytes', 'hardLimit.records', 'hardLimit.ms'] as const) {
+  t.test(`rekey: ${name} must be a number in its range`, async (t) => {
+    const [outer, inner] = name.split('.') as [string, string | undefined]
+    const given = (value: unknown) => rekey({ [outer]: inner === undefined ? value : { [inner]: value } })
+    t.throws(given('5'), { name: 'TypeError', message: `rekey.${name} must be a number, got '5'` })
+    for (const value of [0, -1, NaN]) {
+      t.throws(given(value), {
+        name: 'RangeError',
+        message: new RegExp(`^rekey.${name} must be an? .*, got ${value}$`),
+      })
+    }
+  })
+}
+
+t.test('rekey: the hard limit must be beyond the schedule', async (t) => {
+  const message = (limit: string, name: string) => `rekey.hardLimit.${limit} must be more than rekey.${name} (5), got 5`
+  t.throws(rekey({ everyMs: [2, 5], hardLimit: { ms: 5 } }), { name: 'RangeError', message: message('ms', 'everyMs') })
+  t.throws(rekey({ everyBytes: 5, hardLimit: { bytes: 5 } }), {
+    name: 'RangeError',
+    message: message('bytes', 'everyBytes'),
+  })
+  t.throws(rekey({ everyRecords: 5, hardLimit: { records: 5 } }), {
+    name: 'RangeError',
+    message: message('records', 'everyRecords'),
+  })
+  t.doesNotThrow(rekey({ everyMs: [2, 5], everyBytes: 6, hardLimit: { ms: 6, records: 1 } }))
 })

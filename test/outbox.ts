@@ -15,7 +15,8 @@ function gathering(script: Script = {}) {
 
 function over<T extends ScriptedTransport>(transport: T) {
   const failed = sinon.spy()
-  return { transport, failed, outbox: new Outbox(transport, failed) }
+  const keys = { room: sinon.stub().returns(Infinity), sent: sinon.spy() }
+  return { transport, failed, keys, outbox: new Outbox(transport, failed, keys) }
 }
 
 const buffers = (...texts: string[]) => texts.map((text) => Buffer.from(text))
@@ -492,3 +493,33 @@ for (const claim of [-1, 4, 0.5, NaN, undefined]) {
     })
   })
 }
+
+t.test('no more is given than the keys allow, and they are told what was taken', async (t) => {
+  const { outbox, transport, keys } = single()
+  keys.room.returns(2)
+  outbox.offer(buffers('abcde'), () => {})
+  t.equal(transport.inFlight, 2)
+  transport.take(1)
+  t.same(keys.sent.args, [[1]])
+  keys.room.returns(1)
+  await turn()
+  t.equal(transport.inFlight, 1)
+  t.equal(transport.taken.toString(), 'a')
+})
+
+t.test('where the keys allow nothing any more, nothing is given', async (t) => {
+  const { outbox, transport, keys } = single()
+  keys.room.returns(0)
+  outbox.offer(buffers('abcde'), () => {})
+  await turn()
+  t.same(transport.offers, [])
+})
+
+t.test('the keys are told even where the callback of the batch throws', async (t) => {
+  const { outbox, transport, keys } = single()
+  outbox.offer(buffers('abcde'), () => {
+    throw new Error('oops')
+  })
+  t.throws(() => transport.take(), /oops/)
+  t.same(keys.sent.args, [[5]])
+})

@@ -67,7 +67,7 @@ t.test('a renegotiation goes from open over draining, handshaking and flushing t
   t.equal(stream.state, 'open')
   t.same(events, ['renegotiating (local)', 'renegotiated (local)'])
   await renegotiated
-  t.same(stream.counters, { renegotiations: 1, byPeer: 0, failed: 0 })
+  t.has(stream.counters, { renegotiations: 1, byPeer: 0, failed: 0 })
   t.equal(clock.countTimers(), 0)
 })
 
@@ -136,7 +136,7 @@ t.test("a peer's handshake is reported as an event", async (t) => {
   await turn()
   t.match(seen.firstCall.args[0], { origin: 'peer', drainMs: 0, handshakeMs: 3, inboundBytes: 2, verified: true })
   t.same(events, ['renegotiating (peer)', 'renegotiated (peer)'])
-  t.same(stream.counters, { renegotiations: 1, byPeer: 1, failed: 0 })
+  t.has(stream.counters, { renegotiations: 1, byPeer: 1, failed: 0 })
   t.equal(clock.countTimers(), 0)
 })
 
@@ -148,7 +148,7 @@ t.test("a peer's handshake that left the keys as they were never took place", as
   await turn()
   t.equal(stream.state, 'open')
   t.same(events, ['renegotiating (peer)'])
-  t.same(stream.counters, { renegotiations: 0, byPeer: 0, failed: 0 })
+  t.has(stream.counters, { renegotiations: 0, byPeer: 0, failed: 0 })
 })
 
 t.test('a handshakeDone that nobody waits for is ignored', async (t) => {
@@ -201,7 +201,7 @@ t.test('calls are carried out in order, each with a renegotiation of its own', a
   }
   t.equal(new Set(await Promise.all(reports)).size, 3)
   t.same(order, [0, 1, 2])
-  t.same(stream.counters, { renegotiations: 3, byPeer: 0, failed: 0 })
+  t.has(stream.counters, { renegotiations: 3, byPeer: 0, failed: 0 })
 })
 
 t.test('a renegotiation asked for while another is reported gets its turn', async (t) => {
@@ -328,7 +328,7 @@ t.test('DRAIN_TIMEOUT', async (t) => {
     t.equal(transport.taken.toString(), 'in flight held')
     t.equal(transport.renegotiations.length, 0)
     t.same(events, [])
-    t.same(stream.counters, { renegotiations: 0, byPeer: 0, failed: 1 })
+    t.has(stream.counters, { renegotiations: 0, byPeer: 0, failed: 1 })
   })
 
   t.test('is 30 seconds unless told otherwise', async (t) => {
@@ -430,7 +430,7 @@ t.test('REFUSED', async (t) => {
     await turn()
     t.same(events, ['renegotiating (local)', 'ERR_RENEGOTIATION_REFUSED', 'close'])
     t.equal(stream.errored, await result)
-    t.same(stream.counters, { renegotiations: 0, byPeer: 0, failed: 1 })
+    t.has(stream.counters, { renegotiations: 0, byPeer: 0, failed: 1 })
   })
 
   t.test('is an error that the transport knows as such', async (t) => {
@@ -594,7 +594,7 @@ t.test('CLOSED', async (t) => {
     t.match(await renegotiated, { origin: 'local', verified: true })
     await turn()
     t.same(events, ['renegotiating (local)', 'renegotiated (local)', 'close'])
-    t.same(stream.counters, { renegotiations: 1, byPeer: 0, failed: 0 })
+    t.has(stream.counters, { renegotiations: 1, byPeer: 0, failed: 0 })
   })
 })
 
@@ -730,7 +730,7 @@ t.test("the peer's handshake", async (t) => {
     t.match(await result, { origin: 'peer', verified: true })
     t.equal(transport.renegotiations.length, 0)
     t.same(events, ['renegotiating (peer)', 'renegotiated (peer)'])
-    t.same(stream.counters, { renegotiations: 1, byPeer: 1, failed: 0 })
+    t.has(stream.counters, { renegotiations: 1, byPeer: 1, failed: 0 })
   })
 
   t.test('stands for ours where it runs when ours is asked for', async (t) => {
@@ -787,7 +787,7 @@ t.test("the peer's handshake", async (t) => {
     transport.peerFinishes()
     await transport.takeNext()
     t.match(await result, { origin: 'local' })
-    t.same(stream.counters, { renegotiations: 2, byPeer: 1, failed: 0 })
+    t.has(stream.counters, { renegotiations: 2, byPeer: 1, failed: 0 })
   })
 
   t.test('does not stand for ours where it left the keys as they were', async (t) => {

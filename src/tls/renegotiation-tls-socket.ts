@@ -79,7 +79,7 @@ export class RenegotiationTLSSocket extends DuplexOnTLSSocket implements Renegot
     return this.#gate.bytesInFlight
   }
 
-  get counters(): Readonly<RenegotiationCounters> {
+  get counters(): RenegotiationCounters {
     return this.#gate.counters
   }
 

@@ -55,7 +55,7 @@ t.test('a wrapped server goes through ten renegotiations of openssl s_client', {
   t.equal(await client.exited, 0)
   t.same(received.sum(), client.sent.sum())
   t.same(client.received.sum(), sent.sum())
-  t.same(stream.counters, { renegotiations: 10, byPeer: 10, failed: 0 })
+  t.has(stream.counters, { renegotiations: 10, byPeer: 10, failed: 0 })
 })
 
 t.test("data that meets s_client's handshake kills s_client, and our error says so", { skip }, async (t) => {
@@ -73,5 +73,5 @@ t.test("data that meets s_client's handshake kills s_client, and our error says 
     cause: { code: /^ERR_SSL_.*_ALERT_UNEXPECTED_MESSAGE$/ },
   })
   await client.says(/unexpected record/)
-  t.same(stream.counters, { renegotiations: 0, byPeer: 0, failed: 0 })
+  t.has(stream.counters, { renegotiations: 0, byPeer: 0, failed: 0 })
 })

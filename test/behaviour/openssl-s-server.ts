@@ -82,7 +82,7 @@ t.test('a wrapped client goes through ten renegotiations of openssl s_server', {
   t.equal(await server.exited, 0)
   t.same(received.sum(), server.sent.sum())
   t.same(server.received.sum(), sent.sum())
-  t.same(stream.counters, { renegotiations: 10, byPeer: 10, failed: 0 })
+  t.has(stream.counters, { renegotiations: 10, byPeer: 10, failed: 0 })
   t.ok(inboundBytes > 0, 'the data met the handshakes')
 })
 

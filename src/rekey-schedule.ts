@@ -1,0 +1,142 @@
+import { RenegotiationError } from './errors.ts'
+import { type KeyUsage, RECORD_BYTES } from './key-usage.ts'
+import type { RekeySettings } from './options.ts'
+
+/** What the schedule needs of the stream. */
+export interface RekeyHost {
+  readonly usage: KeyUsage
+  /** Why the connection can't renegotiate; undefined where it can. */
+  unsupported(): string | undefined
+  /** No renegotiation can begin any more: one of the two sides has ended, or both. */
+  over(): boolean
+  /** A renegotiation is asked for, or on its way. */
+  busy(): boolean
+  /** A handshake is on its way: nothing is sent, and the keys are about to be new. */
+  handshaking(): boolean
+  renegotiate(): Promise<unknown>
+  /** Tells that there will be none, and why. */
+  cannot(reason: string): void
+  /** Tells of one that has failed, while the stream goes on. */
+  failed(error: Error): void
+  destroy(error: RenegotiationError): void
+}
+
+/** Milliseconds until a renegotiation that failed is tried again: the first time, doubled with every other, at most. */
+const FIRST_RETRY = 1000
+const LAST_RETRY = 60_000
+
+/**
+ * When a stream renegotiates by itself: after a time, so many bytes or so many
+ * records, whichever comes first, counted from the last handshake, whoever
+ * began it. So two ends with the same schedule take turns as chance has it.
+ *
+ * And how long keys may be used at all. As soon as they reach the hard limit,
+ * the stream is destroyed, unless a handshake is on its way.
+ */
+export class RekeySchedule {
+  readonly #host: RekeyHost
+  readonly #settings: RekeySettings
+  /** Nothing will be begun: it can't be done here. */
+  #off = false
+  /** A renegotiation is due: asked for, or to be tried again. */
+  #due = false
+  #failures = 0
+  /** For the next one, or the next try. */
+  #timer: NodeJS.Timeout | undefined
+  #limitTimer: NodeJS.Timeout | undefined
+
+  constructor(host: RekeyHost, settings: RekeySettings) {
+    this.#host = host
+    this.#settings = settings
+  }
+
+  /** Renegotiation is possible from now on. */
+  start(): void {
+    this.#isPossible()
+    this.restart()
+  }
+
+  /** The keys are new. */
+  restart(): void {
+    const { everyMs, hardLimit } = this.#settings
+    this.stop()
+    this.#due = false
+    this.#failures = 0
+    if (everyMs !== undefined && !this.#off) {
+      const [min, max] = everyMs
+      this.#timer = setTimeout(this.#begin, min + Math.random() * (max - min)).unref()
+    }
+    if (hardLimit.ms !== Infinity) this.#limitTimer = setTimeout(this.#limitReached, hardLimit.ms).unref()
+  }
+
+  /** The keys were used. Called for every chunk. */
+  used(): void {
+    const { everyBytes, everyRecords, hardLimit } = this.#settings
+    const { bytes, records } = this.#host.usage
+    if ((bytes >= everyBytes || records >= everyRecords) && !this.#due && !this.#off) this.#begin()
+    if (bytes >= hardLimit.bytes || records >= hardLimit.records) this.#limitReached()
+  }
+
+  /** How many bytes may be sent at once with these keys; 0: none any more, and the stream is destroyed. */
+  room(): number {
+    const { usage } = this.#host
+    const { ms, bytes, records } = this.#settings.hardLimit
+    // The timer comes late where something blocks the event loop.
+    if (usage.ageMs >= ms) this.#limitReached()
+    else return Math.min(bytes - usage.bytes, (records - usage.records) * RECORD_BYTES)
+    return 0
+  }
+
+  /** Whether these keys are half way to their end, so that a peer with the same schedule may want new ones. */
+  isHalfway(): boolean {
+    const { everyMs, everyBytes, everyRecords } = this.#settings
+    const { ageMs, bytes, records } = this.#host.usage
+    return ageMs >= (everyMs?.[0] ?? Infinity) / 2 || bytes >= everyBytes / 2 || records >= everyRecords / 2
+  }
+
+  stop(): void {
+    clearTimeout(this.#timer)
+    clearTimeout(this.#limitTimer)
+  }
+
+  readonly #begin = (): void => {
+    const host = this.#host
+    clearTimeout(this.#timer)
+    this.#due = true
+    if (host.over() || !this.#isPossible()) return
+    // Another one is on its way, after which all counts anew; unless it fails.
+    if (host.busy()) this.#retryIn(FIRST_RETRY)
+    else host.renegotiate().catch(this.#failed)
+  }
+
+  readonly #failed = (error: Error): void => {
+    const host = this.#host
+    if (host.over()) return
+    // Where the keys are new all the same, there is nothing to be tried again.
+    if (this.#due) this.#retryIn(Math.min(FIRST_RETRY * 2 ** this.#failures++, LAST_RETRY))
+    host.failed(error)
+  }
+
+  #retryIn(milliseconds: number): void {
+    this.#timer = setTimeout(this.#begin, milliseconds).unref()
+  }
+
+  #isPossible(): boolean {
+    const { everyMs, everyBytes, everyRecords } = this.#settings
+    const wanted = everyMs !== undefined || everyBytes !== Infinity || everyRecords !== Infinity
+    const reason = this.#host.unsupported()
+    if (reason === undefined || !wanted || this.#off) return !this.#off
+    this.#off = true
+    this.#host.cannot(reason)
+    return false
+  }
+
+  readonly #limitReached = (): void => {
+    const host = this.#host
+    if (host.handshaking()) return
+    const { bytes, records, ageMs } = host.usage
+    const used = `${bytes} bytes, ${records} records, ${Math.round(ageMs)} ms`
+    const message = `The keys have reached rekey.hardLimit (${used}) without a renegotiation`
+    host.destroy(new RenegotiationError('ERR_RENEGOTIATION_KEYS_EXPIRED', message))
+  }
+}

@@ -1,0 +1,443 @@
+import diagnostics from 'node:diagnostics_channel'
+import sinon from 'sinon'
+import t from 'tap'
+import type { RekeyOptions, RenegotiationOptions } from '../src/options.ts'
+import { RekeySchedule } from '../src/rekey-schedule.ts'
+import { scriptedStream } from './fixtures/scripted-stream.ts'
+import { type Script, turn } from './fixtures/scripted-transport.ts'
+
+const EXPIRED = { name: 'RenegotiationError', code: 'ERR_RENEGOTIATION_KEYS_EXPIRED' }
+
+let clock: sinon.SinonFakeTimers
+t.beforeEach(() => {
+  clock = sinon.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] })
+})
+t.afterEach(() => {
+  clock.restore()
+  sinon.restore()
+})
+
+/** A stream with a schedule, and how many renegotiations it has begun. */
+function scheduled(rekey: RekeyOptions, script: Script = {}, options?: RenegotiationOptions) {
+  const scripted = scriptedStream(script, { rekey, ...options })
+  const failures: Error[] = []
+  scripted.stream.on('renegotiationFailed', (error) => failures.push(error))
+  return {
+    ...scripted,
+    failures,
+    async begun(): Promise<number> {
+      await turn()
+      await turn()
+      return scripted.transport.renegotiations.length
+    },
+    async completes(): Promise<void> {
+      scripted.transport.peerFinishes()
+      await turn()
+      await turn()
+    },
+  }
+}
+
+t.test('everyMs begins a renegotiation so long after the last handshake', async (t) => {
+  const { begun, completes, stream } = scheduled({ everyMs: 1000 })
+  clock.tick(999)
+  t.equal(await begun(), 0)
+  clock.tick(1)
+  t.equal(await begun(), 1)
+  clock.tick(500)
+  await completes()
+  clock.tick(999)
+  t.equal(await begun(), 1, 'it counts from the end of the last one')
+  clock.tick(1)
+  t.equal(await begun(), 2)
+  await completes()
+  t.match(stream.counters, { renegotiations: 2, byPeer: 0, failed: 0 })
+})
+
+t.test('a window is a random point in it, another one each time', async (t) => {
+  const random = sinon.stub(Math, 'random')
+  random.onCall(0).returns(0)
+  random.onCall(1).returns(0.5)
+  random.onCall(2).returns(0.999)
+  const { begun, completes } = scheduled({ everyMs: [1000, 2000] })
+  for (const [index, milliseconds] of [1000, 1500, 1999].entries()) {
+    clock.tick(milliseconds - 1)
+    t.equal(await begun(), index)
+    clock.tick(1)
+    t.equal(await begun(), index + 1)
+    await completes()
+  }
+})
+
+t.test('the first handshake is what it counts from at first', async (t) => {
+  const { begun, transport } = scheduled({ everyMs: 1000 }, { ready: false })
+  clock.tick(5000)
+  t.equal(await begun(), 0)
+  transport.becomesReady()
+  clock.tick(999)
+  t.equal(await begun(), 0)
+  clock.tick(1)
+  t.equal(await begun(), 1)
+})
+
+t.test('everyBytes counts both ways', async (t) => {
+  const { begun, completes, stream, transport } = scheduled({ everyBytes: 10 })
+  stream.write('12345')
+  transport.peerSends('6789')
+  t.equal(await begun(), 0)
+  transport.peerSends('0')
+  t.equal(await begun(), 1)
+  stream.write('held: this is more than ten bytes long')
+  await completes()
+  t.equal(await begun(), 2, 'what was held counts on the new keys')
+})
+
+t.test('everyRecords counts pieces of 16 KiB out, and each chunk that comes in', async (t) => {
+  const { begun, stream, transport } = scheduled({ everyRecords: 5 })
+  stream.write(Buffer.alloc(2 * 16384 + 1))
+  transport.peerSends('abc')
+  await turn()
+  t.equal(stream.counters.keys.records, 4)
+  t.equal(await begun(), 0)
+  transport.peerSends('abc')
+  t.equal(await begun(), 1)
+})
+
+for (const [who, happens] of Object.entries({
+  'the peer': async ({ transport, completes }: ReturnType<typeof scheduled>) => {
+    transport.peerBegins()
+    await completes()
+  },
+  'the application': async ({ stream, completes }: ReturnType<typeof scheduled>) => {
+    const renegotiated = stream.renegotiate()
+    await turn()
+    await completes()
+    await renegotiated
+  },
+})) {
+  t.test(`a handshake that ${who} began starts all counts again`, async (t) => {
+    const it = scheduled({ everyMs: 1000, everyBytes: 10, everyRecords: 3 })
+    clock.tick(900)
+    it.transport.peerSends('123456789')
+    await happens(it)
+    const before = await it.begun()
+    t.match(it.stream.counters.keys, { bytes: 0, records: 0, ageMs: 0 })
+    clock.tick(900)
+    it.transport.peerSends('123456789')
+    t.equal(await it.begun(), before)
+    clock.tick(100)
+    t.equal(await it.begun(), before + 1)
+  })
+}
+
+t.test('never two at once: while another is on its way it waits, and then has nothing left to do', async (t) => {
+  const { begun, completes, transport } = scheduled({ everyMs: 1000, everyBytes: 10 })
+  transport.peerBegins()
+  transport.peerSends('1234567890')
+  clock.tick(1500)
+  t.equal(await begun(), 0)
+  await completes()
+  clock.tick(999)
+  t.equal(await begun(), 0)
+  clock.tick(1)
+  t.equal(await begun(), 1)
+})
+
+t.test('where that other one fails, it takes its turn', async (t) => {
+  const { begun, stream, transport } = scheduled({ everyBytes: 10 }, { takes: 'when told' })
+  stream.write('in flight')
+  const controller = new AbortController()
+  const aborted = stream.renegotiate({ signal: controller.signal })
+  transport.peerSends('1234567890')
+  controller.abort()
+  await t.rejects(aborted, { name: 'AbortError' })
+  await transport.takeAll()
+  t.equal(await begun(), 0)
+  clock.tick(1000)
+  await transport.takeAll()
+  t.equal(await begun(), 1)
+})
+
+for (const [what, happens] of Object.entries({
+  'our end': ({ stream }: ReturnType<typeof scheduled>) => stream.end(),
+  "the peer's end": ({ transport }: ReturnType<typeof scheduled>) => transport.peerEnds(),
+})) {
+  t.test(`after ${what} there is none any more`, async (t) => {
+    const it = scheduled({ everyMs: 1000, everyBytes: 10 })
+    happens(it)
+    await turn()
+    clock.tick(100_000)
+    t.equal(await it.begun(), 0)
+    t.same(it.failures, [])
+    t.match(it.stream.counters, { failed: 0 })
+  })
+}
+
+t.test('a stream that is destroyed leaves no timer behind', async (t) => {
+  const { stream } = scheduled({ everyMs: 1000, hardLimit: { ms: 2000 } })
+  t.equal(clock.countTimers(), 2)
+  stream.destroy()
+  t.equal(clock.countTimers(), 0)
+})
+
+t.test('one that fails is told, and tried again later and later, until one succeeds', async (t) => {
+  const it = scheduled({ everyMs: 1000 }, { takes: 'when told' }, { drainTimeout: 100 })
+  const { stream, failures, transport } = it
+  stream.write('in flight for long')
+  clock.tick(1000)
+  const waits = [1, 2, 4, 8, 16, 32, 60, 60].map((seconds) => seconds * 1000)
+  for (const [index, wait] of waits.entries()) {
+    t.equal(stream.state, 'draining')
+    clock.tick(100)
+    await turn()
+    // The barrier that was given up is taken.
+    t.match(failures[index], { code: 'ERR_RENEGOTIATION_DRAIN_TIMEOUT' })
+    t.equal(stream.state, 'open')
+    clock.tick(wait - 1)
+    t.equal(stream.state, 'open')
+    clock.tick(1)
+  }
+  t.equal(failures.length, waits.length)
+  t.equal(stream.counters.failed, waits.length)
+  await transport.takeAll()
+  t.equal(await it.begun(), 1)
+  await it.completes()
+  await transport.takeAll()
+  stream.write('in flight again')
+  clock.tick(1000)
+  clock.tick(100)
+  await turn()
+  t.equal(failures.length, waits.length + 1)
+  clock.tick(1000)
+  t.equal(stream.state, 'draining', 'it starts with a second again')
+})
+
+t.test('what the application listens with may throw', async (t) => {
+  const { stream } = scheduled({ everyMs: 1000 }, { takes: 'when told' }, { drainTimeout: 100 })
+  const oops = new Error('oops')
+  stream.on('renegotiationFailed', () => {
+    throw oops
+  })
+  const uncaught = new Promise((resolve) => process.setUncaughtExceptionCaptureCallback(resolve))
+  stream.write('in flight')
+  clock.tick(1100)
+  t.equal(await uncaught, oops)
+  process.setUncaughtExceptionCaptureCallback(null)
+})
+
+t.test('one that fails with keys that are new all the same is told, and not tried again at once', async (t) => {
+  const certificatePolicy = { requestCert: true, rejectUnauthorized: true }
+  const it = scheduled({ everyMs: 5000 }, { certificatePolicy })
+  clock.tick(5000)
+  t.equal(await it.begun(), 1)
+  it.transport.peerFinishes({ resumed: true, authorized: false })
+  t.equal(await it.begun(), 1)
+  t.match(it.failures, [{ code: 'ERR_RENEGOTIATION_NO_CERTIFICATE' }])
+  clock.tick(4999)
+  t.equal(await it.begun(), 1)
+  clock.tick(1)
+  t.equal(await it.begun(), 2)
+})
+
+t.test('one that ends the stream is not told twice', async (t) => {
+  const it = scheduled({ everyMs: 1000 }, {}, { handshakeTimeout: 100 })
+  clock.tick(1000)
+  t.equal(await it.begun(), 1)
+  clock.tick(100)
+  await turn()
+  t.match(it.errors, [{ code: 'ERR_RENEGOTIATION_HANDSHAKE_TIMEOUT' }])
+  t.same(it.failures, [])
+})
+
+t.test('where it cannot work, that is said once, and data goes on', async (t) => {
+  const why = `This one can't (${Math.random()})`
+  const warnings: Error[] = []
+  const warned = (warning: Error) => warnings.push(warning)
+  process.on('warning', warned)
+  const traces: unknown[] = []
+  const traced = (message: unknown) => traces.push(message)
+  diagnostics.subscribe('tracing:renegotiation-duplex:renegotiate:error', traced)
+  t.teardown(() => {
+    process.off('warning', warned)
+    diagnostics.unsubscribe('tracing:renegotiation-duplex:renegotiate:error', traced)
+  })
+  for (const _ of [1, 2]) {
+    const { stream, transport, begun, failures } = scheduled({ everyMs: 1000, everyBytes: 5 }, { ready: false })
+    transport.why = why
+    transport.becomesReady()
+    stream.write('1234567890')
+    clock.tick(100_000)
+    t.equal(await begun(), 0)
+    t.equal(transport.taken.toString(), '1234567890')
+    t.equal(stream.state, 'open')
+    t.same(failures, [])
+    t.match(traces.at(-1), { stream, origin: 'local', scheduled: true, error: { message: why } })
+  }
+  t.equal(traces.length, 2)
+  t.match(warnings, [{ name: 'RenegotiationWarning', code: 'RENEGOTIATION_REKEY_UNSUPPORTED', message: why }])
+})
+
+t.test('where it can no longer work, there is none any more', async (t) => {
+  const { stream, transport, begun, failures } = scheduled({ everyMs: 1000 })
+  transport.why = 'disabled in the meantime'
+  clock.tick(1000)
+  t.equal(await begun(), 0)
+  t.same(failures, [])
+  transport.peerSends('and data goes on')
+  t.equal(stream.counters.failed, 0)
+  clock.tick(100_000)
+  t.equal(await begun(), 0)
+})
+
+t.test('hardLimit.ms: keys that old end the stream', async (t) => {
+  const { stream, errors } = scheduled({ hardLimit: { ms: 1000 } })
+  clock.tick(999)
+  t.notOk(stream.destroyed)
+  clock.tick(1)
+  await turn()
+  t.match(errors, [EXPIRED])
+  t.match(errors, [{ message: /0 bytes, 0 records, 1000 ms/ }])
+})
+
+t.test('hardLimit.ms: not while a handshake is on its way, which makes them new', async (t) => {
+  const { stream, begun, completes } = scheduled({ everyMs: 1000, hardLimit: { ms: 2000 } })
+  clock.tick(1500)
+  t.equal(await begun(), 1)
+  clock.tick(1500)
+  t.equal(stream.state, 'handshaking')
+  await completes()
+  clock.tick(999)
+  t.equal(stream.state, 'open')
+})
+
+t.test('hardLimit.ms: but while a drain is, which lets them be used on', async (t) => {
+  const { stream, errors } = scheduled({ everyMs: 1000, hardLimit: { ms: 2000 } }, { takes: 'when told' })
+  stream.write('in flight for long')
+  clock.tick(1500)
+  t.equal(stream.state, 'draining')
+  clock.tick(500)
+  await turn()
+  t.match(errors, [EXPIRED])
+})
+
+t.test('hardLimit.bytes: no byte more is sent with those keys, and what was not is told', async (t) => {
+  const { stream, transport, errors } = scheduled({ hardLimit: { bytes: 10 } })
+  transport.peerSends('123')
+  const sent = sinon.spy()
+  stream.write('4567', sent)
+  stream.write('890 not sent')
+  await turn()
+  await turn()
+  await turn()
+  t.match(errors, [EXPIRED])
+  t.equal(transport.taken.toString(), '4567890')
+  t.equal(Buffer.concat(stream.unsent()).toString(), ' not sent')
+  t.equal(sent.callCount, 1)
+  t.notOk(sent.firstCall.args[0])
+})
+
+t.test('hardLimit.bytes: a write that reached it exactly is told as sent', async (t) => {
+  const { stream, errors } = scheduled({ hardLimit: { bytes: 10 } })
+  const sent = sinon.spy()
+  stream.write('1234567890', sent)
+  await turn()
+  t.match(errors, [EXPIRED])
+  t.equal(sent.callCount, 1)
+  t.notOk(sent.firstCall.args[0])
+  t.same(stream.unsent(), [])
+})
+
+t.test('hardLimit.records: likewise', async (t) => {
+  const { stream, transport, errors } = scheduled({ hardLimit: { records: 3 } })
+  transport.peerSends('a record')
+  stream.write(Buffer.alloc(16384 * 4))
+  await turn()
+  await turn()
+  t.match(errors, [EXPIRED])
+  t.equal(transport.taken.length, 2 * 16384)
+})
+
+t.test('hardLimit: what is received counts too', async (t) => {
+  const { transport, errors } = scheduled({ hardLimit: { bytes: 10 } })
+  transport.peerSends('12345678901')
+  await turn()
+  t.match(errors, [EXPIRED])
+})
+
+t.test('hardLimit: it holds where there can be no schedule', async (t) => {
+  const { stream, transport, errors } = scheduled({ everyMs: 500, hardLimit: { ms: 1000 } }, { ready: false })
+  transport.why = 'TLS 1.3'
+  transport.becomesReady()
+  clock.tick(999)
+  t.notOk(stream.destroyed)
+  clock.tick(1)
+  await turn()
+  t.match(errors, [EXPIRED])
+})
+
+t.test('hardLimit: alone it begins nothing, and warns of nothing', async (t) => {
+  const { stream, transport, begun } = scheduled({ hardLimit: { ms: 1000, bytes: 100 } }, { ready: false })
+  transport.why = 'an unheard-of reason'
+  const warned = sinon.stub(process, 'emitWarning')
+  transport.becomesReady()
+  clock.tick(999)
+  t.equal(await begun(), 0)
+  t.equal(warned.callCount, 0)
+  t.equal(stream.state, 'open')
+})
+
+t.test('hardLimit.ms: it is looked at before each write, for a timer may be late', async (t) => {
+  const destroy = sinon.spy()
+  const usage = { bytes: 0, records: 0, ageMs: 999 }
+  const host = { usage, destroy, handshaking: () => false, unsupported: () => undefined }
+  const limits = { ms: 1000, bytes: Infinity, records: Infinity }
+  const settings = { everyMs: undefined, everyBytes: Infinity, everyRecords: Infinity, hardLimit: limits }
+  const schedule = new RekeySchedule(host as never, settings)
+  t.equal(schedule.room(), Infinity)
+  usage.ageMs = 1000
+  t.equal(schedule.room(), 0)
+  t.match(destroy.args, [[EXPIRED]])
+})
+
+t.test('both ends may have the same schedule: what it lets expect does not count against peerLimit', async (t) => {
+  const peerLimit = { max: 1, windowMs: 600_000 }
+  const { stream, transport, errors, completes } = scheduled({ everyMs: [1000, 2000], everyBytes: 100 }, { peerLimit })
+  for (let i = 0; i < 20; i++) {
+    if (i % 2) clock.tick(500)
+    else transport.peerSends(Buffer.alloc(50))
+    transport.peerBegins()
+    await completes()
+  }
+  t.match(stream.counters, { byPeer: 20 })
+  for (let i = 0; i < 2; i++) {
+    clock.tick(400)
+    transport.peerBegins()
+    await completes()
+  }
+  t.match(errors, [{ code: 'ERR_RENEGOTIATION_LIMIT' }])
+})
+
+t.test('so it is where only bytes or records are counted', async (t) => {
+  const peerLimit = { max: 0, windowMs: 600_000 }
+  for (const rekey of [{ everyBytes: 100 }, { everyRecords: 2 }]) {
+    const { transport, errors, completes } = scheduled(rekey, { peerLimit })
+    transport.peerSends(Buffer.alloc(50))
+    transport.peerBegins()
+    await completes()
+    t.same(errors, [])
+    transport.peerBegins()
+    await completes()
+    t.match(errors, [{ code: 'ERR_RENEGOTIATION_LIMIT' }])
+  }
+})
+
+t.test('unless the application has set a limit, which is taken at its word', async (t) => {
+  const options = { peerLimit: { max: 1, windowMs: 600_000 } }
+  const { transport, errors, completes } = scheduled({ everyMs: 1000 }, {}, options)
+  for (let i = 0; i < 2; i++) {
+    clock.tick(900)
+    transport.peerBegins()
+    await completes()
+  }
+  t.match(errors, [{ code: 'ERR_RENEGOTIATION_LIMIT' }])
+})
