@@ -196,7 +196,7 @@ export class Gate {
         usage: this.#usage,
         unsupported: () => this.#transport.unsupported(),
         over: () => renegotiator.isOver,
-        busy: () => renegotiator.isBusy,
+        busy: () => renegotiator.isBusy || !this.#inbox.hasRoom,
         handshaking: () => renegotiator.state === 'handshaking',
         renegotiate: () => renegotiator.renegotiate({}, true),
         cannot: (reason) => rekeyUnsupported(face, new RenegotiationError('ERR_RENEGOTIATION_UNSUPPORTED', reason)),

@@ -35,6 +35,15 @@ export class Inbox {
     return this.#bytesRead
   }
 
+  /**
+   * There is room for what a renegotiation may have to read ahead. With less,
+   * the handshake's messages might never be reached, behind data that nobody
+   * takes.
+   */
+  get hasRoom(): boolean {
+    return this.#ends.buffered() <= this.#maxInboundBytes / 2
+  }
+
   /** The application's side has room again. */
   want(): void {
     this.#wanted = true

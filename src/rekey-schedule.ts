@@ -9,7 +9,7 @@ export interface RekeyHost {
   unsupported(): string | undefined
   /** No renegotiation can begin any more: one of the two sides has ended, or both. */
   over(): boolean
-  /** A renegotiation is asked for, or on its way. */
+  /** One is asked for or on its way, or the application has yet to read what was read ahead in the last one. */
   busy(): boolean
   /** A handshake is on its way: nothing is sent, and the keys are about to be new. */
   handshaking(): boolean
@@ -21,7 +21,7 @@ export interface RekeyHost {
   destroy(error: RenegotiationError): void
 }
 
-/** Milliseconds until a renegotiation that failed is tried again: the first time, doubled with every other, at most. */
+/** Milliseconds until it is tried again: the first time, and where the stream was busy; doubled with every failure; at most. */
 const FIRST_RETRY = 1000
 const LAST_RETRY = 60_000
 
@@ -38,11 +38,11 @@ export class RekeySchedule {
   readonly #settings: RekeySettings
   /** Nothing will be begun: it can't be done here. */
   #off = false
-  /** A renegotiation is due: asked for, or to be tried again. */
-  #due = false
+  /** A renegotiation was asked for, and the keys are not new yet. */
+  #asked = false
   #failures = 0
-  /** For the next one, or the next try. */
   #timer: NodeJS.Timeout | undefined
+  #retryTimer: NodeJS.Timeout | undefined
   #limitTimer: NodeJS.Timeout | undefined
 
   constructor(host: RekeyHost, settings: RekeySettings) {
@@ -60,7 +60,7 @@ export class RekeySchedule {
   restart(): void {
     const { everyMs, hardLimit } = this.#settings
     this.stop()
-    this.#due = false
+    this.#asked = false
     this.#failures = 0
     if (everyMs !== undefined && !this.#off) {
       const [min, max] = everyMs
@@ -73,7 +73,7 @@ export class RekeySchedule {
   used(): void {
     const { everyBytes, everyRecords, hardLimit } = this.#settings
     const { bytes, records } = this.#host.usage
-    if ((bytes >= everyBytes || records >= everyRecords) && !this.#due && !this.#off) this.#begin()
+    if ((bytes >= everyBytes || records >= everyRecords) && !this.#asked && !this.#off) this.#begin()
     if (bytes >= hardLimit.bytes || records >= hardLimit.records) this.#limitReached()
   }
 
@@ -96,29 +96,36 @@ export class RekeySchedule {
 
   stop(): void {
     clearTimeout(this.#timer)
+    clearTimeout(this.#retryTimer)
     clearTimeout(this.#limitTimer)
+    this.#retryTimer = undefined
   }
 
   readonly #begin = (): void => {
     const host = this.#host
-    clearTimeout(this.#timer)
-    this.#due = true
-    if (host.over() || !this.#isPossible()) return
-    // Another one is on its way, after which all counts anew; unless it fails.
-    if (host.busy()) this.#retryIn(FIRST_RETRY)
-    else host.renegotiate().catch(this.#failed)
+    if (this.#asked) return
+    // With the next chunk, too, it is looked at again. Where another one is on its way, all counts anew after it.
+    if (host.busy()) return this.#retryIn(FIRST_RETRY)
+    this.#asked = true
+    if (!host.over() && this.#isPossible()) host.renegotiate().catch(this.#failed)
+  }
+
+  readonly #retry = (): void => {
+    this.#retryTimer = undefined
+    this.#asked = false
+    this.#begin()
   }
 
   readonly #failed = (error: Error): void => {
     const host = this.#host
     if (host.over()) return
     // Where the keys are new all the same, there is nothing to be tried again.
-    if (this.#due) this.#retryIn(Math.min(FIRST_RETRY * 2 ** this.#failures++, LAST_RETRY))
+    if (this.#asked) this.#retryIn(Math.min(FIRST_RETRY * 2 ** this.#failures++, LAST_RETRY))
     host.failed(error)
   }
 
   #retryIn(milliseconds: number): void {
-    this.#timer = setTimeout(this.#begin, milliseconds).unref()
+    this.#retryTimer ??= setTimeout(this.#retry, milliseconds).unref()
   }
 
   #isPossible(): boolean {

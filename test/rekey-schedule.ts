@@ -18,7 +18,7 @@ t.afterEach(() => {
 })
 
 /** A stream with a schedule, and how many renegotiations it has begun. */
-function scheduled(rekey: RekeyOptions, script: Script = {}, options?: RenegotiationOptions) {
+function scheduled(rekey: RekeyOptions, script: Script & { reads?: boolean } = {}, options?: RenegotiationOptions) {
   const scripted = scriptedStream(script, { rekey, ...options })
   const failures: Error[] = []
   scripted.stream.on('renegotiationFailed', (error) => failures.push(error))
@@ -143,19 +143,38 @@ t.test('never two at once: while another is on its way it waits, and then has no
   t.equal(await begun(), 1)
 })
 
-t.test('where that other one fails, it takes its turn', async (t) => {
-  const { begun, stream, transport } = scheduled({ everyBytes: 10 }, { takes: 'when told' })
-  stream.write('in flight')
-  const controller = new AbortController()
-  const aborted = stream.renegotiate({ signal: controller.signal })
-  transport.peerSends('1234567890')
-  controller.abort()
-  await t.rejects(aborted, { name: 'AbortError' })
-  await transport.takeAll()
-  t.equal(await begun(), 0)
+t.test('where that other one fails, it takes its turn a second later, or with the next chunk', async (t) => {
+  for (const then of ['a second', 'a chunk']) {
+    const { begun, transport } = scheduled({ everyBytes: 10 })
+    transport.peerBegins()
+    transport.peerSends('1234567890')
+    transport.peerSends('1234567890')
+    transport.peerRefuses()
+    t.equal(await begun(), 0)
+    clock.tick(999)
+    t.equal(await begun(), 0)
+    if (then === 'a second') clock.tick(1)
+    else transport.peerSends('x')
+    t.equal(await begun(), 1)
+    clock.tick(10_000)
+    t.equal(await begun(), 1)
+  }
+})
+
+t.test('it waits for an application that has yet to read what was read ahead', async (t) => {
+  const options = { maxInboundBytes: 100, highWaterMark: 10 }
+  const { begun, completes, stream, transport } = scheduled({ everyMs: 1000 }, { reads: false }, options)
+  stream.read(0)
   clock.tick(1000)
-  await transport.takeAll()
+  t.equal(await begun(), 1, 'the transport is read all the while')
+  transport.peerSends(Buffer.alloc(51))
+  await completes()
+  clock.tick(60_000)
   t.equal(await begun(), 1)
+  t.equal(stream.state, 'open')
+  stream.read()
+  clock.tick(1000)
+  t.equal(await begun(), 2)
 })
 
 for (const [what, happens] of Object.entries({
