@@ -105,7 +105,10 @@ export class RekeySchedule {
     const host = this.#host
     if (this.#asked) return
     // With the next chunk, too, it is looked at again. Where another one is on its way, all counts anew after it.
-    if (host.busy()) return this.#retryIn(FIRST_RETRY)
+    if (host.busy()) {
+      this.#retryIn(FIRST_RETRY)
+      return
+    }
     this.#asked = true
     if (!host.over() && this.#isPossible()) host.renegotiate().catch(this.#failed)
   }

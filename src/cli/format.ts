@@ -1,0 +1,22 @@
+/** 1.5 s, 2 min 30 s, 8 h 0 min. */
+export function time(milliseconds: number): string {
+  const seconds = milliseconds / 1000
+  if (seconds < 60) return `${Number(seconds.toFixed(1))} s`
+  const minutes = Math.floor(seconds / 60)
+  if (minutes < 60) return `${minutes} min ${Math.floor(seconds % 60)} s`
+  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`
+}
+
+/** Decimal, as networks are measured. */
+export function bytes(count: number): string {
+  const units = ['B', 'kB', 'MB', 'GB', 'TB', 'PB']
+  let value = count
+  let unit = 0
+  for (; value >= 1000 && unit < units.length - 1; unit++) value /= 1000
+  return `${unit === 0 ? value : value.toFixed(value < 10 ? 2 : value < 100 ? 1 : 0)} ${units[unit]}`
+}
+
+/** Milliseconds with as many digits as matter. */
+export function ms(value: number): string {
+  return `${value.toFixed(value < 10 ? 2 : value < 100 ? 1 : 0)} ms`
+}

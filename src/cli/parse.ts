@@ -1,0 +1,69 @@
+import { InvalidArgumentError } from 'commander'
+
+/** A range of numbers, both ends included. */
+export type Range = readonly [min: number, max: number]
+
+/** Where a server listens. */
+export interface Address {
+  readonly host: string
+  readonly port: number
+}
+
+const milliseconds = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }
+const bytes = { B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 }
+/** Node's timers take no more. */
+const MAX_MILLISECONDS = 2 ** 31 - 1
+const MAX_CHUNK = 16 * bytes.MiB
+
+/** `90s`, `10m`, `8h`; a number alone is seconds. In milliseconds. */
+export function duration(text: string): number {
+  return within(text, quantity(text, milliseconds, 's'), 1, MAX_MILLISECONDS, 'from 1ms to 24d')
+}
+
+/** `7s-14s` or `10s`. */
+export function window(text: string): Range {
+  return range(text, duration)
+}
+
+/** `64KiB`, or a range such as `1B-1MiB`. In bytes. */
+export function chunkSizes(text: string): Range {
+  return range(text, (part) => within(part, Math.round(quantity(part, bytes, 'B')), 1, MAX_CHUNK, 'from 1B to 16MiB'))
+}
+
+/** `host:port` or `[::1]:port`. */
+export function address(text: string): Address {
+  const [, host, port] = /^(\[[^\]]+\]|[^:[\]]+):(\d{1,5})$/.exec(text) ?? []
+  if (host === undefined || Number(port) < 1 || Number(port) > 65_535) {
+    throw new InvalidArgumentError('It must be host:port, with a port from 1 to 65535.')
+  }
+  return { host: host.replace(/^\[|\]$/g, ''), port: Number(port) }
+}
+
+/** A seed of what is random. */
+export function seed(text: string): number {
+  if (!/^\d{1,10}$/.test(text)) throw new InvalidArgumentError('It must be a whole number.')
+  return Number(text)
+}
+
+function range(text: string, parse: (part: string) => number): Range {
+  const [first = '', last = first, ...more] = text.split('-')
+  if (more.length > 0) throw new InvalidArgumentError('It must be one value, or two with a hyphen between them.')
+  const min = parse(first)
+  const max = parse(last)
+  if (min > max) throw new InvalidArgumentError('The first value must not be more than the second.')
+  return [min, max]
+}
+
+function quantity(text: string, units: Record<string, number>, unitless: string): number {
+  const [, number, unit = unitless] = /^(\d+(?:\.\d+)?)\s*([A-Za-z]+)?$/.exec(text.trim()) ?? []
+  const factor = units[unit]
+  if (number === undefined || factor === undefined) {
+    throw new InvalidArgumentError(`It must be a number with one of the units ${Object.keys(units).join(', ')}.`)
+  }
+  return Number(number) * factor
+}
+
+function within(text: string, value: number, min: number, max: number, allowed: string): number {
+  if (value < min || value > max) throw new InvalidArgumentError(`${text} is not ${allowed}.`)
+  return value
+}

@@ -1,0 +1,161 @@
+/*
+ * One end of a soak, in a process of its own: sends without a pause, takes
+ * what comes, and renegotiates on a schedule all the while.
+ */
+import { createHash } from 'node:crypto'
+import { once } from 'node:events'
+import type { AddressInfo } from 'node:net'
+import type { TLSSocket } from 'node:tls'
+import { Random } from '../compliance/random.ts'
+import { connect, createServer, type RenegotiationTLSSocket } from '../index.ts'
+import type { FromEnd, Orders, Peer, Sum, ToEnd } from './soak-messages.ts'
+
+/** Elliptic curves and a key of this run at both ends: no certificate that would have to be kept secret, or renewed. */
+const CIPHERS = 'ECDHE-PSK-CHACHA20-POLY1305'
+const STATUS_MS = 250
+const POOL_BYTES = 32 * 1024 * 1024
+
+const orders = JSON.parse(process.argv[2] as string) as Orders
+const options = {
+  maxVersion: 'TLSv1.2',
+  // In echo, one end waits for what comes back after it has sent its last byte.
+  allowHalfOpen: true,
+  renegotiation: { rekey: { everyMs: orders.everyMs } },
+} as const
+
+process.on('disconnect', () => process.exit())
+// Of a terminal, all processes hear Ctrl-C; who began the soak decides what becomes of it.
+process.on('SIGINT', () => {})
+
+function tell(message: FromEnd, told = () => {}): void {
+  process.send?.(message, undefined, undefined, told)
+}
+
+/** A listening end takes one connection. */
+async function accept(peer: Peer): Promise<RenegotiationTLSSocket> {
+  const server = createServer({ ...options, ciphers: CIPHERS, pskCallback: () => keyOf(peer) })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  tell({ type: 'listening', port: (server.address() as AddressInfo).port })
+  const [socket] = (await once(server, 'secureConnection')) as [RenegotiationTLSSocket]
+  server.close()
+  return socket
+}
+
+async function open(peer: Peer): Promise<RenegotiationTLSSocket> {
+  return peer.kind === 'own'
+    ? connect({
+        ...options,
+        host: '127.0.0.1',
+        port: peer.port as number,
+        ciphers: CIPHERS,
+        pskCallback: () => ({ psk: keyOf(peer), identity: 'soak' }),
+        checkServerIdentity: () => undefined,
+      })
+    : connect({
+        ...options,
+        host: peer.host,
+        port: peer.port,
+        ...(peer.servername !== undefined && { servername: peer.servername }),
+        ca: peer.ca,
+        cert: peer.cert,
+        key: peer.key,
+        rejectUnauthorized: !peer.insecure,
+      })
+}
+
+function keyOf(peer: Peer): Buffer {
+  return Buffer.from((peer as { key: string }).key, 'hex')
+}
+
+function run(stream: RenegotiationTLSSocket): void {
+  const random = new Random(orders.seed)
+  const pool = random.bytes(POOL_BYTES)
+  const sent = new Tally()
+  const received = new Tally()
+  let error: string | undefined
+  let stopped = false
+  let expected = Infinity
+
+  stream.on('data', (chunk) => {
+    received.add(chunk)
+    tellReceived()
+  })
+  stream.on('renegotiated', ({ origin, drainMs, handshakeMs }) => {
+    tell({ type: 'renegotiated', origin, holdMs: drainMs + handshakeMs })
+  })
+  stream.on('end', () => {
+    if (!stopped) stream.destroy(new Error('the other end has closed the connection'))
+  })
+  stream.on('error', (reason: NodeJS.ErrnoException) => {
+    error = [reason.code, reason.message.trim()].filter(Boolean).join(': ')
+  })
+  const ticking = setInterval(tellStatus, STATUS_MS)
+  stream.on('close', () => {
+    clearInterval(ticking)
+    tellStatus()
+    tell({ type: 'over', ...(error !== undefined && { error }) }, () => process.disconnect())
+  })
+  process.on('message', (message: ToEnd) => {
+    if (message.type === 'stop') {
+      stopped = true
+      // An empty write is done when all before it is.
+      stream.write('', () => tell({ type: 'sent', sum: sent.sum() }))
+    } else if (message.type === 'expect') {
+      expected = message.bytes
+      tellReceived()
+    } else {
+      stream.end()
+    }
+  })
+  if (orders.side === 'server') begin(stream)
+  else stream.once('secureConnect', () => begin(stream))
+
+  function begin({ socket }: { socket: TLSSocket }): void {
+    tell({ type: 'connected', protocol: String(socket.getProtocol()), cipher: socket.getCipher().name })
+    send()
+  }
+
+  function send(): void {
+    const [min, max] = orders.chunkBytes
+    for (let more = true; more && !stopped; ) {
+      const length = min + random.below(max - min + 1)
+      const start = random.below(POOL_BYTES - length)
+      const chunk = pool.subarray(start, start + length)
+      sent.add(chunk)
+      more = stream.write(chunk)
+    }
+    if (!stopped) stream.once('drain', send)
+  }
+
+  function tellReceived(): void {
+    if (received.bytes < expected) return
+    expected = Infinity
+    tell({ type: 'received', sum: received.sum() })
+  }
+
+  function tellStatus(): void {
+    const rssBytes = process.memoryUsage.rss()
+    const { counters } = stream
+    tell({ type: 'status', sentBytes: sent.bytes, receivedBytes: received.bytes, rssBytes, counters })
+  }
+}
+
+/** Counts and hashes. */
+class Tally {
+  bytes = 0
+  readonly #hash = createHash('sha256')
+
+  add(chunk: Buffer): void {
+    this.bytes += chunk.length
+    this.#hash.update(chunk)
+  }
+
+  /** So far. */
+  sum(): Sum {
+    return { bytes: this.bytes, hash: this.#hash.copy().digest('hex') }
+  }
+}
+
+// Last, for it waits, and classes have to be there when it goes on.
+run(await (orders.side === 'server' ? accept(orders.peer) : open(orders.peer)))

@@ -1,0 +1,103 @@
+import type { Mark, Side, Status } from './soak-messages.ts'
+
+/** What happened in a span of time. */
+export interface Column {
+  /** Bytes that the client sent, and that it received. */
+  toServer: number
+  toClient: number
+  /** Renegotiations, by who began them. */
+  byClient: number
+  byServer: number
+  /** The longest that writes were held, in milliseconds; 0 where they were not. */
+  clientHoldMs: number
+  serverHoldMs: number
+  /** Resident memory at the end of it, in bytes; 0 where it is not known. */
+  clientRss: number
+  serverRss: number
+}
+
+/**
+ * A soak in columns of time. However long it runs, there are no more than
+ * {@link MAX_COLUMNS}: when they are used up, every two become one of twice the
+ * time.
+ */
+export class Timeline {
+  static readonly MAX_COLUMNS = 1200
+  /** Milliseconds that a column stands for. */
+  columnMs = 250
+  readonly columns: Column[] = []
+  #sent = 0
+  #received = 0
+
+  /** At so many milliseconds from the beginning. */
+  status(at: number, side: Side, { sentBytes, receivedBytes, rssBytes, counters }: Status): void {
+    const column = this.#column(at)
+    if (side === 'server') {
+      column.serverRss = rssBytes
+      return
+    }
+    const gone = sentBytes - counters.heldBytes
+    column.toServer += gone - this.#sent
+    column.toClient += receivedBytes - this.#received
+    column.clientRss = rssBytes
+    this.#sent = gone
+    this.#received = receivedBytes
+  }
+
+  /** The client tells of every renegotiation, the server of its own holds only. */
+  mark(at: number, side: Side, { origin, holdMs }: Mark): void {
+    const column = this.#column(at)
+    if (side === 'server') {
+      column.serverHoldMs = Math.max(column.serverHoldMs, holdMs)
+      return
+    }
+    column.clientHoldMs = Math.max(column.clientHoldMs, holdMs)
+    if (origin === 'local') column.byClient++
+    else column.byServer++
+  }
+
+  /** Of the first third of the time and of the last, the median, in bytes. 0 where it is not known. */
+  memory(side: Side): readonly [number, number] {
+    const known = this.columns.map((column) => column[`${side}Rss`]).filter((rss) => rss > 0)
+    const third = Math.ceil(known.length / 3)
+    const median = (values: number[]) => values.sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0
+    return [median(known.slice(0, third)), median(known.slice(known.length - third))]
+  }
+
+  #column(at: number): Column {
+    while (at >= this.columnMs * Timeline.MAX_COLUMNS) this.#halve()
+    const index = Math.floor(at / this.columnMs)
+    while (this.columns.length <= index) this.columns.push({ ...EMPTY })
+    return this.columns[index] as Column
+  }
+
+  #halve(): void {
+    this.columnMs *= 2
+    const halves = this.columns.splice(0)
+    for (let i = 0; i < halves.length; i += 2) this.columns.push(merge(halves[i] as Column, halves[i + 1] ?? EMPTY))
+  }
+}
+
+const EMPTY: Readonly<Column> = {
+  toServer: 0,
+  toClient: 0,
+  byClient: 0,
+  byServer: 0,
+  clientHoldMs: 0,
+  serverHoldMs: 0,
+  clientRss: 0,
+  serverRss: 0,
+}
+
+function merge(first: Column, second: Column): Column {
+  return {
+    toServer: first.toServer + second.toServer,
+    toClient: first.toClient + second.toClient,
+    byClient: first.byClient + second.byClient,
+    byServer: first.byServer + second.byServer,
+    clientHoldMs: Math.max(first.clientHoldMs, second.clientHoldMs),
+    serverHoldMs: Math.max(first.serverHoldMs, second.serverHoldMs),
+    clientRss: second.clientRss || first.clientRss,
+    serverRss: second.serverRss || first.serverRss,
+  }
+}

@@ -1,0 +1,191 @@
+import { constants } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import net from 'node:net'
+import { join } from 'node:path'
+import { Transform } from 'node:stream'
+import { setImmediate as turn } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import type { SoakReport } from '../../src/cli/soak.ts'
+import type { RenegotiationServerOptions, RenegotiationTLSSocket } from '../../src/index.ts'
+import { type CliResult, cli } from '../fixtures/cli.ts'
+import { ca } from '../fixtures/pki.ts'
+import { SEED } from '../fixtures/random.ts'
+import { listen } from '../fixtures/web.ts'
+
+t.setTimeout(300_000)
+t.comment(`SEED=${SEED}`)
+
+/** Runs a soak in a directory of its own. */
+async function soak(t: Test, args: string[], whileRunning?: Parameters<typeof cli>[2]) {
+  const directory = t.testdir({ 'ca.pem': ca })
+  const result = await cli(['soak', '--seed', `${SEED}`, ...args], directory, whileRunning)
+  const report = JSON.parse(await readFile(join(directory, 'soak.json'), 'utf8')) as SoakReport
+  const svg = await readFile(join(directory, 'soak.svg'), 'utf8')
+  return { ...result, report, svg }
+}
+
+/** Against a server of ours, which does `serve` with each connection. */
+async function against(
+  t: Test,
+  serve: (socket: RenegotiationTLSSocket) => void,
+  args: string[],
+  options: RenegotiationServerOptions = {},
+  whileRunning?: Parameters<typeof cli>[2],
+) {
+  const { port } = await listen(t, options, (socket) => {
+    socket.on('error', () => {})
+    serve(socket)
+  })
+  return soak(
+    t,
+    ['--connect', `127.0.0.1:${port}`, '--servername', 'localhost', '--ca', 'ca.pem', ...args],
+    whileRunning,
+  )
+}
+
+function failed(t: Test, { code, stdout, report }: CliResult & { report: SoakReport }, problem: RegExp): void {
+  t.equal(code, 1)
+  t.equal(report.verdict, 'failed')
+  t.match(report.problems.join('\n'), problem)
+  t.match(stdout, problem)
+}
+
+const seconds = Number(process.env['SOAK_SECONDS'] ?? 60)
+
+t.test(`two processes, both on a schedule of 30 to 60 ms for ${seconds} s, and not a byte is lost`, async (t) => {
+  const args = ['--duration', `${seconds}s`, '--every', '30ms-60ms', '--chunk', '1B-256KiB']
+  const { code, stdout, stderr, report, svg } = await soak(t, args)
+  t.equal(code, 0, stderr)
+  const { byClient, byServer, failed } = report.renegotiations
+  const total = byClient + byServer
+  t.match(report, {
+    verdict: 'passed',
+    problems: [],
+    node: process.versions.node,
+    protocol: 'TLSv1.2',
+    options: { duration: seconds * 1000, everyMs: [30, 60], chunkBytes: [1, 262_144], seed: SEED, server: null },
+    intact: true,
+    hold: { client: { count: Number }, server: { count: Number } },
+  })
+  t.equal(failed, 0)
+  // Each comes at most 60 ms after the last, and what a handshake takes.
+  t.ok(total > seconds * 2, `${total} renegotiations`)
+  t.ok(byClient > total / 10 && byServer > total / 10, `${byClient} by the client, ${byServer} by the server`)
+  t.ok(report.bytes.toServer > 1e6 && report.bytes.toClient > 1e6, JSON.stringify(report.bytes))
+  const sum = (name: 'byClient' | 'byServer' | 'toServer' | 'toClient') =>
+    report.timeline.columns.reduce((all, column) => all + column[name], 0)
+  t.equal(sum('byClient'), byClient)
+  t.equal(sum('byServer'), byServer)
+  t.equal(sum('toServer'), report.bytes.toServer)
+  t.equal(sum('toClient'), report.bytes.toClient)
+  t.ok(report.rss.client.every((rss) => rss > 1e6))
+  t.match(stderr, new RegExp(`passed: .*, ${total} renegotiations, both ends`))
+  t.match(stdout, /client: writes held \d+ times/)
+  t.match(stdout, /server: writes held \d+ times/)
+  t.match(svg, /^<svg /)
+})
+
+t.test('Ctrl-C ends it early, with a verdict on what was', async (t) => {
+  let pid: number | undefined
+  const echo = (socket: RenegotiationTLSSocket) => {
+    socket.pipe(socket)
+    // Its terminal sends it to all of its processes.
+    socket.once('renegotiated', () => process.kill(-(pid as number), 'SIGINT'))
+  }
+  const { code, report } = await against(t, echo, ['--duration', '24h', '--every', '50ms'], {}, (child) => {
+    pid = child.pid
+  })
+  t.equal(code, 0)
+  t.match(report, { verdict: 'passed', intact: true })
+})
+
+t.test('without a renegotiation nothing is proven', async (t) => {
+  failed(t, await soak(t, ['--duration', '500ms', '--every', '1h']), /no renegotiation, so nothing is proven/)
+})
+
+t.test('an end whose process is gone', { skip: process.platform !== 'linux' && 'needs /proc' }, async (t) => {
+  const result = await soak(t, ['--duration', '1h'], async ({ pid }) => {
+    const children = () => readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ')
+    while (children().length < 2) await turn()
+    process.kill(Number(children()[1]), 'SIGKILL')
+  })
+  failed(t, result, /client: its process ended early \(SIGKILL\)/)
+})
+
+t.test('an echo of yours', async (t) => {
+  const args = ['--duration', '2s', '--every', '50ms-100ms']
+  const { code, report } = await against(t, (socket) => socket.pipe(socket), args)
+  t.equal(code, 0)
+  t.match(report, {
+    verdict: 'passed',
+    intact: true,
+    options: { server: /^127.0.0.1:\d+$/, mode: 'echo' },
+    hold: { server: null },
+    rss: { server: null },
+  })
+  t.equal(report.bytes.toServer, report.bytes.toClient)
+})
+
+t.test('an echo that changes a byte', async (t) => {
+  const change = () =>
+    new Transform({
+      transform(chunk: Buffer, _, done) {
+        chunk[0] = ~(chunk[0] as number)
+        done(null, chunk)
+      },
+    })
+  const args = ['--duration', '500ms', '--every', '50ms']
+  const result = await against(t, (socket) => socket.pipe(change()).pipe(socket), args)
+  failed(t, result, /what came out is not what went in/)
+  t.equal(result.report.intact, false)
+})
+
+const sink = ['--duration', '500ms', '--every', '50ms', '--mode', 'sink']
+
+t.test('a sink of yours, of which can only be known what went in', async (t) => {
+  const { code, report } = await against(t, (socket) => socket.resume(), sink)
+  t.equal(code, 0)
+  t.match(report, { verdict: 'passed', intact: null, bytes: { toClient: 0 } })
+})
+
+t.test('one that does not close is left alone after a while', async (t) => {
+  const { code } = await against(t, (socket) => socket.resume(), sink, { allowHalfOpen: true })
+  t.equal(code, 0)
+})
+
+t.test('a server that closes the connection', async (t) => {
+  const closes = (socket: RenegotiationTLSSocket) => {
+    socket.resume()
+    socket.once('renegotiated', () => socket.end())
+  }
+  failed(t, await against(t, closes, sink.with(1, '1h')), /client: the other end has closed the connection/)
+})
+
+t.test('a server that refuses', async (t) => {
+  const refuses = { secureOptions: constants.SSL_OP_NO_RENEGOTIATION }
+  const result = await against(t, (socket) => socket.resume(), sink.with(1, '1h'), refuses)
+  failed(t, result, /client: ERR_RENEGOTIATION_REFUSED: /)
+})
+
+t.test('a server that takes nothing', async (t) => {
+  const args = ['--duration', '1h', '--every', '1h', '--stall', '500ms']
+  failed(t, await against(t, () => {}, args), /no byte for 0.5 s/)
+})
+
+t.test('a server that is not there', async (t) => {
+  const server = net.createServer().listen(0, '127.0.0.1')
+  await new Promise((resolve) => server.once('listening', resolve))
+  const { port } = server.address() as net.AddressInfo
+  server.close()
+  const result = await soak(t, ['--connect', `127.0.0.1:${port}`])
+  failed(t, result, /client: ECONNREFUSED/)
+  t.match(result.report, { protocol: null, milliseconds: 0 })
+})
+
+t.test('a certificate that does not verify, and with --insecure need not', async (t) => {
+  const { port } = await listen(t, {}, (socket) => socket.on('error', () => {}).resume())
+  const args = ['--connect', `localhost:${port}`, ...sink]
+  failed(t, await soak(t, args), /client: (UNABLE_TO|SELF_SIGNED|DEPTH)\w*/)
+  t.equal((await soak(t, [...args, '--insecure'])).code, 0)
+})
