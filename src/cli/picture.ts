@@ -4,7 +4,7 @@ import type { Column } from './timeline.ts'
 
 const WIDTH = 1200
 const LEFT = 90
-const RIGHT = 20
+const RIGHT = 50
 const PLOT = WIDTH - LEFT - RIGHT
 const FONT = 'font-family="system-ui, sans-serif" font-size="13"'
 const TO_SERVER = '#1f6fb4'
@@ -141,7 +141,7 @@ function summary({
   return [
     `client → server ${rate(count.toServer)}; server → client ${rate(count.toClient)}`,
     `renegotiations begun by the client ${renegotiations.byClient}, by the server ${renegotiations.byServer}${held}`,
-    `Node ${node}, OpenSSL ${openssl}, ${protocol} ${cipher}`,
+    `Node ${node}, OpenSSL ${openssl}, ${protocol ?? 'no connection'} ${cipher ?? ''}`,
   ]
 }
 
@@ -176,11 +176,12 @@ function frame(of: Chart): string {
 }
 
 function timeAxis(milliseconds: number, bottom: number): string[] {
-  const step = [1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14_400, 43_200, 86_400, 172_800]
+  if (milliseconds === 0) return []
+  const step = [1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14_400, 43_200, 86_400, 172_800, 604_800]
     .map((seconds) => seconds * 1000)
-    .find((candidate) => milliseconds / candidate <= 12)
+    .find((candidate) => milliseconds / candidate <= 12) as number
   const labels: string[] = []
-  for (let at = 0; step !== undefined && at <= milliseconds; at += step) {
+  for (let at = 0; at <= milliseconds; at += step) {
     labels.push(
       text(round(LEFT + (PLOT * at) / milliseconds), bottom + 20, time(at), `text-anchor="middle" fill="${GREY}"`),
     )

@@ -1,0 +1,32 @@
+import { execFile } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import t from 'tap'
+
+t.setTimeout(240_000)
+
+const TIMES = 10_000
+const program = fileURLToPath(new URL('../fixtures/heap.js', import.meta.url))
+
+/** By how many bytes the heap has grown from the first tenths to the last ones, when it is done that often. */
+async function growth(what: string): Promise<number> {
+  const { stdout } = await promisify(execFile)(process.execPath, ['--expose-gc', program, what, `${TIMES}`])
+  const used = JSON.parse(stdout) as number[]
+  t.comment(`${what}: ${used.map((bytes) => Math.round(bytes / 1024)).join(', ')} KiB`)
+  const median = (values: number[]) => values.toSorted((a, b) => a - b)[1] as number
+  return median(used.slice(-3)) - median(used.slice(0, 3))
+}
+
+/** Less than a promise each. What V8 keeps as it learns is less still. */
+const ALLOWED = 50 * TIMES
+
+t.test('the control: a promise kept from each time is more', async (t) => {
+  t.ok((await growth('leak')) > ALLOWED)
+})
+
+for (const what of ['renegotiations', 'connections']) {
+  t.test(`the heap is flat over ${TIMES} ${what}`, async (t) => {
+    const grown = await growth(what)
+    t.ok(grown < ALLOWED, `${grown} bytes`)
+  })
+}

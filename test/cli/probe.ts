@@ -1,0 +1,225 @@
+import { spawn } from 'node:child_process'
+import { constants } from 'node:crypto'
+import net, { type AddressInfo } from 'node:net'
+import type tls from 'node:tls'
+import t, { type Test } from 'tap'
+import type { ProbeReport } from '../../src/cli/probe.ts'
+import { cli } from '../fixtures/cli.ts'
+import { skip as noOpenSSL, OpenSSL } from '../fixtures/openssl.ts'
+import { ca, client, server as identity } from '../fixtures/pki.ts'
+import { RealServer, skip } from '../fixtures/servers.ts'
+import { tlsServer } from '../fixtures/tls-pair.ts'
+import { listen, webServer } from '../fixtures/web.ts'
+
+/** Probes a server on loopback; the exit code, and what it says in JSON. */
+async function probe(t: Test, port: number, ...args: string[]): Promise<{ code: number; report: ProbeReport }> {
+  const directory = t.testdir({ 'ca.pem': ca, 'client.pem': client.cert, 'key.pem': client.key })
+  const to = [`127.0.0.1:${port}`, '--servername', 'localhost', '--ca', 'ca.pem', '--json']
+  const { code, stdout, stderr } = await cli(['probe', ...to, ...args], directory)
+  t.equal(stderr, '')
+  return { code, report: JSON.parse(stdout) }
+}
+
+async function readable(port: number, ...args: string[]): Promise<string> {
+  const { stdout } = await cli(['probe', `127.0.0.1:${port}`, ...args])
+  return stdout
+}
+
+/** A server that is there, and does with its connections what it likes. */
+async function tcpServer(t: Test, serve: (socket: net.Socket) => void): Promise<number> {
+  const server = net.createServer((socket) => {
+    t.teardown(() => socket.destroy())
+    socket.on('error', () => {})
+    serve(socket)
+  })
+  server.listen(0, '127.0.0.1')
+  await new Promise((resolve) => server.once('listening', resolve))
+  t.teardown(() => server.close())
+  return (server.address() as AddressInfo).port
+}
+
+for (const [args, expected, code] of [
+  [['-client_renegotiation'], 'allowed', 0],
+  [[], 'refused', 1],
+] as const) {
+  t.test(`openssl s_server ${args.join(' ')}: ${expected}`, { skip: noOpenSSL }, async (t) => {
+    const directory = t.testdir({ 'server.pem': `${identity.key}\n${identity.cert}\n` })
+    const common = ['-accept', '127.0.0.1:0', '-cert', `${directory}/server.pem`]
+    const server = new OpenSSL('s_server', ...common, ...args)
+    t.teardown(() => server.kill())
+    const [, port] = await server.says(/ACCEPT 127\.0\.0\.1:(\d+)/)
+    const result = await probe(t, Number(port))
+    t.equal(result.code, code)
+    t.match(result.report, {
+      address: `127.0.0.1:${port}`,
+      connections: 1,
+      attempts: 1,
+      protocol: 'TLSv1.2',
+      cipher: String,
+      authorized: true,
+      authorizationError: null,
+      secureRenegotiation: true,
+      clientInitiated: expected,
+      traffic: null,
+    })
+    if (expected === 'allowed') t.match(result.report, { reason: null, resumed: Boolean, milliseconds: Number })
+    else t.match(result.report, { reason: /refused/, resumed: null, milliseconds: null })
+  })
+}
+
+t.test('one connection and one attempt, as it says', async (t) => {
+  let renegotiations = 0
+  const { port, sockets } = await listen(t, {}, (socket) => {
+    socket.resume()
+    socket.on('renegotiating', () => renegotiations++)
+  })
+  const said = await readable(port)
+  t.match(said, new RegExp(`^127.0.0.1:${port}: one connection, one attempt to renegotiate$`, 'm'))
+  t.match(said, /protocol +TLSv1.2, /)
+  t.match(said, /certificate +not verified: /)
+  t.match(said, /secure renegotiation +yes \(RFC 5746\)/)
+  t.match(said, /client-initiated +allowed; new keys after [\d.]+ ms; (session resumed|full handshake)/)
+  t.match(said, /under traffic +not tried/)
+  t.equal(sockets.length, 1)
+  t.equal(renegotiations, 1)
+})
+
+t.test('for people, with a certificate that is in order', async (t) => {
+  const { port } = await listen(t, {}, (socket) => socket.resume())
+  const directory = t.testdir({ 'ca.pem': ca })
+  const { stdout } = await cli(['probe', `localhost:${port}`, '--ca', 'ca.pem'], directory)
+  t.match(stdout, /certificate +verified/)
+})
+
+t.test('with a request under way, to a web server', async (t) => {
+  const requests: string[] = []
+  const { port } = await webServer(t, (request, response) => {
+    requests.push(`${request.headers.host}${request.url}`)
+    response.end('x'.repeat(1000))
+  })
+  const { code, report } = await probe(t, port, '--http', '/status')
+  t.equal(code, 0)
+  t.match(report, { clientInitiated: 'allowed', traffic: { during: Number, after: Number } })
+  t.ok((report.traffic?.during ?? 0) + (report.traffic?.after ?? 0) > 2000)
+  t.same(requests, [`127.0.0.1:${port}/status`, `127.0.0.1:${port}/status`])
+  t.match(await readable(port, '--http'), /under traffic +\d+ bytes came before it was over, \d+ after/)
+  t.equal(requests.at(-1), `127.0.0.1:${port}/`)
+})
+
+t.test('with any other protocol', async (t) => {
+  let received = ''
+  const { port } = await listen(t, {}, (socket) => {
+    socket.on('data', (chunk) => {
+      received += chunk
+      socket.write(chunk)
+    })
+  })
+  const { report } = await probe(t, port, '--send', 'PING\\r\\n')
+  t.equal(received, 'PING\r\nPING\r\n')
+  t.match(report, { clientInitiated: 'allowed', traffic: { after: Number } })
+})
+
+t.test('one that has nothing to say afterwards allows it all the same', async (t) => {
+  const { port } = await listen(t, {}, (socket) => socket.resume())
+  const { code, report } = await probe(t, port, '--send', 'anybody there?', '--timeout', '500ms')
+  t.equal(code, 0)
+  t.match(report, { clientInitiated: 'allowed', traffic: { during: 0, after: 0 } })
+})
+
+t.test('it shows its certificate where it is asked', async (t) => {
+  const { port, sockets } = await listen(t, { requestCert: true }, (socket) => socket.resume())
+  const { code } = await probe(t, port, '--cert', 'client.pem', '--key', 'key.pem')
+  t.equal(code, 0)
+  t.equal(sockets[0]?.authorized, true)
+})
+
+t.test('a server that does not answer', async (t) => {
+  const server = await tlsServer(t)
+  const port = await tcpServer(t, (socket) => {
+    const upstream = net.connect(server.port, '127.0.0.1')
+    t.teardown(() => upstream.destroy())
+    socket.pipe(upstream).pipe(socket)
+    // What the client says from now on is not heard.
+    server.once('secureConnection', () => socket.unpipe(upstream))
+  })
+  const { code, report } = await probe(t, port, '--timeout', '500ms')
+  t.equal(code, 1)
+  t.match(report, { attempts: 1, clientInitiated: 'no answer', reason: /did not finish in time/ })
+})
+
+t.test('a server that closes instead', async (t) => {
+  const server = await tlsServer(t)
+  server.on('secureConnection', (socket: tls.TLSSocket) => {
+    socket.on('error', () => {})
+    // Node's own hook for a handshake that begins.
+    const { _handle } = socket as unknown as { _handle: { onhandshakestart: () => void } }
+    _handle.onhandshakestart = () => socket.destroy()
+    socket.resume()
+  })
+  const { code, report } = await probe(t, server.port)
+  t.equal(code, 1)
+  t.match(report, { attempts: 1, clientInitiated: 'connection lost', reason: String })
+})
+
+t.test('a server of TLS 1.3 only', async (t) => {
+  const server = await tlsServer(t, { minVersion: 'TLSv1.3', maxVersion: 'TLSv1.3' })
+  const { code, report } = await probe(t, server.port)
+  t.equal(code, 1)
+  t.match(report, {
+    attempts: 0,
+    protocol: null,
+    authorized: null,
+    secureRenegotiation: null,
+    clientInitiated: 'impossible',
+    reason: /TLS 1.3 only/,
+  })
+  const said = await readable(server.port)
+  t.match(said, /one connection, no attempt to renegotiate/)
+  t.match(said, /protocol +unknown/)
+  t.match(said, /certificate +unknown/)
+  t.match(said, /secure renegotiation +unknown/)
+  t.match(said, /client-initiated +impossible; it speaks TLS 1.3 only/)
+})
+
+t.test('a legacy server', { skip: skip.gnutls }, async (t) => {
+  const directory = t.testdir({ 'cert.pem': identity.cert, 'key.pem': identity.key })
+  // gnutls-serv takes no 0 for a free one.
+  const port = await tcpServer(t, () => {}).then((taken) => taken + 1)
+  const child = spawn('gnutls-serv', [
+    ...['--priority', 'NORMAL:-VERS-TLS1.3:%DISABLE_SAFE_RENEGOTIATION', '--port', `${port}`],
+    ...['--x509certfile', `${directory}/cert.pem`, '--x509keyfile', `${directory}/key.pem`, '--echo'],
+  ])
+  t.teardown(() => child.kill())
+  await new RealServer(child).says(/listening on .*done/)
+  const { code, report } = await probe(t, port)
+  t.equal(code, 1)
+  t.match(report, { secureRenegotiation: false, clientInitiated: 'impossible', reason: /RFC 5746/ })
+  t.match(await readable(port), /secure renegotiation +no/)
+})
+
+t.test('a server of TLS 1.0 is not too old', async (t) => {
+  const server = await tlsServer(t, { minVersion: 'TLSv1', maxVersion: 'TLSv1', ciphers: 'DEFAULT@SECLEVEL=0' })
+  server.on('secureConnection', (socket: tls.TLSSocket) => socket.resume())
+  const { code, report } = await probe(t, server.port)
+  t.equal(code, 0)
+  t.match(report, { protocol: 'TLSv1', clientInitiated: 'allowed' })
+})
+
+t.test('a server that refuses by its options', async (t) => {
+  const server = await tlsServer(t, { secureOptions: constants.SSL_OP_NO_RENEGOTIATION })
+  server.on('secureConnection', (socket: tls.TLSSocket) => socket.on('error', () => {}).resume())
+  t.match(await readable(server.port), /client-initiated +refused; The renegotiation was refused: .*no renegotiation/)
+})
+
+t.test('no server', async (t) => {
+  const port = await tcpServer(t, (socket) => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'))
+  const plain = await probe(t, port)
+  t.equal(plain.code, 3)
+  t.match(plain.report, { attempts: 0, clientInitiated: null, reason: String })
+  const deaf = await probe(t, await tcpServer(t, () => {}), '--timeout', '500ms')
+  t.equal(deaf.code, 3)
+  t.match(deaf.report, { reason: 'no connection within 0.5 s' })
+  const { code, stdout } = await cli(['probe', 'nowhere.invalid:443'])
+  t.equal(code, 3)
+  t.match(stdout, /client-initiated +unknown; getaddrinfo/)
+})

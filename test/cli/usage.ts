@@ -1,0 +1,69 @@
+import { execFileSync } from 'node:child_process'
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { cli } from '../fixtures/cli.ts'
+
+const mistakes: [args: string[], message: RegExp][] = [
+  [[], /Usage: renegotiation-duplex/],
+  [['wash'], /unknown command 'wash'/],
+  [['soak', '--wash'], /unknown option '--wash'/],
+  [['soak', 'now'], /too many arguments/],
+  [['soak', '--duration', 'long'], /--duration <time>' argument 'long' is invalid. It must be a number/],
+  [['soak', '--duration', '100d'], /'100d' is invalid. 100d is not from 1ms to 24d/],
+  [['soak', '--every', '14s-7s'], /'14s-7s' is invalid. The first value must not be more than the second/],
+  [['soak', '--chunk', '1TiB'], /'1TiB' is invalid/],
+  [['soak', '--connect', 'localhost'], /'localhost' is invalid. It must be host:port/],
+  [['soak', '--mode', 'dance'], /'dance' is invalid. It must be echo or sink/],
+  [['soak', '--seed', 'x'], /'x' is invalid/],
+  [['soak', '--ca', 'missing.pem'], /'missing.pem' is invalid. ENOENT/],
+  [['soak', '--json', 'missing/soak.json'], /the result can't be written: ENOENT.*missing\/soak.json/],
+  [['soak', '--picture', '.'], /the result can't be written: EISDIR/],
+  [['probe'], /missing required argument 'host:port'/],
+  [['probe', 'localhost'], /'localhost' is invalid.*It must be host:port/],
+  [['probe', 'localhost:1', '--timeout', 'soon'], /'soon' is invalid/],
+  [['probe', 'localhost:1', '--cert', 'not.pem'], /--ca, --cert or --key is not as it should be: .*PEM/],
+]
+
+for (const [args, message] of mistakes) {
+  t.test(`a mistake: ${args.join(' ') || '(nothing)'}`, async (t) => {
+    const directory = t.testdir({ 'not.pem': 'not PEM' })
+    const { code, stdout, stderr } = await cli(args, directory)
+    t.equal(code, 2)
+    t.equal(stdout, '')
+    t.match(stderr, message)
+    t.notMatch(stderr, /\n +at /, 'no stack')
+    t.match(
+      readdirSync(directory).filter((name) => name !== 'not.pem' && name !== 'soak.json'),
+      [],
+    )
+  })
+}
+
+t.test('--help and --version are no mistakes', async (t) => {
+  const { version } = JSON.parse(readFileSync('package.json', 'utf8'))
+  t.match(await cli(['--version']), { code: 0, stdout: `${version}\n`, stderr: '' })
+  t.match(await cli(['--help']), { code: 0, stdout: /soak.*probe/s, stderr: '' })
+  const soak = await cli(['soak', '--help'])
+  t.match(soak, { code: 0, stderr: '' })
+  for (const option of ['duration', 'every', 'chunk', 'connect', 'mode', 'json', 'picture']) {
+    t.match(soak.stdout, `--${option}`)
+  }
+  t.match(await cli(['probe', '--help']), { code: 0, stdout: /one TLS connection.*one attempt/s })
+})
+
+t.test('who imports the package loads none of it', async (t) => {
+  const directory = t.testdir()
+  const index = JSON.stringify(new URL('../../src/index.js', import.meta.url).href)
+  execFileSync(process.execPath, ['--input-type=module', '--eval', `import ${index}`], {
+    env: { NODE_V8_COVERAGE: directory },
+  })
+  const [file] = readdirSync(directory) as [string]
+  const { result } = JSON.parse(readFileSync(join(directory, file), 'utf8'))
+  const loaded = result.map(({ url }: { url: string }) => url).filter((url: string) => url.startsWith('file:'))
+  t.ok(loaded.some((url: string) => url.endsWith('/src/gate.js')))
+  t.same(
+    loaded.filter((url: string) => /cli|commander|spinner/.test(url)),
+    [],
+  )
+})
