@@ -143,6 +143,14 @@ t.test('never two at once: while another is on its way it waits, and then has no
   t.equal(await begun(), 1)
 })
 
+t.test('nor when two reasons for one come one after the other', async (t) => {
+  const { begun, transport } = scheduled({ everyMs: 1000, everyBytes: 10 })
+  transport.peerSends('1234567890')
+  t.equal(await begun(), 1)
+  clock.tick(5000)
+  t.equal(await begun(), 1)
+})
+
 t.test('where that other one fails, it takes its turn a second later, or with the next chunk', async (t) => {
   for (const then of ['a second', 'a chunk']) {
     const { begun, transport } = scheduled({ everyBytes: 10 })

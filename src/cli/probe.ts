@@ -30,7 +30,6 @@ export interface ProbeReport {
   readonly clientInitiated: 'allowed' | 'refused' | 'no answer' | 'connection lost' | 'impossible' | null
   /** In words, where it is not `allowed`. */
   readonly reason: string | null
-  readonly resumed: boolean | null
   /** From asking to new keys, in milliseconds. */
   readonly milliseconds: number | null
   /** Bytes that came, where something was sent; null where nothing was. */
@@ -65,20 +64,17 @@ export async function probe(options: ProbeOptions): Promise<ProbeReport> {
     secureRenegotiation: null,
     clientInitiated: null,
     reason: null,
-    resumed: null,
     milliseconds: null,
     traffic: null,
   }
-  try {
-    // What goes wrong later rejects what is waited for then.
-    stream.on('error', () => {})
-    await once(stream, 'secureConnect', { signal: AbortSignal.timeout(timeout) })
-    return { ...report, ...(await attempt(stream, options)) }
-  } catch (error) {
-    return { ...report, ...withoutConnection(error as NodeJS.ErrnoException, timeout) }
-  } finally {
-    stream.destroy()
-  }
+  // What goes wrong later rejects what is waited for then.
+  stream.on('error', () => {})
+  const found = await once(stream, 'secureConnect', { signal: AbortSignal.timeout(timeout) }).then(
+    () => attempt(stream, options),
+    (error) => withoutConnection(error, timeout),
+  )
+  stream.destroy()
+  return { ...report, ...found }
 }
 
 async function attempt(stream: RenegotiationTLSSocket, options: ProbeOptions): Promise<Partial<ProbeReport>> {
@@ -98,7 +94,7 @@ async function attempt(stream: RenegotiationTLSSocket, options: ProbeOptions): P
   })
   if (traffic !== undefined) stream.write(traffic)
   try {
-    const { drainMs, handshakeMs, resumed = null } = await stream.renegotiate()
+    const { drainMs, handshakeMs } = await stream.renegotiate()
     const during = bytes
     if (traffic !== undefined) {
       stream.write(traffic)
@@ -108,7 +104,6 @@ async function attempt(stream: RenegotiationTLSSocket, options: ProbeOptions): P
     return {
       ...common,
       clientInitiated: 'allowed',
-      resumed,
       milliseconds: drainMs + handshakeMs,
       traffic: traffic === undefined ? null : { during, after: bytes - during },
     }
@@ -150,7 +145,6 @@ export function readable(report: ProbeReport): string {
   const renegotiation = [
     report.clientInitiated ?? 'unknown',
     ...(milliseconds === null ? [] : [`new keys after ${ms(milliseconds)}`]),
-    ...(report.resumed === null ? [] : [report.resumed ? 'session resumed' : 'full handshake']),
     ...(report.reason === null ? [] : [report.reason]),
   ]
   const rows = [

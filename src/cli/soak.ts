@@ -1,6 +1,6 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { setInterval, setTimeout as sleep } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import type { RenegotiationCounters } from '../report.ts'
 import { time } from './format.ts'
@@ -68,7 +68,7 @@ export async function soak(
   const { server: foreign, ...plain } = options
   const timeline = new Timeline()
   const ends: End[] = []
-  const problems: string[] = []
+  const problems = new Set<string>()
   const over = new AbortController()
   let beganAt: number | undefined
   let endedAt = 0
@@ -108,7 +108,7 @@ export async function soak(
     } else if (foreign?.mode === 'echo') {
       intact = (await expect(client, fromClient.bytes)).hash === fromClient.hash
     }
-    if (intact === false) problems.push('what came out is not what went in')
+    if (intact === false) problems.add('what came out is not what went in')
     for (const end of ends) end.tell({ type: 'end' })
     const closed = Promise.all(ends.map((end) => end.hears('over')))
     // Another's server may keep it open for as long as it likes.
@@ -124,26 +124,33 @@ export async function soak(
   }
 
   /** Rejects with what goes wrong with an end, or when nothing goes on any more. */
-  async function watch(): Promise<void> {
+  function watch(): Promise<never> {
     let bytes = -1
     let since = performance.now()
-    for await (const _ of setInterval(100, undefined, { signal: over.signal })) {
-      for (const end of ends) if (end.problem !== undefined) throw new Error(`${end.side}: ${end.problem}`)
+    const problem = (): string | undefined => {
+      for (const end of ends) if (end.problem !== undefined) return `${end.side}: ${end.problem}`
       const now = ends.reduce((sum, { status }) => sum + (status ? status.sentBytes + status.receivedBytes : 0), 0)
       if (now !== bytes) since = performance.now()
-      else if (performance.now() - since > options.stall) throw new Error(`no byte for ${time(options.stall)}`)
       bytes = now
+      return performance.now() - since > options.stall ? `no byte for ${time(options.stall)}` : undefined
     }
+    return new Promise((_, reject) => {
+      const watching = setInterval(() => {
+        const message = problem()
+        if (message !== undefined) reject(new Error(message))
+      }, 100)
+      over.signal.addEventListener('abort', () => clearInterval(watching))
+    })
   }
 
   try {
     await Promise.race([run(), watch()])
   } catch (error) {
-    problems.push((error as Error).message)
+    problems.add((error as Error).message)
     // The other end's view of it.
     await passes(LAST_WORDS, Promise.all(ends.map((end) => end.hears('over'))))
     for (const { side, problem } of ends) {
-      if (problem !== undefined && !problems.includes(`${side}: ${problem}`)) problems.push(`${side}: ${problem}`)
+      if (problem !== undefined) problems.add(`${side}: ${problem}`)
     }
   }
   over.abort()
@@ -153,10 +160,10 @@ export async function soak(
   const [client, server] = ['client', 'server'].map((side) => ends.find((end) => end.side === side))
   const counters = client?.status?.counters
   const { renegotiations = 0, byPeer = 0, failed = 0 } = counters ?? {}
-  if (problems.length === 0 && renegotiations === 0) problems.push('there was no renegotiation, so nothing is proven')
+  if (problems.size === 0 && renegotiations === 0) problems.add('there was no renegotiation, so nothing is proven')
   return {
-    verdict: problems.length === 0 ? 'passed' : 'failed',
-    problems,
+    verdict: problems.size === 0 ? 'passed' : 'failed',
+    problems: [...problems],
     startedAt: new Date(Date.now() - elapsed()).toISOString(),
     node: process.versions.node,
     openssl: process.versions.openssl,
@@ -205,7 +212,6 @@ class End {
   status: Status | undefined
   /** What has become of it that should not have. */
   problem: string | undefined
-  #ended = false
   readonly #child: ChildProcess
   readonly #exited: Promise<void>
   readonly #heard = new Map<string, FromEnd>()
@@ -216,8 +222,7 @@ class End {
     this.#child = fork(fileURLToPath(new URL('./soak-end.js', import.meta.url)), [JSON.stringify(orders)])
     this.#child.on('message', (message: FromEnd) => {
       if (message.type === 'status') this.status = message
-      if (message.type === 'over')
-        this.problem = message.error ?? (this.#ended ? undefined : 'the connection was closed')
+      if (message.type === 'over') this.problem = message.error
       this.#heard.set(message.type, message)
       this.#waiting.get(message.type)?.(message as never)
       onMessage(message)
@@ -240,7 +245,6 @@ class End {
 
   /** One that is gone is not told. */
   tell(message: ToEnd): void {
-    if (message.type === 'end') this.#ended = true
     if (this.#child.connected) this.#child.send(message, () => {})
   }
 

@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process'
 import { constants } from 'node:crypto'
 import net, { type AddressInfo } from 'node:net'
 import type tls from 'node:tls'
@@ -7,7 +6,7 @@ import type { ProbeReport } from '../../src/cli/probe.ts'
 import { cli } from '../fixtures/cli.ts'
 import { skip as noOpenSSL, OpenSSL } from '../fixtures/openssl.ts'
 import { ca, client, server as identity } from '../fixtures/pki.ts'
-import { RealServer, skip } from '../fixtures/servers.ts'
+import { legacyServer, skip } from '../fixtures/servers.ts'
 import { tlsServer } from '../fixtures/tls-pair.ts'
 import { listen, webServer } from '../fixtures/web.ts'
 
@@ -62,8 +61,8 @@ for (const [args, expected, code] of [
       clientInitiated: expected,
       traffic: null,
     })
-    if (expected === 'allowed') t.match(result.report, { reason: null, resumed: Boolean, milliseconds: Number })
-    else t.match(result.report, { reason: /refused/, resumed: null, milliseconds: null })
+    if (expected === 'allowed') t.match(result.report, { reason: null, milliseconds: Number })
+    else t.match(result.report, { reason: /refused/, milliseconds: null })
   })
 }
 
@@ -78,7 +77,7 @@ t.test('one connection and one attempt, as it says', async (t) => {
   t.match(said, /protocol +TLSv1.2, /)
   t.match(said, /certificate +not verified: /)
   t.match(said, /secure renegotiation +yes \(RFC 5746\)/)
-  t.match(said, /client-initiated +allowed; new keys after [\d.]+ ms; (session resumed|full handshake)/)
+  t.match(said, /client-initiated +allowed; new keys after [\d.]+ ms$/m)
   t.match(said, /under traffic +not tried/)
   t.equal(sockets.length, 1)
   t.equal(renegotiations, 1)
@@ -182,15 +181,7 @@ t.test('a server of TLS 1.3 only', async (t) => {
 })
 
 t.test('a legacy server', { skip: skip.gnutls }, async (t) => {
-  const directory = t.testdir({ 'cert.pem': identity.cert, 'key.pem': identity.key })
-  // gnutls-serv takes no 0 for a free one.
-  const port = await tcpServer(t, () => {}).then((taken) => taken + 1)
-  const child = spawn('gnutls-serv', [
-    ...['--priority', 'NORMAL:-VERS-TLS1.3:%DISABLE_SAFE_RENEGOTIATION', '--port', `${port}`],
-    ...['--x509certfile', `${directory}/cert.pem`, '--x509keyfile', `${directory}/key.pem`, '--echo'],
-  ])
-  t.teardown(() => child.kill())
-  await new RealServer(child).says(/listening on .*done/)
+  const { port } = await legacyServer(t)
   const { code, report } = await probe(t, port)
   t.equal(code, 1)
   t.match(report, { secureRenegotiation: false, clientInitiated: 'impossible', reason: /RFC 5746/ })
