@@ -23,7 +23,16 @@ const functions = [
   'tlsTransport',
   'wrapTLSSocket',
 ]
-const types = ['RenegotiationOptions', 'RenegotiationReport', 'RenegotiationStream', 'TLSEngine', 'Transport']
+const types = [
+  'RekeyOptions',
+  'RenegotiationEvents',
+  'RenegotiationOptions',
+  'RenegotiationReport',
+  'RenegotiationStream',
+  'RenegotiationTrace',
+  'TLSEngine',
+  'Transport',
+]
 
 const runtimeCheck = `
 for (const name of ${JSON.stringify(functions)}) {
@@ -146,7 +155,10 @@ try {
     const version = execFileSync(node, ['--version'], { encoding: 'utf8' }).trim()
     // Nor may it warn.
     for (const file of Object.keys(programs)) run(`${file} on Node ${version}`, node, [file], consumer, 'ok\n')
+    const soak = [`node_modules/${pkg.name}/${pkg.bin[pkg.name]}`, 'soak', '--duration', '1s', '--every', '100ms']
+    run(`a soak on Node ${version}`, node, soak, consumer)
   }
+  run('npx', 'npx', ['--no', pkg.name, '--version'], consumer, `${pkg.version}\n`)
 
   for (const [name, packages, options] of projects) {
     const project = join(temp, name)

@@ -218,7 +218,12 @@ export class Renegotiator {
   /** The peer has ended its side: it can take no part in a handshake any more. */
   peerEnded(): void {
     this.#peerEnded = true
-    if (this.#state === 'handshaking' || !this.#ready) {
+    if (this.#state === 'handshaking' && this.#handshake?.request && this.#host.transport.takeBack?.()) {
+      // It was no more than asked for. What is still to be sent can be.
+      this.#failAll(closedError('The peer closed the connection before it answered'))
+      this.#handshake = undefined
+      this.#giveUp()
+    } else if (this.#state === 'handshaking' || !this.#ready) {
       // The handshake will never finish, so nothing can be written any more; what was received can still be read.
       clearTimeout(this.#timer)
       this.#failAll(closedError('The peer closed the connection in the middle of a handshake'))

@@ -17,7 +17,7 @@ export type Trigger =
   | 'requested'
   /** The transport has taken all that it was given; our handshake begins. */
   | 'drained'
-  /** A renegotiation was given up before its handshake began. */
+  /** A renegotiation was given up before its handshake began, or taken back before the peer answered. */
   | 'givenUp'
   /** The transport saw a handshake begin: the peer's, or the next step of ours. */
   | 'handshakeStarted'
@@ -35,12 +35,19 @@ type Transitions = Readonly<Record<State, Readonly<Partial<Record<Trigger, State
  *
  * A peer's handshake takes every live state straight to `handshaking`. Once
  * there, the only ways out are success and the end of the stream: a TLS
- * handshake that has begun can't be taken back.
+ * handshake that has begun can't be taken back. What can is a server's request
+ * for one, when the client has ended without an answer: it is allowed to give
+ * none.
  */
 export const transitions: Transitions = {
   open: { requested: 'draining', handshakeStarted: 'handshaking', destroyed: 'closed' },
   draining: { drained: 'handshaking', givenUp: 'flushing', handshakeStarted: 'handshaking', destroyed: 'closed' },
-  handshaking: { handshakeStarted: 'handshaking', handshakeDone: 'flushing', destroyed: 'closed' },
+  handshaking: {
+    givenUp: 'flushing',
+    handshakeStarted: 'handshaking',
+    handshakeDone: 'flushing',
+    destroyed: 'closed',
+  },
   flushing: { flushed: 'open', handshakeStarted: 'handshaking', destroyed: 'closed' },
   closed: { destroyed: 'closed' },
 }

@@ -1346,3 +1346,38 @@ t.test('a transport that reads within resume() may find', async (t) => {
     t.equal(clock.countTimers(), 0)
   })
 })
+
+t.test(
+  'the peer ends without an answer, and the transport can take the handshake back: what is held goes',
+  async (t) => {
+    const { stream, transport, events, result } = await handshaking()
+    const takeBack = sinon.stub().callsFake(() => {
+      transport.handshaking = false
+      return true
+    })
+    Object.assign(transport, { takeBack })
+    stream.write('held')
+    transport.peerEnds()
+    t.equal(takeBack.callCount, 1)
+    t.match(await result, { ...CLOSED, message: /before it answered/ })
+    await turn()
+    t.equal(stream.state, 'open')
+    t.equal(transport.taken.toString(), 'held')
+    stream.end()
+    await turn()
+    t.same(events, ['renegotiating (local)', 'end', 'finish', 'close'])
+  },
+)
+
+t.test("it isn't asked to take the peer's own back", async (t) => {
+  const { stream, transport } = slow()
+  const takeBack = sinon.stub().returns(true)
+  Object.assign(transport, { takeBack })
+  transport.peerBegins()
+  await turn()
+  transport.peerEnds()
+  await turn()
+  t.equal(takeBack.callCount, 0)
+  t.equal(stream.state, 'handshaking')
+  stream.destroy()
+})

@@ -5,7 +5,7 @@ const table = `
                 requested   drained       givenUp    handshakeStarted   handshakeDone   flushed   destroyed
   open          draining    -             -          handshaking        -               -         closed
   draining      -           handshaking   flushing   handshaking        -               -         closed
-  handshaking   -           -             -          handshaking        flushing        -         closed
+  handshaking   -           -             flushing   handshaking        flushing        -         closed
   flushing      -           -             -          handshaking        -               open      closed
   closed        -           -             -          -                  -               -         closed
 `

@@ -41,6 +41,8 @@ export function tlsTransport(socket: TLSSocket): Transport {
 class TLSSocketTransport extends StreamTransport<TLSSocket> {
   #ready = false
   #handshaking = false
+  /** Handshakes that have started since ours was begun: a server's request for one, and the client's answer. */
+  #starts = 0
   /** Node will set the socket's timeout to 0 with every handshake. */
   #restoresTimeout = false
   /** The socket's timeout in milliseconds when the handshake began. */
@@ -79,6 +81,7 @@ class TLSSocketTransport extends StreamTransport<TLSSocket> {
     const socket = this.stream
     const policy = certificatePolicy(socket)
     this.#begin()
+    this.#starts = 0
     // A certificate that doesn't verify makes Node destroy the socket without a word; so it must not look.
     const options = policy && { requestCert: requestCert === true, rejectUnauthorized: false }
     this.#policy = policy
@@ -88,6 +91,13 @@ class TLSSocketTransport extends StreamTransport<TLSSocket> {
       this.#over()
       throw new Error('socket.renegotiate() returned false: OpenSSL does not allow it in this context or state')
     }
+  }
+
+  /** A HelloRequest, which a client may ignore (RFC 5246, 7.4.1.1), and ignores when it has sent its end. */
+  takeBack(): boolean {
+    if (!isServer(this.stream) || this.#removeHook === undefined || this.#starts > 1) return false
+    this.#over()
+    return true
   }
 
   unsupported(): string | undefined {
@@ -130,6 +140,7 @@ class TLSSocketTransport extends StreamTransport<TLSSocket> {
 
   readonly #onHandshakeStart = (): void => {
     this.#begin()
+    this.#starts++
     this.events.handshakeStarted()
   }
 

@@ -147,6 +147,12 @@ export interface Transport {
    * @throws where it can't begin; the connection goes on then.
    */
   renegotiate(options: RenegotiateOptions): void
+  /**
+   * The peer has ended while a handshake of our own was on its way: takes it
+   * back, where nothing but a request has been sent that the peer need not
+   * answer. Returns whether writes can go on. Where it is missing, they can't.
+   */
+  takeBack?(): boolean
   /** Why this connection can't renegotiate, in a sentence for the error message; undefined where it can. */
   unsupported(): string | undefined
   /** What is known of the session now in force. */

@@ -1,0 +1,59 @@
+import { once } from 'node:events'
+import type { TLSSocket } from 'node:tls'
+import t, { type Test } from 'tap'
+import { type RenegotiationOptions, wrapTLSSocket } from '../../src/index.ts'
+import { closed, rejection } from '../fixtures/settled.ts'
+import { tlsPair } from '../fixtures/tls-pair.ts'
+
+const BYTES = 3_000_000
+const halfOpen = { server: { allowHalfOpen: true }, client: { allowHalfOpen: true } } as const
+
+/** A server's stream that has asked for a renegotiation, and a client that has ended without having read of it. */
+async function asked(t: Test, options?: RenegotiationOptions) {
+  const { client, server } = await tlsPair(t, halfOpen)
+  client.pause()
+  const stream = wrapTLSSocket(server, options)
+  stream.resume()
+  const began = once(stream, 'renegotiating')
+  return { client, stream, began }
+}
+
+/** The client ends, and reads what comes all the same: how many bytes. */
+async function endsAndReads(client: TLSSocket): Promise<number> {
+  let bytes = 0
+  client.on('error', () => {})
+  client.end()
+  await once(client, 'finish')
+  client.on('data', (chunk) => {
+    bytes += chunk.length
+  })
+  client.resume()
+  await closed(client)
+  return bytes
+}
+
+t.test('a client that ends before it has heard of a renegotiation gets all that is still to come', async (t) => {
+  const { client, stream, began } = await asked(t)
+  const renegotiation = rejection(stream.renegotiate())
+  await began
+  stream.setTimeout(12_345)
+  stream.end(Buffer.alloc(BYTES))
+  t.equal(stream.state, 'handshaking')
+  t.equal(await endsAndReads(client), BYTES)
+  t.match(await renegotiation, { code: 'ERR_RENEGOTIATION_CLOSED', message: /before it answered/ })
+  await closed(stream)
+  t.equal(stream.errored, null)
+  t.match(stream.counters, { renegotiations: 0, failed: 1 })
+})
+
+t.test('one that a schedule asked for does it no harm either, and is not told as failed', async (t) => {
+  const failed = t.captureFn(() => {})
+  const { client, stream, began } = await asked(t, { rekey: { everyMs: 1 } })
+  stream.on('renegotiationFailed', failed)
+  await began
+  stream.end(Buffer.alloc(BYTES))
+  t.equal(await endsAndReads(client), BYTES)
+  await closed(stream)
+  t.equal(stream.errored, null)
+  t.same(failed.calls, [])
+})
