@@ -1,10 +1,14 @@
-/** 1.5 s, 2 min 30 s, 8 h 0 min. */
+/** 1.5 s, 2 min 30 s, 8 h. */
 export function time(milliseconds: number): string {
   const seconds = milliseconds / 1000
   if (seconds < 60) return `${Number(seconds.toFixed(1))} s`
   const minutes = Math.floor(seconds / 60)
-  if (minutes < 60) return `${minutes} min ${Math.floor(seconds % 60)} s`
-  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`
+  if (minutes < 60) return joined(`${minutes} min`, Math.floor(seconds % 60), 's')
+  return joined(`${Math.floor(minutes / 60)} h`, minutes % 60, 'min')
+}
+
+function joined(whole: string, rest: number, unit: string): string {
+  return rest === 0 ? whole : `${whole} ${rest} ${unit}`
 }
 
 /** Decimal, as networks are measured. */

@@ -6,7 +6,9 @@ t.test('times', async (t) => {
   t.equal(time(250), '0.3 s')
   t.equal(time(7000), '7 s')
   t.equal(time(150_000), '2 min 30 s')
-  t.equal(time(28_800_000), '8 h 0 min')
+  t.equal(time(120_000), '2 min')
+  t.equal(time(28_800_000), '8 h')
+  t.equal(time(28_860_999), '8 h 1 min')
 })
 
 t.test('bytes', async (t) => {
