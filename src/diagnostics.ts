@@ -1,4 +1,4 @@
-import { channel, tracingChannel } from 'node:diagnostics_channel'
+import { type Channel, channel, tracingChannel } from 'node:diagnostics_channel'
 import { debuglog } from 'node:util'
 import type { RenegotiationError } from './errors.ts'
 import type { Origin, RenegotiationReport } from './report.ts'
@@ -55,38 +55,36 @@ export class Tracer {
 
   private constructor(trace: RenegotiationTrace) {
     this.#trace = trace
-    start.publish(trace)
+    this.#publish({}, start, end)
     this.#debug('begins')
-    end.publish(trace)
   }
 
   drained(milliseconds: number): void {
-    this.#trace.drainMs = milliseconds
-    drained.publish(this.#trace)
+    this.#publish({ drainMs: milliseconds }, drained)
     this.#debug('drained in %d ms', milliseconds)
   }
 
   handshake(): void {
-    handshake.publish(this.#trace)
+    this.#publish({}, handshake)
     this.#debug('handshake begins')
   }
 
   succeeded(report: RenegotiationReport): void {
-    this.#trace.result = report
+    this.#publish({ result: report }, asyncStart, asyncEnd)
     this.#debug('done: %o', report)
-    this.#over()
   }
 
   failed(reason: Error): void {
-    this.#trace.error = reason
-    error.publish(this.#trace)
+    this.#publish({ error: reason }, error, asyncStart, asyncEnd)
     this.#debug('failed: %s', reason)
-    this.#over()
   }
 
-  #over(): void {
-    asyncStart.publish(this.#trace)
-    asyncEnd.publish(this.#trace)
+  /** In a turn of its own, in order: a subscriber may do with the stream what it likes, destroy it for instance. */
+  #publish(known: Partial<RenegotiationTrace>, ...channels: Channel[]): void {
+    process.nextTick(() => {
+      Object.assign(this.#trace, known)
+      for (const channel of channels) channel.publish(this.#trace)
+    })
   }
 
   #debug(message: string, ...args: unknown[]): void {

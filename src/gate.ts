@@ -49,7 +49,7 @@ export class Gate {
     this.#transport = transport
     this.#settings = settings
     this.#outbox = new Outbox(transport, (error) => this.#fail(error), {
-      room: () => this.#schedule?.room() ?? Infinity,
+      room: (needed) => this.#schedule?.room(needed) ?? Infinity,
       sent: (bytes) => {
         this.#usage.sent(bytes)
         this.#schedule?.used()
@@ -160,6 +160,7 @@ export class Gate {
     this.#renegotiator.whenIdle(() => {
       if (this.state === 'closed') return
       this.#outbox.finish()
+      this.#schedule?.stop()
       this.#transport.end((error) => {
         this.#ended = true
         done(error)
@@ -199,8 +200,11 @@ export class Gate {
         busy: () => renegotiator.isBusy || !this.#inbox.hasRoom,
         handshaking: () => renegotiator.state === 'handshaking',
         renegotiate: () => renegotiator.renegotiate({}, true),
-        cannot: (reason) => rekeyUnsupported(face, new RenegotiationError('ERR_RENEGOTIATION_UNSUPPORTED', reason)),
-        // In a turn of its own: a listener that throws is no promise's business.
+        // In turns of their own: while it is being made, the stream is of no use to a listener; and one that throws is no
+        // promise's business.
+        cannot: (reason) => {
+          process.nextTick(rekeyUnsupported, face, new RenegotiationError('ERR_RENEGOTIATION_UNSUPPORTED', reason))
+        },
         failed: (error) => process.nextTick(() => face.emit('renegotiationFailed', error)),
         destroy: (error) => face.destroy(error),
       },
@@ -214,6 +218,7 @@ export class Gate {
 
   #closed(): void {
     this.#transportClosed = true
+    this.#schedule?.stop()
     // After both ends, what was received may still be waiting for the application to read it.
     if (this.#whenClosed !== undefined) this.#whenClosed()
     else if (!(this.#peerEnded && this.#ended)) this.#face.destroy()

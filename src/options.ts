@@ -234,13 +234,13 @@ function peerLimit(value: unknown): PeerLimit | false | undefined {
 
 function parseRekeyOptions(rekey: RekeyOptions): RekeySettings {
   mustBeObject('rekey', rekey)
-  const limit = rekey.hardLimit ?? {}
+  const { hardLimit: limit = {} } = rekey
   mustBeObject('rekey.hardLimit', limit)
   const everyMs = timeWindow(rekey.everyMs)
   const everyBytes = count('rekey.everyBytes', rekey.everyBytes)
   const everyRecords = count('rekey.everyRecords', rekey.everyRecords)
   const hardLimit = {
-    ms: number('rekey.hardLimit.ms', limit.ms, 1, MAX_TIMEOUT) ?? Infinity,
+    ms: limit.ms === Infinity ? Infinity : (number('rekey.hardLimit.ms', limit.ms, 1, MAX_TIMEOUT) ?? Infinity),
     bytes: count('rekey.hardLimit.bytes', limit.bytes),
     records: count('rekey.hardLimit.records', limit.records),
   }

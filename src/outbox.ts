@@ -15,8 +15,8 @@ const EMPTY = new Uint8Array(0)
 
 /** What is asked about the keys before anything is given, and told when it was taken. */
 export interface KeyMeter {
-  /** Bytes that may be given now; 0: none any more, and the outbox was closed for it. */
-  room(): number
+  /** Bytes that may be given now; 0: fewer than `needed`, and none are to be given. */
+  room(needed: number): number
   sent(bytes: number): void
 }
 
@@ -45,6 +45,7 @@ export class Outbox {
   #bytesInFlight = 0
   /** Of the last offer nothing was taken: the identical object comes next. */
   #again: Uint8Array | readonly Uint8Array[] | null = null
+  #againBytes = 0
 
   /** Until it comes, nothing is given: the rest of the event loop has its turn first. */
   #resting: NodeJS.Immediate | undefined
@@ -163,7 +164,7 @@ export class Outbox {
       this.#finishBatch()
       return true
     }
-    const room = this.#keys.room()
+    const room = this.#keys.room(this.#againBytes)
     if (room === 0) return false
     if (this.#again !== null) {
       this.#give(this.#again)
@@ -207,6 +208,7 @@ export class Outbox {
       return
     } else {
       this.#again = bytesTaken === 0 ? offer : null
+      this.#againBytes = bytesTaken === 0 ? offered : 0
       this.#rest()
       this.#taken += bytesTaken
       this.#batch?.advance(bytesTaken)

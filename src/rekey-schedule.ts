@@ -14,7 +14,7 @@ export interface RekeyHost {
   /** A handshake is on its way: nothing is sent, and the keys are about to be new. */
   handshaking(): boolean
   renegotiate(): Promise<unknown>
-  /** Tells that there will be none, and why. */
+  /** Tells that there will be none, and why; later, for it may be said while the stream is being made. */
   cannot(reason: string): void
   /** Tells of one that has failed, while the stream goes on. */
   failed(error: Error): void
@@ -36,6 +36,8 @@ const LAST_RETRY = 60_000
 export class RekeySchedule {
   readonly #host: RekeyHost
   readonly #settings: RekeySettings
+  /** There are keys, and they are being used. */
+  #running = false
   /** Nothing will be begun: it can't be done here. */
   #off = false
   /** A renegotiation was asked for, and the keys are not new yet. */
@@ -52,6 +54,7 @@ export class RekeySchedule {
 
   /** Renegotiation is possible from now on. */
   start(): void {
+    this.#running = true
     this.#isPossible()
     this.restart()
   }
@@ -59,31 +62,38 @@ export class RekeySchedule {
   /** The keys are new. */
   restart(): void {
     const { everyMs, hardLimit } = this.#settings
-    this.stop()
+    this.#clearTimers()
     this.#asked = false
     this.#failures = 0
+    if (!this.#running) return
     if (everyMs !== undefined && !this.#off) {
       const [min, max] = everyMs
       this.#timer = setTimeout(this.#begin, min + Math.random() * (max - min)).unref()
     }
-    if (hardLimit.ms !== Infinity) this.#limitTimer = setTimeout(this.#limitReached, hardLimit.ms).unref()
+    if (hardLimit.ms !== Infinity) this.#limitTimer = setTimeout(this.#limitTimedOut, hardLimit.ms).unref()
   }
 
   /** The keys were used. Called for every chunk. */
   used(): void {
-    const { everyBytes, everyRecords, hardLimit } = this.#settings
+    const { everyBytes, everyRecords } = this.#settings
     const { bytes, records } = this.#host.usage
-    if ((bytes >= everyBytes || records >= everyRecords) && !this.#asked && !this.#off) this.#begin()
-    if (bytes >= hardLimit.bytes || records >= hardLimit.records) this.#limitReached()
+    if (bytes >= everyBytes || records >= everyRecords) this.#begin()
+    this.room(0)
   }
 
-  /** How many bytes may be sent at once with these keys; 0: none any more, and the stream is destroyed. */
-  room(): number {
+  /**
+   * How many bytes may be sent at once with these keys, where it has to be
+   * `needed` at least. 0: fewer than that. The stream was destroyed for it then,
+   * unless a handshake is on its way.
+   */
+  room(needed: number): number {
+    if (!this.#running) return Infinity
     const { usage } = this.#host
     const { ms, bytes, records } = this.#settings.hardLimit
+    const left = Math.min(bytes - usage.bytes, (records - usage.records) * RECORD_BYTES)
     // The timer comes late where something blocks the event loop.
-    if (usage.ageMs >= ms) this.#limitReached()
-    else return Math.min(bytes - usage.bytes, (records - usage.records) * RECORD_BYTES)
+    if (left > 0 && left >= needed && (ms === Infinity || usage.ageMs < ms)) return left
+    this.#limitReached()
     return 0
   }
 
@@ -94,59 +104,81 @@ export class RekeySchedule {
     return ageMs >= (everyMs?.[0] ?? Infinity) / 2 || bytes >= everyBytes / 2 || records >= everyRecords / 2
   }
 
+  /** The keys are not used any more. */
   stop(): void {
-    clearTimeout(this.#timer)
-    clearTimeout(this.#retryTimer)
-    clearTimeout(this.#limitTimer)
-    this.#retryTimer = undefined
+    this.#running = false
+    this.#clearTimers()
   }
 
+  /** It is due, by time, by use, or since it could not begin before. */
   readonly #begin = (): void => {
     const host = this.#host
-    if (this.#asked) return
-    // With the next chunk, too, it is looked at again. Where another one is on its way, all counts anew after it.
+    if (!this.#running || this.#off || this.#asked || host.over()) return
     if (host.busy()) {
-      this.#retryIn(FIRST_RETRY)
+      // With the next chunk, too, it is looked at again. Where another one is on its way, all counts anew after it.
+      this.#retryTimer ??= setTimeout(this.#retry, FIRST_RETRY).unref()
       return
     }
+    clearTimeout(this.#retryTimer)
+    this.#retryTimer = undefined
+    if (!this.#isPossible()) return
     this.#asked = true
-    if (!host.over() && this.#isPossible()) host.renegotiate().catch(this.#failed)
+    host.renegotiate().catch(this.#failed)
   }
 
   readonly #retry = (): void => {
     this.#retryTimer = undefined
-    this.#asked = false
     this.#begin()
   }
 
   readonly #failed = (error: Error): void => {
     const host = this.#host
-    if (host.over()) return
+    if (!this.#running || host.over()) return
     // Where the keys are new all the same, there is nothing to be tried again.
-    if (this.#asked) this.#retryIn(Math.min(FIRST_RETRY * 2 ** this.#failures++, LAST_RETRY))
+    if (this.#asked) {
+      const milliseconds = Math.min(FIRST_RETRY * 2 ** this.#failures++, LAST_RETRY)
+      this.#retryTimer = setTimeout(this.#retryFailed, milliseconds).unref()
+    }
     host.failed(error)
   }
 
-  #retryIn(milliseconds: number): void {
-    this.#retryTimer ??= setTimeout(this.#retry, milliseconds).unref()
+  readonly #retryFailed = (): void => {
+    this.#asked = false
+    this.#retry()
   }
 
   #isPossible(): boolean {
     const { everyMs, everyBytes, everyRecords } = this.#settings
     const wanted = everyMs !== undefined || everyBytes !== Infinity || everyRecords !== Infinity
     const reason = this.#host.unsupported()
-    if (reason === undefined || !wanted || this.#off) return !this.#off
+    if (reason === undefined || !wanted) return true
     this.#off = true
     this.#host.cannot(reason)
     return false
   }
 
-  readonly #limitReached = (): void => {
+  #limitReached(): void {
     const host = this.#host
-    if (host.handshaking()) return
+    if (host.handshaking()) {
+      // It may come to nothing. With the next chunk, too, it is looked at again.
+      this.#limitTimer ??= setTimeout(this.#limitTimedOut, FIRST_RETRY).unref()
+      return
+    }
     const { bytes, records, ageMs } = host.usage
     const used = `${bytes} bytes, ${records} records, ${Math.round(ageMs)} ms`
     const message = `The keys have reached rekey.hardLimit (${used}) without a renegotiation`
     host.destroy(new RenegotiationError('ERR_RENEGOTIATION_KEYS_EXPIRED', message))
+  }
+
+  readonly #limitTimedOut = (): void => {
+    this.#limitTimer = undefined
+    this.#limitReached()
+  }
+
+  #clearTimers(): void {
+    clearTimeout(this.#timer)
+    clearTimeout(this.#retryTimer)
+    clearTimeout(this.#limitTimer)
+    this.#retryTimer = this.#limitTimer = undefined
   }
 }

@@ -114,9 +114,9 @@ export class Renegotiator {
     const tracer = Tracer.begin(this.#host.stream, 'local', scheduled)
     let request: Request
     try {
-      request = new Request(parseRenegotiateOptions(options), tracer)
+      request = new Request(parseRenegotiateOptions(options), scheduled, tracer)
     } catch (error) {
-      request = new Request({}, tracer)
+      request = new Request({}, scheduled, tracer)
       this.#fail(request, error as Error)
       return request.promise
     }
@@ -189,6 +189,7 @@ export class Renegotiator {
         this.#failedByPeer(handshake, refusedError('Our own TLS refused the renegotiation'))
       } else if (verdict.outcome === 'rejected') {
         this.#host.keysChanged()
+        if (request === undefined) this.counts.failedByPeer++
         this.#outcomes.push({ request, tracer, error: verdict.error })
       } else {
         this.#host.keysChanged()
@@ -242,7 +243,7 @@ export class Renegotiator {
    * meet a reset, there is no write to report it to (TLSWrap::EncOut).
    */
   #endedFlushing(): void {
-    this.#startTimer(this.#host.settings.handshakeTimeout, () => {
+    this.#startTimer(this.#host.settings.handshakeTimeout, undefined, () => {
       const message = 'The peer closed the connection, and nothing could be written after the handshake'
       this.#host.destroy(new RenegotiationError('ERR_RENEGOTIATION_HANDSHAKE_TIMEOUT', message))
     })
@@ -303,7 +304,7 @@ export class Renegotiator {
     this.#drainStartedAt = performance.now()
     this.#bytesReadBefore = this.#host.inbox.bytesRead
     this.#to('requested')
-    this.#startTimer(request.options.drainTimeout ?? this.#host.settings.drainTimeout, () => {
+    this.#startTimer(request.options.drainTimeout ?? this.#host.settings.drainTimeout, request, () => {
       this.#fail(
         request,
         new RenegotiationError(
@@ -371,7 +372,7 @@ export class Renegotiator {
 
   /** The state is `handshaking` now. */
   #entered({ origin, request, tracer, timeout }: Handshake): void {
-    this.#startTimer(timeout, () => {
+    this.#startTimer(timeout, request, () => {
       const whose = origin === 'local' ? 'The' : "The peer's"
       this.#host.destroy(
         new RenegotiationError('ERR_RENEGOTIATION_HANDSHAKE_TIMEOUT', `${whose} handshake did not finish in time`),
@@ -503,8 +504,11 @@ export class Renegotiator {
     if (this.#turn === request) this.#turn = undefined
   }
 
-  #startTimer(milliseconds: number, expired: () => void): void {
-    if (milliseconds > 0) this.#timer = setTimeout(expired, milliseconds)
+  #startTimer(milliseconds: number, request: Request | undefined, expired: () => void): void {
+    if (milliseconds === 0) return
+    this.#timer = setTimeout(expired, milliseconds)
+    // A schedule keeps no process alive.
+    if (request?.scheduled) this.#timer.unref()
   }
 
   #checkIdle(): void {

@@ -9,6 +9,8 @@ import type { RenegotiationReport } from './report.ts'
  */
 export class Request {
   readonly options: RenegotiateOptions
+  /** The option `rekey` asked for it. */
+  readonly scheduled: boolean
   /** Where anybody listens. */
   readonly tracer: Tracer | undefined
   /** What the caller of renegotiate() gets. Marked as handled: nobody has to look at it. */
@@ -21,8 +23,9 @@ export class Request {
   #reject!: (reason: Error) => void
   #onAbort: (() => void) | undefined
 
-  constructor(options: RenegotiateOptions, tracer?: Tracer) {
+  constructor(options: RenegotiateOptions, scheduled = false, tracer?: Tracer) {
     this.options = options
+    this.scheduled = scheduled
     this.tracer = tracer
     this.promise = new Promise((resolve, reject) => {
       this.#resolve = resolve

@@ -4,8 +4,9 @@ import { promisify } from 'node:util'
 import sinon from 'sinon'
 import t, { type Test } from 'tap'
 import type { RenegotiationTrace } from '../src/diagnostics.ts'
-import { scriptedStream } from './fixtures/scripted-stream.ts'
-import { turn } from './fixtures/scripted-transport.ts'
+import { RenegotiationDuplex } from '../src/renegotiation-duplex.ts'
+import { outcome, scriptedStream } from './fixtures/scripted-stream.ts'
+import { ScriptedTransport, turn } from './fixtures/scripted-transport.ts'
 
 const NAME = 'tracing:renegotiation-duplex:renegotiate'
 const all = ['start', 'end', 'drained', 'handshake', 'error', 'asyncStart', 'asyncEnd']
@@ -31,12 +32,15 @@ t.test('one of ours, from its beginning to its end: the same object all the way'
   const { stream, transport } = scriptedStream({ takes: 'when told' })
   stream.write('in flight')
   const renegotiated = stream.renegotiate()
+  t.same(published, [], 'in a turn of its own')
+  await turn()
   t.same(names(published), ['start', 'end'])
   await transport.takeAll()
   t.same(names(published).slice(2), ['drained', 'handshake'])
   transport.peerFinishes()
   await transport.takeAll()
   const report = await renegotiated
+  await turn()
   t.same(names(published).slice(4), ['asyncStart', 'asyncEnd'])
   t.equal(new Set(published.map(({ trace }) => trace)).size, 1)
   t.strictSame(published[0]?.copy, { stream, origin: 'local', scheduled: false })
@@ -68,6 +72,7 @@ t.test('one that fails', async (t) => {
   const { stream, transport } = scriptedStream()
   transport.why = 'not here'
   const error = await stream.renegotiate().catch((reason: Error) => reason)
+  await turn()
   t.same(names(published), ['start', 'end', 'error', 'asyncStart', 'asyncEnd'])
   t.equal(published.at(-1)?.trace.error, error)
 })
@@ -78,6 +83,7 @@ t.test("one of the peer's that is cut off", async (t) => {
   transport.peerBegins()
   await turn()
   stream.destroy()
+  await turn()
   t.same(names(published).slice(3), ['error', 'asyncStart', 'asyncEnd'])
   t.match(published.at(-1)?.trace, { origin: 'peer', error: { code: 'ERR_RENEGOTIATION_CLOSED' } })
   t.match(stream.counters, { failed: 0, failedByPeer: 1 })
@@ -96,12 +102,13 @@ t.test("one of the peer's that our TLS refused", async (t) => {
 
 t.test("one of the peer's in which nobody was asked for the certificate that is insisted on", async (t) => {
   const published = traces(t)
-  const { transport } = scriptedStream({ certificatePolicy: { requestCert: true, rejectUnauthorized: true } })
+  const { stream, transport } = scriptedStream({ certificatePolicy: { requestCert: true, rejectUnauthorized: true } })
   transport.peerBegins()
   transport.peerFinishes({ resumed: true, authorized: false })
   await turn()
   await turn()
   t.match(published.at(-1)?.trace, { origin: 'peer', error: { code: 'ERR_RENEGOTIATION_NO_CERTIFICATE' } })
+  t.match(stream.counters, { renegotiations: 0, failedByPeer: 1 })
 })
 
 t.test('one that the schedule asked for', async (t) => {
@@ -121,6 +128,7 @@ t.test('a subscriber to any one of the channels is told', async (t) => {
     await turn()
     transport.peerFinishes()
     await renegotiated
+    await turn()
     t.same(names(published), [name])
   }
 })
@@ -146,6 +154,48 @@ t.test('a subscriber that throws does the renegotiation no harm', async (t) => {
   transport.peerFinishes()
   t.match(await renegotiated, { verified: true })
 })
+
+t.test('a subscriber may look at the stream that is just being made', async (t) => {
+  const looked = new Promise((resolve) => {
+    const look = (message: unknown) => resolve((message as { stream: { counters: object } }).stream.counters)
+    diagnostics.subscribe(`${NAME}:error`, look)
+    t.teardown(() => diagnostics.unsubscribe(`${NAME}:error`, look))
+  })
+  const transport = new ScriptedTransport()
+  transport.why = 'not with this one'
+  new RenegotiationDuplex(transport, { rekey: { everyMs: 1000 } })
+  t.match(await looked, { renegotiations: 0 })
+})
+
+for (const name of all) {
+  t.test(`a subscriber may destroy the stream on ${name}`, async (t) => {
+    for (const begins of ['ours', "the peer's"]) {
+      const published = traces(t)
+      const destroy = (message: unknown) => (message as { stream: RenegotiationDuplex }).stream.destroy()
+      diagnostics.subscribe(`${NAME}:${name}`, destroy)
+      const { stream, transport } = scriptedStream({ takes: 'when told' }, { drainTimeout: 1 })
+      if (begins === 'ours') {
+        if (name === 'error') stream.write('never done')
+        const result = outcome(stream.renegotiate())
+        await transport.takeAll().catch(() => {})
+        if (transport.handshaking && !transport.destroyed) transport.peerFinishes()
+        if (!transport.destroyed) await transport.takeAll()
+        await result
+      } else {
+        transport.peerBegins()
+        await turn()
+        if (!transport.destroyed) transport.peerRefuses()
+      }
+      await turn()
+      stream.destroy()
+      await turn()
+      diagnostics.unsubscribe(`${NAME}:${name}`, destroy)
+      t.same(transport.violations, [])
+      t.equal(names(published).filter((each) => each === 'start').length, 1)
+      t.equal(names(published).filter((each) => each === 'asyncEnd').length, 1, 'it is ended once')
+    }
+  })
+}
 
 t.test('NODE_DEBUG=renegotiation prints the same', async (t) => {
   const program = `

@@ -198,7 +198,13 @@ t.test('rekey: each of its options can be the only one', async (t) => {
 })
 
 t.test('rekey: without any of them it is a mistake', async (t) => {
-  for (const value of [{}, { everyMS: 5 }, { hardLimit: {} }, { everyBytes: Infinity }]) {
+  for (const value of [
+    {},
+    { everyMS: 5 },
+    { hardLimit: {} },
+    { everyBytes: Infinity },
+    { hardLimit: { ms: Infinity } },
+  ]) {
     t.throws(rekey(value), { name: 'TypeError', message: /^rekey must have everyMs, .*, got {.*}$/ })
   }
 })
@@ -208,6 +214,7 @@ t.test('rekey: it and hardLimit must be objects', async (t) => {
     t.throws(rekey(value), { name: 'TypeError', message: /^rekey must be an object, got / })
   }
   t.throws(rekey({ hardLimit: 5 }), { name: 'TypeError', message: 'rekey.hardLimit must be an object, got 5' })
+  t.throws(rekey({ hardLimit: null }), { name: 'TypeError', message: 'rekey.hardLimit must be an object, got null' })
 })
 
 t.test('rekey: everyMs must be a number or two, in order', async (t) => {

@@ -420,9 +420,11 @@ t.test('hardLimit.ms: it is looked at before each write, for a timer may be late
   const limits = { ms: 1000, bytes: Infinity, records: Infinity }
   const settings = { everyMs: undefined, everyBytes: Infinity, everyRecords: Infinity, hardLimit: limits }
   const schedule = new RekeySchedule(host as never, settings)
-  t.equal(schedule.room(), Infinity)
+  t.equal(schedule.room(1), Infinity, 'there are no keys yet')
+  schedule.start()
+  t.equal(schedule.room(1), Infinity)
   usage.ageMs = 1000
-  t.equal(schedule.room(), 0)
+  t.equal(schedule.room(1), 0)
   t.match(destroy.args, [[EXPIRED]])
 })
 
@@ -467,4 +469,108 @@ t.test('unless the application has set a limit, which is taken at its word', asy
     await completes()
   }
   t.match(errors, [{ code: 'ERR_RENEGOTIATION_LIMIT' }])
+})
+
+t.test('hardLimit: what was offered and not taken is not offered again where the limit has come nearer', async (t) => {
+  const { stream, transport, errors } = scheduled({ hardLimit: { bytes: 100 } }, { takes: 'when told' })
+  stream.write(Buffer.alloc(60))
+  transport.take(0)
+  transport.peerSends(Buffer.alloc(50))
+  await turn()
+  t.match(errors, [EXPIRED])
+  t.equal(transport.taken.length, 0)
+  t.equal(Buffer.concat(stream.unsent()).length, 60)
+})
+
+for (const received of [100, 110]) {
+  t.test(`hardLimit: reached by ${received} bytes while a handshake is on its way that comes to nothing`, async (t) => {
+    const it = scheduled({ hardLimit: { bytes: 100 } })
+    const { stream, transport, errors } = it
+    transport.peerBegins()
+    await turn()
+    const sent = sinon.spy()
+    stream.write('held', sent)
+    transport.peerSends(Buffer.alloc(received))
+    t.equal(stream.state, 'handshaking')
+    transport.peerRefuses()
+    t.equal(await it.begun(), 0)
+    t.match(errors, [EXPIRED])
+    t.equal(sent.callCount, 1)
+    t.equal(Buffer.concat(stream.unsent()).toString(), 'held')
+  })
+}
+
+t.test('hardLimit.ms: so it is with time, where there is nothing to send', async (t) => {
+  const { transport, errors, begun } = scheduled({ hardLimit: { ms: 1000 } })
+  transport.peerBegins()
+  await begun()
+  clock.tick(1500)
+  transport.peerRefuses()
+  await begun()
+  t.same(errors, [])
+  clock.tick(500)
+  await begun()
+  t.match(errors, [EXPIRED])
+})
+
+t.test('hardLimit.ms: a connection that is not there yet has no keys that could grow old', async (t) => {
+  const { stream, transport, errors, begun } = scheduled({ hardLimit: { ms: 1000 } }, { ready: false })
+  clock.tick(5000)
+  stream.write('early')
+  t.equal(await begun(), 0)
+  t.same(errors, [])
+  transport.becomesReady()
+  t.equal(await begun(), 0)
+  t.equal(transport.taken.toString(), 'early')
+  clock.tick(1000)
+  await begun()
+  t.match(errors, [EXPIRED])
+})
+
+t.test('hardLimit.ms: nor has one any more that both ends have closed, while the application reads on', async (t) => {
+  const { stream, transport, errors, begun } = scheduled({ hardLimit: { ms: 1000 } }, { reads: false })
+  stream.read(0)
+  await turn()
+  transport.peerSends('all')
+  transport.peerEnds()
+  stream.end()
+  await begun()
+  transport.closes()
+  clock.tick(5000)
+  await begun()
+  t.same(errors, [])
+  t.equal(String(stream.read()), 'all')
+})
+
+t.test('a stream that is destroyed by what it has received begins nothing more', async (t) => {
+  const { stream, transport } = scheduled({ everyBytes: 5 })
+  stream.on('data', () => stream.destroy())
+  transport.peerSends('1234567890')
+  clock.tick(10_000)
+  await turn()
+  t.equal(clock.countTimers(), 0)
+})
+
+t.test('one that waited for another does not spoil the pause after a failure', async (t) => {
+  const options = { drainTimeout: 1500 }
+  const it = scheduled({ everyBytes: 10 }, { takes: 'when told' }, options)
+  const { stream, transport, failures } = it
+  transport.peerBegins()
+  transport.peerSends('1234567890')
+  transport.peerRefuses()
+  await turn()
+  await transport.takeNext()
+  t.equal(stream.state, 'open')
+  stream.write('in flight for long')
+  clock.tick(900)
+  transport.peerSends('x')
+  t.equal(stream.state, 'draining', 'it did not have to wait for the second')
+  clock.tick(1500)
+  await turn()
+  t.equal(failures.length, 1)
+  transport.peerSends('x')
+  clock.tick(999)
+  t.equal(stream.state, 'open')
+  clock.tick(1)
+  t.equal(stream.state, 'draining')
 })
