@@ -200,6 +200,17 @@ for (const [what, happens] of Object.entries({
   })
 }
 
+t.test("after our end, a handshake of the peer's sets up nothing any more", async (t) => {
+  const it = scheduled({ everyMs: 1000, hardLimit: { ms: 2000 } })
+  it.stream.end()
+  await turn()
+  t.equal(clock.countTimers(), 0)
+  it.transport.peerBegins()
+  await it.completes()
+  t.equal(it.stream.counters.byPeer, 1)
+  t.equal(clock.countTimers(), 0)
+})
+
 t.test('a stream that is destroyed leaves no timer behind', async (t) => {
   const { stream } = scheduled({ everyMs: 1000, hardLimit: { ms: 2000 } })
   t.equal(clock.countTimers(), 2)
