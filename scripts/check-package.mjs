@@ -158,7 +158,7 @@ try {
     const soak = [`node_modules/${pkg.name}/${pkg.bin[pkg.name]}`, 'soak', '--duration', '1s', '--every', '100ms']
     run(`a soak on Node ${version}`, node, soak, consumer)
   }
-  run('npx', 'npx', ['--no', pkg.name, '--version'], consumer, `${pkg.version}\n`)
+  run('npx', 'npx', ['--no', '--', pkg.name, '--version'], consumer, `${pkg.version}\n`)
 
   for (const [name, packages, options] of projects) {
     const project = join(temp, name)
