@@ -3,13 +3,13 @@ import { RenegotiationError, streamDestroyed } from './errors.ts'
 import { Inbox } from './inbox.ts'
 import { KeyUsage } from './key-usage.ts'
 import type { RekeySettings, RenegotiateOptions, Settings } from './options.ts'
-import { type BatchCallback, Outbox } from './outbox.ts'
+import { type BatchCallback, Outbox, type OutboxHost } from './outbox.ts'
 import { RekeySchedule } from './rekey-schedule.ts'
 import type { RenegotiationEvents } from './renegotiation-stream.ts'
-import { Renegotiator } from './renegotiator.ts'
+import { Renegotiator, type RenegotiatorHost } from './renegotiator.ts'
 import type { Origin, RenegotiationCounters, RenegotiationReport } from './report.ts'
 import type { State } from './state.ts'
-import type { Transport } from './transport/transport.ts'
+import type { Transport, TransportEvents } from './transport/transport.ts'
 
 /** What the gate needs of the stream that the application sees. Every Duplex has it. */
 export interface Face {
@@ -27,13 +27,16 @@ export interface Face {
  * The parts of one stream, put together: what stands between a face, which is
  * all that the application sees, and a transport. A face hands its stream hooks
  * on to the methods of the same name and has no policy of its own.
+ *
+ * What the parts and the transport tell, they tell the gate itself, by its
+ * methods: a closure for each would be most of what an idle connection costs.
  */
-export class Gate {
-  readonly #face: Face
-  readonly #transport: Transport
-  readonly #settings: Settings
-  readonly #outbox: Outbox
-  readonly #inbox: Inbox
+export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost {
+  readonly face: Face
+  readonly transport: Transport
+  readonly settings: Settings
+  readonly outbox: Outbox
+  readonly inbox: Inbox
   readonly #renegotiator: Renegotiator
   readonly #usage = new KeyUsage()
   readonly #schedule: RekeySchedule | undefined
@@ -45,63 +48,14 @@ export class Gate {
   #handingOver = false
 
   constructor(face: Face, transport: Transport, settings: Settings) {
-    this.#face = face
-    this.#transport = transport
-    this.#settings = settings
-    this.#outbox = new Outbox(transport, (error) => this.#fail(error), {
-      room: (needed) => this.#schedule?.room(needed) ?? Infinity,
-      sent: (bytes) => {
-        this.#usage.sent(bytes)
-        this.#schedule?.used()
-      },
-    })
-    this.#inbox = new Inbox(
-      {
-        deliver: (chunk) => face.push(chunk),
-        buffered: () => face.readableLength,
-        pause: () => transport.pause(),
-        resume: () => transport.resume(),
-      },
-      settings.maxInboundBytes,
-    )
-    this.#renegotiator = new Renegotiator({
-      transport,
-      settings,
-      outbox: this.#outbox,
-      inbox: this.#inbox,
-      heldBytes: () => this.heldBytes,
-      ended: () => face.writableEnded,
-      stream: face,
-      emit: (event, detail) => face.emit(event, detail),
-      keysChanged: () => {
-        this.#usage.restart()
-        this.#schedule?.restart()
-      },
-      expectsPeer: () => this.#schedule?.isHalfway() ?? false,
-      destroy: (error) => face.destroy(error),
-    })
+    this.face = face
+    this.transport = transport
+    this.settings = settings
+    this.outbox = new Outbox(transport, this)
+    this.inbox = new Inbox(face, transport, settings.maxInboundBytes)
+    this.#renegotiator = new Renegotiator(this)
     this.#schedule = settings.rekey && this.#newSchedule(settings.rekey)
-    transport.attach({
-      ready: () => {
-        this.#usage.restart()
-        this.#schedule?.start()
-        this.#renegotiator.ready()
-      },
-      data: (chunk) => {
-        this.#usage.received(chunk.length)
-        this.#inbox.receive(chunk)
-        this.#schedule?.used()
-      },
-      end: () => {
-        this.#peerEnded = true
-        face.push(null)
-        this.#renegotiator.peerEnded()
-      },
-      handshakeStarted: () => this.#renegotiator.handshakeStarted(),
-      handshakeDone: () => this.#renegotiator.handshakeDone(),
-      error: (error) => this.#fail(error),
-      closed: () => this.#closed(),
-    })
+    transport.attach(this)
   }
 
   get state(): State {
@@ -117,11 +71,11 @@ export class Gate {
 
   /** The Writable counts a batch until its callback, part of which may long be on its way. */
   get heldBytes(): number {
-    return this.#face.writableLength - this.#outbox.bytesGiven
+    return this.face.writableLength - this.outbox.bytesGiven
   }
 
   get bytesInFlight(): number {
-    return this.#outbox.bytesInFlight
+    return this.outbox.bytesInFlight
   }
 
   renegotiate(options?: RenegotiateOptions): Promise<RenegotiationReport> {
@@ -129,12 +83,12 @@ export class Gate {
   }
 
   write(chunk: Buffer, done: BatchCallback): void {
-    this.#outbox.offer([chunk], done)
+    this.outbox.offer([chunk], done)
   }
 
   writev(chunks: readonly { chunk: Buffer }[], done: BatchCallback): void {
     this.#handingOver = true
-    this.#outbox.offer(
+    this.outbox.offer(
       chunks.map(({ chunk }) => chunk),
       done,
     )
@@ -145,23 +99,23 @@ export class Gate {
   written(): void {
     const { state } = this
     if (state === 'open' || state === 'closed') return
-    const { maxHeldBytes } = this.#settings
+    const { maxHeldBytes } = this.settings
     if (this.heldBytes <= maxHeldBytes) return
     const message = `${this.heldBytes} bytes are held, more than maxHeldBytes (${maxHeldBytes})`
-    this.#face.destroy(new RenegotiationError('ERR_RENEGOTIATION_HOLD_OVERFLOW', message))
+    this.face.destroy(new RenegotiationError('ERR_RENEGOTIATION_HOLD_OVERFLOW', message))
   }
 
   read(): void {
-    this.#inbox.want()
+    this.inbox.want()
   }
 
   /** Everything is written. The end waits for the renegotiations that were asked for before it. */
   final(done: BatchCallback): void {
     this.#renegotiator.whenIdle(() => {
       if (this.state === 'closed') return
-      this.#outbox.finish()
+      this.outbox.finish()
       this.#schedule?.stop()
-      this.#transport.end((error) => {
+      this.transport.end((error) => {
         this.#ended = true
         done(error)
       })
@@ -170,9 +124,9 @@ export class Gate {
 
   /** Calls `closed` once, when the transport has closed, never before it returns. */
   destroy(error: Error | null, closed: () => void): void {
-    const { unsent, done: batchDone } = this.#outbox.close()
+    const { unsent, done: batchDone } = this.outbox.close()
     // While the Writable hands its queue over, that is still in it, whole (_writev) or with a null for what is gone (_write).
-    const queued = this.#handingOver ? [] : this.#face.writableBuffer.flatMap((entry) => entry?.chunk ?? [])
+    const queued = this.#handingOver ? [] : this.face.writableBuffer.flatMap((entry) => entry?.chunk ?? [])
     this.#unsent = [...unsent, ...queued]
     this.#schedule?.stop()
     this.#renegotiator.close(error)
@@ -181,7 +135,7 @@ export class Gate {
       process.nextTick(closed)
     } else {
       this.#whenClosed = closed
-      this.#transport.destroy()
+      this.transport.destroy()
     }
   }
 
@@ -189,15 +143,81 @@ export class Gate {
     return this.#unsent.map((view) => Buffer.from(view.buffer, view.byteOffset, view.byteLength))
   }
 
+  // What the transport tells.
+
+  ready(): void {
+    this.#usage.restart()
+    this.#schedule?.start()
+    this.#renegotiator.ready()
+  }
+
+  data(chunk: Buffer): void {
+    this.#usage.received(chunk.length)
+    this.inbox.receive(chunk)
+    this.#schedule?.used()
+  }
+
+  end(): void {
+    this.#peerEnded = true
+    this.face.push(null)
+    this.#renegotiator.peerEnded()
+  }
+
+  handshakeStarted(): void {
+    this.#renegotiator.handshakeStarted()
+  }
+
+  handshakeDone(): void {
+    this.#renegotiator.handshakeDone()
+  }
+
+  error(error: Error): void {
+    this.face.destroy(this.#renegotiator.explain(error))
+  }
+
+  closed(): void {
+    this.#transportClosed = true
+    this.#schedule?.stop()
+    // After both ends, what was received may still be waiting for the application to read it.
+    if (this.#whenClosed !== undefined) this.#whenClosed()
+    else if (!(this.#peerEnded && this.#ended)) this.face.destroy()
+  }
+
+  // What the outbox asks and tells.
+
+  room(needed: number): number {
+    return this.#schedule?.room(needed) ?? Infinity
+  }
+
+  sent(bytes: number): void {
+    this.#usage.sent(bytes)
+    this.#schedule?.used()
+  }
+
+  failed(error: Error): void {
+    this.error(error)
+  }
+
+  // What the renegotiator asks and tells.
+
+  keysChanged(): void {
+    this.#usage.restart()
+    this.#schedule?.restart()
+  }
+
+  expectsPeer(): boolean {
+    return this.#schedule?.isHalfway() ?? false
+  }
+
   #newSchedule(settings: RekeySettings): RekeySchedule {
-    const face = this.#face
+    const face = this.face
     const renegotiator = this.#renegotiator
     return new RekeySchedule(
       {
         usage: this.#usage,
-        unsupported: () => this.#transport.unsupported(),
+        unsupported: () => this.transport.unsupported(),
         over: () => renegotiator.isOver,
-        busy: () => renegotiator.isBusy || !this.#inbox.hasRoom,
+        busy: () => renegotiator.isBusy || !this.inbox.hasRoom,
         handshaking: () => renegotiator.state === 'handshaking',
         renegotiate: () => renegotiator.renegotiate({}, true),
         // In turns of their own: while it is being made, the stream is of no use to a listener; and one that throws is no
@@ -210,17 +230,5 @@ export class Gate {
       },
       settings,
     )
-  }
-
-  #fail(error: Error): void {
-    this.#face.destroy(this.#renegotiator.explain(error))
-  }
-
-  #closed(): void {
-    this.#transportClosed = true
-    this.#schedule?.stop()
-    // After both ends, what was received may still be waiting for the application to read it.
-    if (this.#whenClosed !== undefined) this.#whenClosed()
-    else if (!(this.#peerEnded && this.#ended)) this.#face.destroy()
   }
 }

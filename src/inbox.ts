@@ -1,11 +1,11 @@
-/** What the inbox needs of the stream above and the transport below. */
-export interface InboxEnds {
+import type { Transport } from './transport/transport.ts'
+
+/** What the inbox needs of the stream above. */
+export interface InboxFace {
   /** Hands a chunk to the application's side; false: it has enough for now. */
-  deliver(chunk: Buffer): boolean
-  /** Bytes delivered and not yet read by the application. */
-  buffered(): number
-  pause(): void
-  resume(): void
+  push(chunk: Buffer): boolean
+  /** Bytes handed over and not yet read by the application. */
+  readonly readableLength: number
 }
 
 /**
@@ -18,15 +18,17 @@ export interface InboxEnds {
  * no second queue, and an application's `pause()` is never touched.
  */
 export class Inbox {
-  readonly #ends: InboxEnds
+  readonly #face: InboxFace
+  readonly #transport: Pick<Transport, 'pause' | 'resume'>
   readonly #maxInboundBytes: number
   #wanted = false
   #readingAhead = false
   #flowing = false
   #bytesRead = 0
 
-  constructor(ends: InboxEnds, maxInboundBytes: number) {
-    this.#ends = ends
+  constructor(face: InboxFace, transport: Pick<Transport, 'pause' | 'resume'>, maxInboundBytes: number) {
+    this.#face = face
+    this.#transport = transport
     this.#maxInboundBytes = maxInboundBytes
   }
 
@@ -41,7 +43,7 @@ export class Inbox {
    * takes.
    */
   get hasRoom(): boolean {
-    return this.#ends.buffered() <= this.#maxInboundBytes / 2
+    return this.#face.readableLength <= this.#maxInboundBytes / 2
   }
 
   /** The application's side has room again. */
@@ -53,7 +55,7 @@ export class Inbox {
   /** A chunk from the transport. */
   receive(chunk: Buffer): void {
     this.#bytesRead += chunk.length
-    this.#wanted = this.#ends.deliver(chunk)
+    this.#wanted = this.#face.push(chunk)
     this.#adjust()
   }
 
@@ -64,10 +66,10 @@ export class Inbox {
   }
 
   #adjust(): void {
-    const flowing = this.#wanted || (this.#readingAhead && this.#ends.buffered() < this.#maxInboundBytes)
+    const flowing = this.#wanted || (this.#readingAhead && this.#face.readableLength < this.#maxInboundBytes)
     if (flowing === this.#flowing) return
     this.#flowing = flowing
-    if (flowing) this.#ends.resume()
-    else this.#ends.pause()
+    if (flowing) this.#transport.resume()
+    else this.#transport.pause()
   }
 }

@@ -13,11 +13,14 @@ export const SLICE_BYTES = 256 * 1024
 
 const EMPTY = new Uint8Array(0)
 
-/** What is asked about the keys before anything is given, and told when it was taken. */
-export interface KeyMeter {
-  /** Bytes that may be given now; 0: fewer than `needed`, and none are to be given. */
+/** What the outbox needs of the stream. */
+export interface OutboxHost {
+  /** Bytes that may be given now with these keys; 0: fewer than `needed`, and none are to be given. */
   room(needed: number): number
+  /** So many were taken. */
   sent(bytes: number): void
+  /** A write has failed. Destroys the stream, and with it the outbox. */
+  failed(error: Error): void
 }
 
 /**
@@ -32,8 +35,7 @@ export interface KeyMeter {
  */
 export class Outbox {
   readonly #transport: Pick<Transport, 'write' | 'writev'>
-  readonly #failed: (error: Error) => void
-  readonly #keys: KeyMeter
+  readonly #host: OutboxHost
 
   #batch: Batch | null = null
   #done: BatchCallback | null = null
@@ -58,11 +60,9 @@ export class Outbox {
   #closed = false
   #pumping = false
 
-  /** `failed` is told when a write fails; who is told destroys the stream, and with it this outbox. */
-  constructor(transport: Pick<Transport, 'write' | 'writev'>, failed: (error: Error) => void, keys: KeyMeter) {
+  constructor(transport: Pick<Transport, 'write' | 'writev'>, host: OutboxHost) {
     this.#transport = transport
-    this.#failed = failed
-    this.#keys = keys
+    this.#host = host
   }
 
   /** Bytes given to the transport and not called back for. */
@@ -80,7 +80,7 @@ export class Outbox {
     this.#batch = new Batch(buffers)
     this.#taken = 0
     this.#done = done
-    if (this.#refusal !== null) this.#failed(this.#refusal)
+    if (this.#refusal !== null) this.#host.failed(this.#refusal)
     else this.#pump()
   }
 
@@ -113,7 +113,7 @@ export class Outbox {
   refuse(error: Error): void {
     this.hold()
     this.#refusal = error
-    if (this.#batch !== null) this.#failed(error)
+    if (this.#batch !== null) this.#host.failed(error)
   }
 
   /** Our side has ended: nothing is given to the transport any more, and every barrier is reached at once. */
@@ -164,7 +164,7 @@ export class Outbox {
       this.#finishBatch()
       return true
     }
-    const room = this.#keys.room(this.#againBytes)
+    const room = this.#host.room(this.#againBytes)
     if (room === 0) return false
     if (this.#again !== null) {
       this.#give(this.#again)
@@ -195,7 +195,7 @@ export class Outbox {
     if (this.#closed) return
     if (error) {
       this.#batch?.advance(offered)
-      this.#failed(error)
+      this.#host.failed(error)
       return
     }
     if (offer === EMPTY) {
@@ -204,7 +204,7 @@ export class Outbox {
       bytesTaken === undefined ||
       !(Number.isInteger(bytesTaken) && bytesTaken >= 0 && bytesTaken <= offered)
     ) {
-      this.#failed(new RangeError(`The transport was offered ${offered} bytes and says it took ${bytesTaken}`))
+      this.#host.failed(new RangeError(`The transport was offered ${offered} bytes and says it took ${bytesTaken}`))
       return
     } else {
       this.#again = bytesTaken === 0 ? offer : null
@@ -216,7 +216,7 @@ export class Outbox {
         if (this.#batch?.isDone) this.#finishBatch()
       } finally {
         // After the callback, which is to hear of no error that keys at their limit are.
-        this.#keys.sent(bytesTaken)
+        this.#host.sent(bytesTaken)
       }
     }
     this.#pump()

@@ -13,23 +13,25 @@ import { type Expectation, judge } from './verdict.ts'
 
 /** What the renegotiator works on: the parts of one stream, and the way to its application. */
 export interface RenegotiatorHost {
+  readonly face: RenegotiatorFace
   readonly transport: Transport
   readonly outbox: Outbox
   readonly inbox: Inbox
   readonly settings: Settings
   /** Bytes taken from the application and not yet given to the transport. */
-  heldBytes(): number
-  /** The application has ended its side. */
-  ended(): boolean
-  /** What the application knows the stream as. */
-  readonly stream: object
-  emit(event: 'renegotiating' | 'renegotiated', detail: { origin: Origin } | RenegotiationReport): void
+  readonly heldBytes: number
   /** A handshake is complete, and the keys are new. */
   keysChanged(): void
   /** A handshake of the peer's is no more than could be expected. */
   expectsPeer(): boolean
-  /** Destroys the stream; ends in {@link Renegotiator.close}. */
-  destroy(error: Error): void
+}
+
+/** What the application knows the stream as. */
+export interface RenegotiatorFace {
+  readonly writableEnded: boolean
+  emit(event: 'renegotiating' | 'renegotiated', detail: { origin: Origin } | RenegotiationReport): unknown
+  /** Ends in {@link Renegotiator.close}. */
+  destroy(error: Error): unknown
 }
 
 /** The handshake on its way. */
@@ -103,7 +105,7 @@ export class Renegotiator {
 
   /** None can begin any more. */
   get isOver(): boolean {
-    return this.#host.ended() || this.#peerEnded || this.#state === 'closed'
+    return this.#host.face.writableEnded || this.#peerEnded || this.#state === 'closed'
   }
 
   /**
@@ -111,7 +113,7 @@ export class Renegotiator {
    * Never throws; the promise settles exactly once, always.
    */
   renegotiate(options?: RenegotiateOptions, scheduled = false): Promise<RenegotiationReport> {
-    const tracer = Tracer.begin(this.#host.stream, 'local', scheduled)
+    const tracer = Tracer.begin(this.#host.face, 'local', scheduled)
     let request: Request
     try {
       request = new Request(parseRenegotiateOptions(options), scheduled, tracer)
@@ -135,7 +137,7 @@ export class Renegotiator {
         this.#takeTurn()
       } catch (error) {
         // A transport that throws where its contract has nothing to throw.
-        this.#host.destroy(error as Error)
+        this.#host.face.destroy(error as Error)
       }
       return request.settled
     })
@@ -164,7 +166,7 @@ export class Renegotiator {
     } finally {
       // A listener for the handshake before it may have thrown, or destroyed the stream.
       if (this.#handshake === handshake) {
-        if (refusal !== undefined) this.#host.destroy(refusal)
+        if (refusal !== undefined) this.#host.face.destroy(refusal)
         else this.#entered(handshake)
       }
     }
@@ -176,9 +178,9 @@ export class Renegotiator {
     const after = this.#host.transport.session()
     const verdict = judge(handshake.before, after, handshake.expected)
     if (verdict.outcome === 'fatal') {
-      this.#host.destroy(verdict.error)
+      this.#host.face.destroy(verdict.error)
     } else if (verdict.outcome === 'unchanged' && handshake.origin === 'local') {
-      this.#host.destroy(refusedError('The handshake completed, but the keys are the same: the peer refused'))
+      this.#host.face.destroy(refusedError('The handshake completed, but the keys are the same: the peer refused'))
     } else {
       const { origin, tracer } = handshake
       const request = handshake.request ?? (verdict.outcome === 'renegotiated' ? this.#requestServed() : undefined)
@@ -202,7 +204,7 @@ export class Renegotiator {
             origin,
             drainMs: handshake.drainMs,
             handshakeMs: performance.now() - handshake.startedAt,
-            heldBytes: this.#host.heldBytes(),
+            heldBytes: this.#host.heldBytes,
             inboundBytes: this.#host.inbox.bytesRead - handshake.bytesReadBefore,
             verified: verdict.verified,
             ...told(after),
@@ -245,7 +247,7 @@ export class Renegotiator {
   #endedFlushing(): void {
     this.#startTimer(this.#host.settings.handshakeTimeout, undefined, () => {
       const message = 'The peer closed the connection, and nothing could be written after the handshake'
-      this.#host.destroy(new RenegotiationError('ERR_RENEGOTIATION_HANDSHAKE_TIMEOUT', message))
+      this.#host.face.destroy(new RenegotiationError('ERR_RENEGOTIATION_HANDSHAKE_TIMEOUT', message))
     })
     this.#tellOutcomes()
   }
@@ -335,7 +337,7 @@ export class Renegotiator {
         this.#fail(request, error)
         this.#giveUp()
       } else {
-        this.#host.destroy(error)
+        this.#host.face.destroy(error)
       }
       return
     }
@@ -362,7 +364,7 @@ export class Renegotiator {
         allowIdentityChange: settings.allowIdentityChange,
       },
       before,
-      tracer: origin === 'peer' ? Tracer.begin(this.#host.stream, origin) : undefined,
+      tracer: origin === 'peer' ? Tracer.begin(this.#host.face, origin) : undefined,
       timeout: asked.handshakeTimeout ?? settings.handshakeTimeout,
       drainMs,
       startedAt: performance.now(),
@@ -374,12 +376,12 @@ export class Renegotiator {
   #entered({ origin, request, tracer, timeout }: Handshake): void {
     this.#startTimer(timeout, request, () => {
       const whose = origin === 'local' ? 'The' : "The peer's"
-      this.#host.destroy(
+      this.#host.face.destroy(
         new RenegotiationError('ERR_RENEGOTIATION_HANDSHAKE_TIMEOUT', `${whose} handshake did not finish in time`),
       )
     })
     ;(request?.tracer ?? tracer)?.handshake()
-    this.#host.emit('renegotiating', { origin })
+    this.#host.face.emit('renegotiating', { origin })
     this.#adjustInbox()
   }
 
@@ -423,7 +425,7 @@ export class Renegotiator {
     if (!this.#requests.has(request)) return
     if (this.#handshake?.request === request) {
       this.#fail(request, error)
-      this.#host.destroy(error)
+      this.#host.face.destroy(error)
       return
     }
     const draining = this.#turn === request && this.#state === 'draining'
@@ -479,7 +481,7 @@ export class Renegotiator {
       }
       request?.resolve(outcome.report)
       tracer?.succeeded(outcome.report)
-      this.#host.emit('renegotiated', outcome.report)
+      this.#host.face.emit('renegotiated', outcome.report)
     }
   }
 

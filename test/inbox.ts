@@ -8,15 +8,16 @@ function inbox({ room = 2, maxInboundBytes = 6 } = {}) {
   let buffered = 0
   const inbox = new Inbox(
     {
-      deliver(chunk) {
+      push(chunk) {
         delivered.push(chunk.toString())
         buffered += chunk.length
         return buffered < room
       },
-      buffered: () => buffered,
-      pause: () => calls.push('pause'),
-      resume: () => calls.push('resume'),
+      get readableLength() {
+        return buffered
+      },
     },
+    { pause: () => calls.push('pause'), resume: () => calls.push('resume') },
     maxInboundBytes,
   )
   return {

@@ -16,7 +16,7 @@ function gathering(script: Script = {}) {
 function over<T extends ScriptedTransport>(transport: T) {
   const failed = sinon.spy()
   const keys = { room: sinon.stub().returns(Infinity), sent: sinon.spy() }
-  return { transport, failed, keys, outbox: new Outbox(transport, failed, keys) }
+  return { transport, failed, keys, outbox: new Outbox(transport, { ...keys, failed }) }
 }
 
 const buffers = (...texts: string[]) => texts.map((text) => Buffer.from(text))

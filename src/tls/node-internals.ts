@@ -92,7 +92,7 @@ export function isServer(socket: TLSSocket): boolean {
 export function keepTimeout(socket: TLSSocket): boolean {
   const options = internals(socket)._tlsOptions
   if (!options) return false
-  options.handshakeTimeout = 0
+  if (options.handshakeTimeout) options.handshakeTimeout = 0
   return true
 }
 

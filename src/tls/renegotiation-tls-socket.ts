@@ -16,14 +16,8 @@ type Listener = (...args: any[]) => void
 /** What Node's own form of renegotiate() calls back. */
 type RenegotiateCallback = (error: Error | null) => void
 
-/**
- * Core's Duplex on the prototype chain of a TLS socket, whose constructor it
- * doesn't run: that would make a socket of its own.
- */
-const DuplexOnTLSSocket = function (options: DuplexOptions): object {
-  return Reflect.construct(Duplex, [options], new.target as unknown as typeof Duplex)
-} as unknown as { new (options: DuplexOptions): RenegotiationListening & tls.TLSSocket; prototype: tls.TLSSocket }
-DuplexOnTLSSocket.prototype = tls.TLSSocket.prototype
+/** Core's Duplex, to TypeScript a TLS socket; and it is one to `instanceof` too, see the end of this file. */
+const DuplexOfTLSSocket = Duplex as unknown as new (options: DuplexOptions) => RenegotiationListening & tls.TLSSocket
 
 /**
  * The drop-in: everywhere a tls.TLSSocket, to `instanceof` and to TypeScript,
@@ -37,14 +31,14 @@ DuplexOnTLSSocket.prototype = tls.TLSSocket.prototype
  *
  * Besides a TLS socket's events, those of {@link RenegotiationStream}.
  */
-export class RenegotiationTLSSocket extends DuplexOnTLSSocket implements RenegotiationStream {
+export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements RenegotiationStream {
   /** What lies below. To be left alone, but for what it tells. */
   readonly socket: tls.TLSSocket
   /** For tls.connect({ socket }): Node 20 and 22 walk along it to the last one (net.Socket's `_unrefTimer`). */
   readonly _parent = null
   readonly #gate: Gate
-  /** The events of the socket below that are passed on, and by what. */
-  readonly #passing = new Map<string | symbol, Listener>()
+  /** The events of the socket below that are passed on, and by what. Most connections have no listener for any. */
+  #passing: Map<string | symbol, Listener> | undefined
 
   constructor(socket: tls.TLSSocket, options?: RenegotiationOptions) {
     const settings = parseOptions(options)
@@ -60,7 +54,6 @@ export class RenegotiationTLSSocket extends DuplexOnTLSSocket implements Renegot
     // The tls.Server that accepted it: a property of our own, for http assigns itself to it. Not in every version of the types.
     Object.assign(this, { server: (socket as { server?: unknown }).server })
     this.#gate = new Gate(this as unknown as Face, transport, settings)
-    for (const event of passedOn) this.#passOn(event)
     if (!isSecured(socket)) for (const event of passedOnOnce) this.#passOn(event)
     if (transport.ended) this.end()
   }
@@ -155,7 +148,7 @@ export class RenegotiationTLSSocket extends DuplexOnTLSSocket implements Renegot
 
   override _destroy(error: Error | null, done: (error: Error | null) => void): void {
     this.#gate.destroy(error, () => {
-      for (const [event, listener] of this.#passing) this.socket.off(event, listener)
+      for (const [event, listener] of this.#passing ?? []) this.socket.off(event, listener)
       // After `error`, even where the socket was closed before it.
       process.nextTick(() => this.emit('close', error !== null))
     })
@@ -190,7 +183,7 @@ export class RenegotiationTLSSocket extends DuplexOnTLSSocket implements Renegot
 
   // Out of the way of the types that listening has: those of TLSSocket, and of the events of this package.
   static {
-    // `session`, `keylog` and `OCSPResponse` are asked of OpenSSL only where somebody listens.
+    // Only what somebody listens to is passed on: `session`, `keylog` and `OCSPResponse` are asked of OpenSSL otherwise.
     for (const name of ['on', 'addListener', 'prependListener'] as const) {
       define(RenegotiationTLSSocket.prototype, name, {
         writable: true,
@@ -219,13 +212,17 @@ export class RenegotiationTLSSocket extends DuplexOnTLSSocket implements Renegot
   }
 
   #heard(event: string | symbol): void {
-    if (passedOnWhereHeard.has(event) && !this.#passing.has(event)) this.#passOn(event)
+    if (passedOn.has(event) && !this.#passing?.has(event)) this.#passOn(event)
   }
 
   /** The event of the socket below is one of ours from now on. */
   #passOn(event: string | symbol): void {
+    this.#passing ??= new Map()
     const listener = (...args: unknown[]) => {
-      if (passedOnOnce.has(event)) this.socket.off(event, listener)
+      if (passedOnOnce.has(event)) {
+        this.socket.off(event, listener)
+        this.#passing?.delete(event)
+      }
       this.emit(event as string, ...args)
     }
     this.#passing.set(event, listener)
@@ -233,8 +230,8 @@ export class RenegotiationTLSSocket extends DuplexOnTLSSocket implements Renegot
   }
 }
 
-/** Events of the socket below that are events of ours. */
-const passedOn = [
+/** Events of the socket below that are events of ours, from when somebody listens to them. */
+const passedOn = new Set<string | symbol>([
   'lookup',
   'connect',
   'ready',
@@ -242,10 +239,12 @@ const passedOn = [
   'connectionAttempt',
   'connectionAttemptFailed',
   'connectionAttemptTimeout',
-]
-/** Node emits them with every handshake. */
+  'session',
+  'keylog',
+  'OCSPResponse',
+])
+/** Node emits them with every handshake. Passed on from the beginning: later, nothing tells whether they have been. */
 const passedOnOnce = new Set<string | symbol>(['secure', 'secureConnect'])
-const passedOnWhereHeard = new Set<string | symbol>(['session', 'keylog', 'OCSPResponse'])
 
 /** What asks or sets, and what it returns where that is the socket is the face. */
 const methods = [
@@ -309,6 +308,12 @@ function define(
 }
 
 const { prototype } = RenegotiationTLSSocket
+
+/*
+ * On the prototype chain of a TLS socket, whose constructor isn't run: that would make a socket of its own. The one that
+ * is run is the class's own prototype, Duplex.
+ */
+Object.setPrototypeOf(prototype, tls.TLSSocket.prototype)
 
 /** As with Node's own, also what has not been sent yet. */
 define(prototype, 'bytesWritten', {

@@ -38,7 +38,10 @@ export abstract class StreamTransport<S extends Duplex> implements Transport {
     this.events = events
     if (stream.closed) {
       this.#ignoreLateError()
-      process.nextTick(this.#tellClosed)
+      process.nextTick(() => {
+        if (stream.errored) events.error(stream.errored)
+        events.closed()
+      })
       return
     }
     if (stream.readableEnded) process.nextTick(this.#onEnd)
@@ -110,11 +113,6 @@ export abstract class StreamTransport<S extends Duplex> implements Transport {
     const { stream } = this
     stream.on('error', ignore)
     setImmediate(() => stream.off('error', ignore))
-  }
-
-  readonly #tellClosed = (): void => {
-    if (this.stream.errored) this.events.error(this.stream.errored)
-    this.events.closed()
   }
 }
 

@@ -74,7 +74,7 @@ class TLSSocketTransport extends StreamTransport<TLSSocket> {
   protected override detached(): void {
     this.#removeHook?.()
     this.stream.off('secure', this.#onSecure)
-    this.stream.off('keylog', this.#onKeylog)
+    this.stream.off('keylog', this.#onHandshakeStart)
   }
 
   renegotiate({ requestCert }: RenegotiateOptions): void {
@@ -144,9 +144,6 @@ class TLSSocketTransport extends StreamTransport<TLSSocket> {
     this.events.handshakeStarted()
   }
 
-  /** The fallback for the start of a handshake: its middle, when the master secret is there. */
-  readonly #onKeylog = (): void => this.#onHandshakeStart()
-
   /** Only now: while connecting, Node may put another handle in the place of the first (autoSelectFamily). */
   #firstHandshakeDone(): void {
     const socket = this.stream
@@ -158,7 +155,8 @@ class TLSSocketTransport extends StreamTransport<TLSSocket> {
       if (this.#removeHook === undefined) {
         warnWithoutHook()
         this.#lastSession = this.#readSession()
-        socket.on('keylog', this.#onKeylog)
+        // Its middle, when the master secret is there.
+        socket.on('keylog', this.#onHandshakeStart)
       }
     }
     // As http2 would do, but can't through a stream in JavaScript. With Nagle's algorithm it is several times slower.

@@ -30,7 +30,8 @@ export type HandshakeFailure = 'refused' | 'insecure' | 'peer-data' | 'our-data'
 /**
  * What a transport tells the stream that sits on it. Every method may be
  * called at any time from {@link Transport.attach} on, also from within a call
- * into the transport: `ready` within `attach`, `data` within `resume`.
+ * into the transport: `ready` within `attach`, `data` within `resume`. Always on
+ * the object that `attach` was given: it is the stream's own.
  */
 export interface TransportEvents {
   /** Renegotiation is possible from now on: the connection and its first handshake are complete. Call once. */
