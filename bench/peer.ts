@@ -1,0 +1,54 @@
+/*
+ * The other end of every connection, in a process of its own: a plain socket,
+ * but where it is to renegotiate.
+ */
+import type { AddressInfo } from 'node:net'
+import tls from 'node:tls'
+import { wrapTLSSocket } from 'renegotiation-duplex'
+import { server as identity } from '../examples/certificates.ts'
+import type { Ask } from './messages.ts'
+
+const CHUNK = Buffer.alloc(64 * 1024, 'x')
+
+process.on('disconnect', () => process.exit())
+const server = tls.createServer({ ...identity, maxVersion: 'TLSv1.2' }, (socket) => {
+  socket.on('error', () => {}).setNoDelay()
+  socket.once('data', (first: Buffer) => {
+    const end = first.indexOf('\n') + 1
+    serve(socket, JSON.parse(first.toString('utf8', 0, end)) as Ask, first.length - end)
+  })
+})
+server.listen(0, '127.0.0.1', 511, () => process.send?.((server.address() as AddressInfo).port))
+
+function serve(socket: tls.TLSSocket, what: Ask, already: number): void {
+  switch (what.ask) {
+    case 'sink': {
+      let left = what.bytes - already
+      socket.on('data', (chunk: Buffer) => {
+        left -= chunk.length
+        if (left === 0) socket.write('k')
+      })
+      if (left === 0) socket.write('k')
+      break
+    }
+    case 'source': {
+      let left = what.bytes
+      const send = () => {
+        for (let more = true; more && left > 0; left -= CHUNK.length) {
+          more = socket.write(left < CHUNK.length ? CHUNK.subarray(0, left) : CHUNK)
+        }
+      }
+      socket.on('drain', send)
+      send()
+      break
+    }
+    case 'echo':
+      socket.pipe(socket)
+      break
+    case 'guarded':
+      wrapTLSSocket(socket, { peerLimit: false })
+        .on('error', () => {})
+        .resume()
+      break
+  }
+}
