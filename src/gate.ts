@@ -15,6 +15,8 @@ import type { Transport, TransportEvents } from './transport/transport.ts'
 export interface Face {
   push(chunk: Buffer | null): boolean
   destroy(error?: Error): unknown
+  cork(): void
+  uncork(): void
   emit(event: keyof RenegotiationEvents, detail: { origin: Origin } | RenegotiationReport | Error): boolean
   readonly readableLength: number
   readonly writableLength: number
@@ -87,11 +89,11 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost {
   }
 
   writev(chunks: readonly { chunk: Buffer }[], done: BatchCallback): void {
+    // Neither map() nor push(): there may be a thousand of them, of a few bytes each.
+    const buffers = new Array<Buffer>(chunks.length)
+    for (let index = 0; index < chunks.length; index++) buffers[index] = (chunks[index] as { chunk: Buffer }).chunk
     this.#handingOver = true
-    this.outbox.offer(
-      chunks.map(({ chunk }) => chunk),
-      done,
-    )
+    this.outbox.offer(buffers, done)
     this.#handingOver = false
   }
 
@@ -192,6 +194,16 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost {
   sent(bytes: number): void {
     this.#usage.sent(bytes)
     this.#schedule?.used()
+  }
+
+  /** What the application writes on hearing of it, mostly a queue full of chunks on `drain`, goes in one. */
+  finished(done: BatchCallback): void {
+    this.face.cork()
+    try {
+      done()
+    } finally {
+      this.face.uncork()
+    }
   }
 
   failed(error: Error): void {

@@ -1,4 +1,5 @@
 import { inspect } from 'node:util'
+import { SLICE_BYTES } from './slice.ts'
 
 import type { PeerLimit } from './transport/transport.ts'
 
@@ -32,11 +33,14 @@ export interface RenegotiationOptions {
    * false is the ordinary way to hold a sender back.
    */
   maxHeldBytes?: number | undefined
-  /** Both high water marks of the stream, in bytes. Default: 65,536. */
+  /** Both high water marks of the stream, in bytes. Default: each its own. */
   highWaterMark?: number | undefined
-  /** The readable side's, in bytes. Default: `highWaterMark`. */
+  /** The readable side's, in bytes. Default: `highWaterMark`, else 65,536. */
   readableHighWaterMark?: number | undefined
-  /** The writable side's, in bytes. Default: `highWaterMark`. */
+  /**
+   * The writable side's, in bytes. Default: `highWaterMark`, else 147,456,
+   * which is three writes to the transport: while it has one, the others gather.
+   */
   writableHighWaterMark?: number | undefined
   /**
    * How many handshakes the peer may begin in how long; one more destroys the
@@ -153,14 +157,14 @@ export interface RekeySettings {
 /** Checks `options` and fills in the defaults. Throws a TypeError or a RangeError. */
 export function parseOptions(options: RenegotiationOptions = {}): Settings {
   mustBeObject('options', options)
-  const highWaterMark = bytes(options, 'highWaterMark') ?? 64 * 1024
+  const highWaterMark = bytes(options, 'highWaterMark')
   return {
     drainTimeout: milliseconds(options, 'drainTimeout') ?? 30_000,
     handshakeTimeout: milliseconds(options, 'handshakeTimeout') ?? 30_000,
     maxInboundBytes: bytes(options, 'maxInboundBytes', Infinity) ?? 16 * 1024 * 1024,
     maxHeldBytes: bytes(options, 'maxHeldBytes', Infinity) ?? Infinity,
-    readableHighWaterMark: bytes(options, 'readableHighWaterMark') ?? highWaterMark,
-    writableHighWaterMark: bytes(options, 'writableHighWaterMark') ?? highWaterMark,
+    readableHighWaterMark: bytes(options, 'readableHighWaterMark') ?? highWaterMark ?? 64 * 1024,
+    writableHighWaterMark: bytes(options, 'writableHighWaterMark') ?? highWaterMark ?? 3 * SLICE_BYTES,
     peerLimit: peerLimit(options.peerLimit),
     allowIdentityChange: flag(options, 'allowIdentityChange') ?? false,
     rekey: options.rekey === undefined ? undefined : parseRekeyOptions(options.rekey),
@@ -234,8 +238,11 @@ function peerLimit(value: unknown): PeerLimit | false | undefined {
 
 function parseRekeyOptions(rekey: RekeyOptions): RekeySettings {
   mustBeObject('rekey', rekey)
+  // A schedule that is misspelt would never run, and nobody would know.
+  mustHaveOnly('rekey', rekey, ['everyMs', 'everyBytes', 'everyRecords', 'hardLimit'])
   const { hardLimit: limit = {} } = rekey
   mustBeObject('rekey.hardLimit', limit)
+  mustHaveOnly('rekey.hardLimit', limit, ['ms', 'bytes', 'records'])
   const everyMs = timeWindow(rekey.everyMs)
   const everyBytes = count('rekey.everyBytes', rekey.everyBytes)
   const everyRecords = count('rekey.everyRecords', rekey.everyRecords)
@@ -279,6 +286,11 @@ function mustBeBeyond(limit: keyof KeyLimits, value: number, name: keyof RekeyOp
 /** Throws a TypeError where it is none. */
 export function mustBeObject(name: string, value: unknown): void {
   if (value === null || typeof value !== 'object') throw new TypeError(`${name} must be an object, got ${quote(value)}`)
+}
+
+function mustHaveOnly(name: string, value: object, known: readonly string[]): void {
+  const unknown = Object.keys(value).find((key) => !known.includes(key))
+  if (unknown !== undefined) throw new TypeError(`${name} has ${known.join(', ')}, got ${quote(unknown)}`)
 }
 
 /** A value as an error message shows it. */

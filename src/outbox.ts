@@ -1,15 +1,12 @@
 import { Batch } from './batch.ts'
+import { SLICE_BYTES } from './slice.ts'
 import type { Transport, WriteCallback } from './transport/transport.ts'
 
 /** Called once for every batch: without an error when all of it is on its way, with the reason when it will never be. */
 export type BatchCallback = (error?: Error | null) => void
 
-/**
- * The most that is given to the transport at once, in bytes. A drain waits for
- * one such write, and a TLS transport keeps an encrypted copy of it: more would
- * make drains longer and memory larger.
- */
-export const SLICE_BYTES = 256 * 1024
+/** After so many, the event loop has its turn. */
+const WRITES_A_TURN = 4
 
 const EMPTY = new Uint8Array(0)
 
@@ -19,6 +16,8 @@ export interface OutboxHost {
   room(needed: number): number
   /** So many were taken. */
   sent(bytes: number): void
+  /** All of a batch was taken. Calls its callback. */
+  finished(done: BatchCallback): void
   /** A write has failed. Destroys the stream, and with it the outbox. */
   failed(error: Error): void
 }
@@ -51,6 +50,7 @@ export class Outbox {
 
   /** Until it comes, nothing is given: the rest of the event loop has its turn first. */
   #resting: NodeJS.Immediate | undefined
+  #writesThisTurn = 0
   #held = false
   #barrier: (() => void) | null = null
   /** The barrier whose empty write the transport has; another may have replaced it since. */
@@ -126,7 +126,7 @@ export class Outbox {
    * calls back for is ignored. Returns what of the batch never reached it, and
    * the callback of the batch, which is the caller's to call.
    */
-  close(): { unsent: Uint8Array[]; done: BatchCallback | null } {
+  close(): { unsent: readonly Uint8Array[]; done: BatchCallback | null } {
     this.hold()
     this.#closed = true
     this.#batch?.advance(this.#bytesInFlight)
@@ -156,34 +156,33 @@ export class Outbox {
     if (this.#barrier !== null) {
       this.#barrierOffered = this.#barrier
       if (this.#finished) this.#barrierReached()
-      else this.#give(EMPTY)
+      else this.#give(EMPTY, 0)
       return true
     }
     if (this.#held || this.#batch === null) return false
-    if (this.#batch.isDone) {
+    if (this.#batch.bytesLeft === 0) {
       this.#finishBatch()
       return true
     }
     const room = this.#host.room(this.#againBytes)
     if (room === 0) return false
     if (this.#again !== null) {
-      this.#give(this.#again)
+      this.#give(this.#again, this.#againBytes)
     } else {
-      const views = this.#batch.peek(Math.min(SLICE_BYTES, room))
-      this.#give(views.length > 1 && this.#transport.writev ? views : (views[0] as Uint8Array))
+      const bytes = Math.min(SLICE_BYTES, room, this.#batch.bytesLeft)
+      const views = this.#batch.peek(bytes)
+      const first = views[0] as Uint8Array
+      if (views.length > 1 && this.#transport.writev) this.#give(views, bytes)
+      else this.#give(first, first.length)
     }
     return true
   }
 
-  #give(offer: Uint8Array | readonly Uint8Array[]): void {
+  #give(offer: Uint8Array | readonly Uint8Array[], bytes: number): void {
     this.#offer = offer
-    if (offer instanceof Uint8Array) {
-      this.#bytesInFlight = offer.length
-      this.#transport.write(offer, this.#whenTaken)
-    } else {
-      for (const buffer of offer) this.#bytesInFlight += buffer.length
-      this.#transport.writev?.(offer, this.#whenTaken)
-    }
+    this.#bytesInFlight = bytes
+    if (offer instanceof Uint8Array) this.#transport.write(offer, this.#whenTaken)
+    else this.#transport.writev?.(offer, this.#whenTaken)
   }
 
   /** One function for every write; a closure for each would be felt where chunks are small. */
@@ -209,11 +208,11 @@ export class Outbox {
     } else {
       this.#again = bytesTaken === 0 ? offer : null
       this.#againBytes = bytesTaken === 0 ? offered : 0
-      this.#rest()
+      if (this.#pumping || bytesTaken < offered || ++this.#writesThisTurn === WRITES_A_TURN) this.#rest()
       this.#taken += bytesTaken
       this.#batch?.advance(bytesTaken)
       try {
-        if (this.#batch?.isDone) this.#finishBatch()
+        if (this.#batch?.bytesLeft === 0) this.#finishBatch()
       } finally {
         // After the callback, which is to hear of no error that keys at their limit are.
         this.#host.sent(bytesTaken)
@@ -223,13 +222,17 @@ export class Outbox {
   }
 
   /**
-   * One write a turn of the event loop, or reading would starve. As long as the
-   * kernel takes everything at once, Node calls back for a TLS write before it
-   * polls again (TLSWrap::EncOut: SetImmediate, and native immediates run until
-   * none is left): write after write, and neither a read nor a timer in between.
+   * A few writes a turn of the event loop, or reading would starve. As long as
+   * the kernel takes everything at once, Node calls back for a TLS write before
+   * it polls again (TLSWrap::EncOut: SetImmediate, and native immediates run
+   * until none is left): write after write, and neither a read nor a timer in
+   * between. One, where the transport has called back before its write()
+   * returned: a Writable leaves its callback for the next tick then, and those
+   * of later writes might overtake it.
    */
   #rest(): void {
     clearImmediate(this.#resting)
+    this.#writesThisTurn = 0
     this.#resting = setImmediate(this.#rested)
   }
 
@@ -249,6 +252,6 @@ export class Outbox {
   #finishBatch(): void {
     const done = this.#done
     this.#batch = this.#done = null
-    done?.()
+    if (done !== null) this.#host.finished(done)
   }
 }

@@ -2,7 +2,7 @@ import t from 'tap'
 import { Batch } from '../src/batch.ts'
 
 const buffers = (...texts: string[]) => texts.map((text) => Buffer.from(text))
-const texts = (views: Uint8Array[]) => views.map((view) => Buffer.from(view).toString())
+const texts = (views: readonly Uint8Array[]) => views.map((view) => Buffer.from(view).toString())
 
 t.test('peek() gives the buffers themselves where it needs all of them', async (t) => {
   const [a, b] = buffers('abc', 'def') as [Buffer, Buffer]
@@ -15,7 +15,7 @@ t.test('peek() gives a view of the same memory where it needs a part', async (t)
   const [a] = buffers('abcdef') as [Buffer]
   const batch = new Batch([a])
   batch.advance(1)
-  const [view] = batch.peek(3) as [Uint8Array]
+  const [view] = batch.peek(3) as readonly [Uint8Array]
   t.equal(view.buffer, a.buffer)
   t.equal(view.byteOffset, a.byteOffset + 1)
   t.same(texts([view]), ['bcd'])

@@ -11,6 +11,8 @@ function gate(script: Script = {}, options?: RenegotiationOptions) {
   const face = {
     push: sinon.stub<[Buffer | null], boolean>().returns(true),
     destroy: sinon.spy(),
+    cork: sinon.spy(),
+    uncork: sinon.spy(),
     emit: sinon.stub<[string, unknown], boolean>().returns(true),
     readableLength: 0,
     writableLength: 0,
@@ -53,6 +55,15 @@ t.test('the events of a renegotiation are emitted by the face', async (t) => {
     ['renegotiating', { origin: 'local' }],
     ['renegotiated', await report],
   ])
+})
+
+t.test('the face is corked while it hears that a batch was taken, also by a listener that throws', async (t) => {
+  const { gate: it, face } = gate()
+  const done = sinon.spy()
+  it.write(Buffer.from('abc'), done)
+  sinon.assert.callOrder(face.cork, done, face.uncork)
+  t.throws(() => it.finished(sinon.stub().throws(new Error('mine'))), /mine/)
+  t.equal(face.uncork.callCount, 2)
 })
 
 t.test('heldBytes is what the face still counts, without what was given to the transport', async (t) => {

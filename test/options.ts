@@ -1,5 +1,6 @@
 import t from 'tap'
 import { parseOptions, parseRenegotiateOptions } from '../src/options.ts'
+import { SLICE_BYTES } from '../src/slice.ts'
 
 t.test('every option has its default', async (t) => {
   const defaults = {
@@ -8,7 +9,7 @@ t.test('every option has its default', async (t) => {
     maxInboundBytes: 16 * 1024 * 1024,
     maxHeldBytes: Infinity,
     readableHighWaterMark: 64 * 1024,
-    writableHighWaterMark: 64 * 1024,
+    writableHighWaterMark: 3 * SLICE_BYTES,
     peerLimit: undefined,
     allowIdentityChange: false,
     rekey: undefined,
@@ -198,13 +199,7 @@ t.test('rekey: each of its options can be the only one', async (t) => {
 })
 
 t.test('rekey: without any of them it is a mistake', async (t) => {
-  for (const value of [
-    {},
-    { everyMS: 5 },
-    { hardLimit: {} },
-    { everyBytes: Infinity },
-    { hardLimit: { ms: Infinity } },
-  ]) {
+  for (const value of [{}, { hardLimit: {} }, { everyBytes: Infinity }, { hardLimit: { ms: Infinity } }]) {
     t.throws(rekey(value), { name: 'TypeError', message: /^rekey must have everyMs, .*, got {.*}$/ })
   }
 })
@@ -265,4 +260,10 @@ t.test('rekey: the hard limit must be beyond the schedule', async (t) => {
     message: message('records', 'everyRecords'),
   })
   t.doesNotThrow(rekey({ everyMs: [2, 5], everyBytes: 6, hardLimit: { ms: 6, records: 1 } }))
+})
+
+t.test('a schedule that is misspelt would never run', async (t) => {
+  const misspelt = (rekey: object) => () => parseOptions({ rekey })
+  t.throws(misspelt({ everyMs: 5, everyBites: 5 }), /rekey has everyMs, everyBytes, .*, got 'everyBites'/)
+  t.throws(misspelt({ hardLimit: { ms: 5, byte: 5 } }), /rekey.hardLimit has ms, bytes, records, got 'byte'/)
 })

@@ -1,6 +1,7 @@
 import sinon from 'sinon'
 import t from 'tap'
-import { Outbox, SLICE_BYTES } from '../src/outbox.ts'
+import { type BatchCallback, Outbox } from '../src/outbox.ts'
+import { SLICE_BYTES } from '../src/slice.ts'
 import { GatheringTransport, type Script, ScriptedTransport, turn } from './fixtures/scripted-transport.ts'
 
 /** An outbox over a transport that takes one buffer at a time, when told. */
@@ -15,7 +16,7 @@ function gathering(script: Script = {}) {
 
 function over<T extends ScriptedTransport>(transport: T) {
   const failed = sinon.spy()
-  const keys = { room: sinon.stub().returns(Infinity), sent: sinon.spy() }
+  const keys = { room: sinon.stub().returns(Infinity), sent: sinon.spy(), finished: (done: BatchCallback) => done() }
   return { transport, failed, keys, outbox: new Outbox(transport, { ...keys, failed }) }
 }
 
@@ -177,7 +178,19 @@ t.test('many buffers are gathered up to the size of a slice', async (t) => {
   t.equal(transport.inFlight, 1)
 })
 
-t.test('one write a turn of the event loop', async (t) => {
+t.test('a few writes a turn of the event loop', async (t) => {
+  const { outbox, transport } = single()
+  const done = sinon.spy()
+  outbox.offer(buffers('a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i'), done)
+  for (const soFar of ['abcd', 'abcdefgh', 'abcdefghi']) {
+    while (transport.inFlight !== undefined) transport.take()
+    t.equal(transport.taken.toString(), soFar)
+    await turn()
+  }
+  t.equal(done.callCount, 1)
+})
+
+t.test('one, where the transport calls back at once', async (t) => {
   const { outbox, transport } = single({ takes: 'at once' })
   const done = sinon.spy()
   outbox.offer(buffers('a', 'b', 'c'), done)
@@ -188,13 +201,22 @@ t.test('one write a turn of the event loop', async (t) => {
   t.equal(done.callCount, 1)
 })
 
-t.test('the next batch, too, waits for the turn after the last write', async (t) => {
+t.test('the next batch, too, waits for the turn after the last write of this', async (t) => {
   const { outbox, transport } = single({ takes: 'at once' })
   outbox.offer(buffers('a'), () => outbox.offer(buffers('b'), () => {}))
   await null
   t.equal(transport.taken.toString(), 'a')
   await turn()
   t.equal(transport.taken.toString(), 'ab')
+})
+
+t.test('a transport that took less than all has the rest of the turn for itself', async (t) => {
+  const { outbox, transport } = single()
+  outbox.offer(buffers('abc'), () => {})
+  transport.take(2)
+  t.equal(transport.inFlight, undefined)
+  await turn()
+  t.equal(transport.inFlight, 1)
 })
 
 t.test('thousands of batches that are called back for at once do not overflow the stack', async (t) => {

@@ -27,7 +27,11 @@ export function window(text: string): Range {
 
 /** `64KiB`, or a range such as `1B-1MiB`. In bytes. */
 export function chunkSizes(text: string): Range {
-  return range(text, (part) => within(part, Math.round(quantity(part, bytes, 'B')), 1, MAX_CHUNK, 'from 1B to 16MiB'))
+  return range(text, (part) => {
+    const size = within(part, quantity(part, bytes, 'B'), 1, MAX_CHUNK, 'from 1B to 16MiB')
+    if (!Number.isInteger(size)) throw new InvalidArgumentError(`${part} is not a whole number of bytes.`)
+    return size
+  })
 }
 
 /** `host:port` or `[::1]:port`. */
@@ -37,6 +41,17 @@ export function address(text: string): Address {
     throw new InvalidArgumentError('It must be host:port, with a port from 1 to 65535.')
   }
   return { host: host.replace(/^\[|\]$/g, ''), port: Number(port) }
+}
+
+/** What {@link address} takes. */
+export function hostAndPort({ host, port }: Address): string {
+  return `${host.includes(':') ? `[${host}]` : host}:${port}`
+}
+
+/** Of an HTTP request. */
+export function path(text: string): string {
+  if (!text.startsWith('/')) throw new InvalidArgumentError('A path begins with /; the address comes before --http.')
+  return text
 }
 
 /** A seed of what is random. */

@@ -62,9 +62,10 @@ export function picture(report: SoakReport): string {
       const title = `${name} held for ${ms(held)} at ${time(index * columnMs)}`
       return `<circle class="hold" cx="${round(x(index + 0.5))}" cy="${round(y(holds, held))}" r="2.5" fill="${color}"><title>${title}</title></circle>`
     })
-  const mark = (index: number, begunBy: string, color: string, count: number) => {
+  // Beside each other where both ends began at the same time.
+  const mark = (index: number, begunBy: 'client' | 'server', color: string, count: number) => {
     if (count === 0) return ''
-    const at = round(x(index + 0.5))
+    const at = round(x(index + 0.5) + (begunBy === 'client' ? -2 : 2))
     const title = `${count === 1 ? 'renegotiation' : `${count} renegotiations`} begun by the ${begunBy} at ${time(index * columnMs)}`
     return `<g class="renegotiation ${begunBy}"><line x1="${at}" x2="${at}" y1="${throughput.top - 8}" y2="${throughput.top + throughput.height}" stroke="${color}" stroke-opacity="0.35"/><path d="M${at - 4} ${throughput.top - 14}h8l-4 7z" fill="${color}"/><title>${title}</title></g>`
   }
@@ -116,12 +117,13 @@ export function picture(report: SoakReport): string {
 /** What it came to, in a line. */
 export function headline({
   verdict,
+  interrupted,
   milliseconds,
   renegotiations: { byClient, byServer },
   options,
 }: SoakReport): string {
   const ends = options.server === null ? 'both ends' : options.server
-  return `${verdict}: ${time(milliseconds)}, ${byClient + byServer} renegotiations, ${ends}`
+  return `${verdict}${interrupted ? ', interrupted' : ''}: ${time(milliseconds)}, ${byClient + byServer} renegotiations, ${ends}`
 }
 
 function summary({
@@ -135,9 +137,8 @@ function summary({
   renegotiations,
 }: SoakReport): string[] {
   const rate = (total: number) => `${bytes(total)} at ${bytes((total / Math.max(milliseconds, 1)) * 1000)}/s`
-  const held = hold.client
-    ? `; writes held for ${ms(hold.client.meanMs)} on average, ${ms(hold.client.maxMs)} at most`
-    : ''
+  const longest = Math.max(hold.client?.maxMs ?? 0, hold.server?.maxMs ?? 0)
+  const held = longest > 0 ? `; writes held for ${ms(longest)} at most` : ''
   return [
     `client → server ${rate(count.toServer)}; server → client ${rate(count.toClient)}`,
     `renegotiations begun by the client ${renegotiations.byClient}, by the server ${renegotiations.byServer}${held}`,
@@ -160,7 +161,7 @@ function chart(
 /** At least `value`, and easy to read. */
 function niceCeiling(value: number): number {
   const power = 10 ** Math.floor(Math.log10(value || 1))
-  return power * ([1, 1.5, 2, 3, 5].find((factor) => factor * power >= value) ?? 10)
+  return power * ([1, 1.5, 2, 3, 4, 5, 6, 8].find((factor) => factor * power >= value) ?? 10)
 }
 
 function y({ top, height, max }: Chart, value: number): number {

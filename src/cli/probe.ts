@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { connect, type RenegotiationTLSSocket } from '../index.ts'
 import { ms, time } from './format.ts'
-import type { Address } from './parse.ts'
+import { type Address, hostAndPort } from './parse.ts'
 import type { Credentials } from './soak-messages.ts'
 
 export interface ProbeOptions {
@@ -54,7 +54,7 @@ export async function probe(options: ProbeOptions): Promise<ProbeReport> {
     renegotiation: { handshakeTimeout: timeout, drainTimeout: timeout },
   })
   const report: ProbeReport = {
-    address: `${address.host}:${address.port}`,
+    address: hostAndPort(address),
     connections: 1,
     attempts: 0,
     protocol: null,
@@ -80,14 +80,17 @@ export async function probe(options: ProbeOptions): Promise<ProbeReport> {
 async function attempt(stream: RenegotiationTLSSocket, options: ProbeOptions): Promise<Partial<ProbeReport>> {
   const { timeout, traffic } = options
   const common = {
-    attempts: 1,
     protocol: stream.getProtocol(),
     cipher: stream.getCipher().name,
     authorized: stream.authorized,
     authorizationError: stream.authorized ? null : String(stream.authorizationError),
     // OpenSSL connects to no other, unless its configuration says so.
     secureRenegotiation: true,
-  } as const
+  }
+  let attempts: 0 | 1 = 0
+  stream.once('renegotiating', () => {
+    attempts = 1
+  })
   let bytes = 0
   stream.on('data', (chunk) => {
     bytes += chunk.length
@@ -103,14 +106,20 @@ async function attempt(stream: RenegotiationTLSSocket, options: ProbeOptions): P
     }
     return {
       ...common,
+      attempts: 1,
       clientInitiated: 'allowed',
       milliseconds: drainMs + handshakeMs,
       traffic: traffic === undefined ? null : { during, after: bytes - during },
     }
   } catch (error) {
     const { code, message, cause } = error as NodeJS.ErrnoException
-    const reason = cause instanceof Error ? `${message}: ${cause.message.trim()}` : message
-    return { ...common, clientInitiated: outcomes[code as string] ?? 'connection lost', reason }
+    const told = { ...common, attempts, traffic: traffic === undefined ? null : { during: bytes, after: 0 } }
+    if (bytes > 0 && code === 'ERR_RENEGOTIATION_CLOSED' && cause === undefined) {
+      return { ...told, reason: 'the server answered and closed the connection; try it without traffic' }
+    }
+    const { reason } = (cause ?? {}) as { reason?: string }
+    const why = cause instanceof Error ? `${message}: ${reason ?? cause.message.trim()}` : message
+    return { ...told, clientInitiated: outcomes[code as string] ?? 'connection lost', reason: why }
   }
 }
 

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import type { RenegotiationCounters } from '../report.ts'
 import { time } from './format.ts'
-import type { Address, Range } from './parse.ts'
+import { type Address, hostAndPort, type Range } from './parse.ts'
 import type { Credentials, FromEnd, Orders, Peer, Side, Status, Sum, ToEnd } from './soak-messages.ts'
 import { type Column, Timeline } from './timeline.ts'
 
@@ -38,6 +38,8 @@ export interface SoakReport {
   readonly protocol: string | null
   readonly cipher: string | null
   readonly options: Omit<SoakOptions, 'server'> & { readonly server: string | null; readonly mode: string }
+  /** It was stopped before its time. */
+  readonly interrupted: boolean
   /** Milliseconds for which the connection was there. */
   readonly milliseconds: number
   readonly bytes: { readonly toServer: number; readonly toClient: number }
@@ -170,9 +172,10 @@ export async function soak(
     ...connection,
     options: {
       ...plain,
-      server: foreign ? `${foreign.address.host}:${foreign.address.port}` : null,
+      server: foreign ? hostAndPort(foreign.address) : null,
       mode: foreign?.mode ?? 'both ends are ours',
     },
+    interrupted: signal.aborted,
     milliseconds: endedAt,
     bytes: { toServer: client?.status?.sentBytes ?? 0, toClient: client?.status?.receivedBytes ?? 0 },
     intact,

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { address, chunkSizes, duration, seed, window } from '../../src/cli/parse.ts'
+import { address, chunkSizes, duration, hostAndPort, path, seed, window } from '../../src/cli/parse.ts'
 
 t.test('a duration is a number with a unit, or of seconds', async (t) => {
   const examples = {
@@ -34,6 +34,7 @@ t.test('chunk sizes likewise, in bytes', async (t) => {
   t.same(chunkSizes('0.5KiB'), [512, 512])
   t.throws(() => chunkSizes('0'), /is not from 1B to 16MiB/)
   t.throws(() => chunkSizes('1GiB'), /is not from 1B to 16MiB/)
+  t.throws(() => chunkSizes('1.5B'), /1.5B is not a whole number of bytes/)
   t.throws(() => chunkSizes('64kb'), /one of the units B, KiB, MiB, GiB/)
 })
 
@@ -43,6 +44,15 @@ t.test('an address is a host and a port', async (t) => {
   for (const text of ['', 'host', ':443', 'host:', 'host:0', 'host:65536', 'host:4a', '::1:443', 'a:1:2']) {
     t.throws(() => address(text), /must be host:port/, text)
   }
+})
+
+t.test('an address is written as it is read', async (t) => {
+  for (const text of ['plant.example:8883', '[::1]:443']) t.equal(hostAndPort(address(text)), text)
+})
+
+t.test('a path begins with a slash', async (t) => {
+  t.equal(path('/status?all'), '/status?all')
+  t.throws(() => path('localhost:443'), /begins with \//)
 })
 
 t.test('a seed is a whole number', async (t) => {

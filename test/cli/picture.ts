@@ -42,6 +42,7 @@ function report(more: Partial<SoakReport> = {}): SoakReport {
       server: null,
       mode: 'both ends are ours',
     },
+    interrupted: false,
     milliseconds: 60_000,
     bytes: { toServer: 4800 * MiB, toClient: 2400 * MiB },
     intact: true,

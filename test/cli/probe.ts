@@ -105,6 +105,28 @@ t.test('with a request under way, to a web server', async (t) => {
   t.equal(requests.at(-1), `127.0.0.1:${port}/`)
 })
 
+t.test('a server that answers and closes: nothing is known', async (t) => {
+  const server = await tlsServer(t)
+  let secured = false
+  server.on('secureConnection', (socket: tls.TLSSocket) => {
+    secured = true
+    socket.on('error', () => {}).once('data', () => socket.end('bye'))
+  })
+  const port = await tcpServer(t, (socket) => {
+    const upstream = net.connect(server.port, '127.0.0.1')
+    t.teardown(() => upstream.destroy())
+    upstream.pipe(socket)
+    // Of what comes after the first handshake only application data gets through, so that the answer comes first.
+    socket.on('data', (chunk) => {
+      if (!secured) upstream.write(chunk)
+      else if (chunk[0] === 23) upstream.write(chunk.subarray(0, 5 + chunk.readUInt16BE(3)))
+    })
+  })
+  const { code, report } = await probe(t, port, '--http')
+  t.equal(code, 3)
+  t.match(report, { clientInitiated: null, reason: /answered and closed/, traffic: { during: 3, after: 0 } })
+})
+
 t.test('with any other protocol', async (t) => {
   let received = ''
   const { port } = await listen(t, {}, (socket) => {

@@ -14,27 +14,35 @@ const mistakes: [args: string[], message: RegExp][] = [
   [['soak', '--every', '14s-7s'], /'14s-7s' is invalid. The first value must not be more than the second/],
   [['soak', '--chunk', '1TiB'], /'1TiB' is invalid/],
   [['soak', '--connect', 'localhost'], /'localhost' is invalid. It must be host:port/],
-  [['soak', '--mode', 'dance'], /'dance' is invalid. It must be echo or sink/],
+  [['soak', '--mode', 'dance'], /'dance' is invalid. Allowed choices are echo, sink/],
+  [['soak', '--mode', 'sink'], /--mode goes with --connect/],
+  [['soak', '--ca', 'some.pem'], /--ca goes with --connect/],
+  [['soak', '--duration', '14s'], /--duration must be more than the 14 s until a renegotiation/],
   [['soak', '--seed', 'x'], /'x' is invalid/],
   [['soak', '--ca', 'missing.pem'], /'missing.pem' is invalid. ENOENT/],
   [['soak', '--json', 'missing/soak.json'], /the result can't be written: ENOENT.*missing\/soak.json/],
   [['soak', '--picture', '.'], /the result can't be written: EISDIR/],
+  [['soak', '--connect', 'localhost:1', '--ca', 'not.pem'], /There is nothing in PEM in not.pem/],
+  [['probe', '--http', 'localhost:1'], /'localhost:1' is invalid. A path begins with \/; the address comes before/],
+  [['probe', 'localhost:1', '--http', '--send', 'x'], /'--send <text>' cannot be used with option '--http \[path\]'/],
   [['probe'], /missing required argument 'host:port'/],
   [['probe', 'localhost'], /'localhost' is invalid.*It must be host:port/],
   [['probe', 'localhost:1', '--timeout', 'soon'], /'soon' is invalid/],
-  [['probe', 'localhost:1', '--cert', 'not.pem'], /--ca, --cert or --key is not as it should be: .*PEM/],
+  [['probe', 'localhost:1', '--cert', 'some.pem'], /--ca, --cert or --key is not as it should be: .*PEM/],
 ]
+
+const files = { 'not.pem': 'not PEM', 'some.pem': '-----BEGIN CERTIFICATE-----' }
 
 for (const [args, message] of mistakes) {
   t.test(`a mistake: ${args.join(' ') || '(nothing)'}`, async (t) => {
-    const directory = t.testdir({ 'not.pem': 'not PEM' })
+    const directory = t.testdir(files)
     const { code, stdout, stderr } = await cli(args, directory)
     t.equal(code, 2)
     t.equal(stdout, '')
     t.match(stderr, message)
     t.notMatch(stderr, /\n +at /, 'no stack')
     t.match(
-      readdirSync(directory).filter((name) => name !== 'not.pem' && name !== 'soak.json'),
+      readdirSync(directory).filter((name) => !(name in files) && name !== 'soak.json'),
       [],
     )
   })
@@ -49,6 +57,7 @@ t.test('--help and --version are no mistakes', async (t) => {
   for (const option of ['duration', 'every', 'chunk', 'connect', 'mode', 'json', 'picture']) {
     t.match(soak.stdout, `--${option}`)
   }
+  t.match(soak.stdout, /default: 1m.*default: 7s-14s.*default: 1KiB-256KiB/s, 'as they would be given')
   t.match(await cli(['probe', '--help']), { code: 0, stdout: /one TLS connection.*one attempt/s })
 })
 

@@ -245,10 +245,10 @@ t.test('private state of a stream that clients look at is right, held bytes and 
     _writableState: { length: number; needDrain: boolean; corked: number; ended: boolean }
   }
   stream.once('renegotiating', () => {
-    t.equal(stream.write(Buffer.alloc(100_000)), false)
-    t.match(state, { length: 100_000, needDrain: true, corked: 0, ended: false })
-    t.equal(stream.writableLength, 100_000)
-    t.equal(stream.bytesWritten, stream.socket.bytesWritten + 100_000)
+    t.equal(stream.write(Buffer.alloc(200_000)), false)
+    t.match(state, { length: 200_000, needDrain: true, corked: 0, ended: false })
+    t.equal(stream.writableLength, 200_000)
+    t.equal(stream.bytesWritten, stream.socket.bytesWritten + 200_000)
   })
   await Promise.all([stream.renegotiate(), once(stream, 'drain')])
   stream.cork()

@@ -130,8 +130,9 @@ t.test('writes are held from before renegotiate() until its promise is fulfilled
   await turn()
   t.equal(stream.state, 'draining')
   below.waits = false
+  const begun = once(stream, 'renegotiating')
   below.takes()
-  await once(stream, 'renegotiating')
+  await begun
   t.equal(written(), 'in flight')
   keys.shift()
   resolve()
