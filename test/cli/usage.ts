@@ -57,7 +57,7 @@ t.test('--help and --version are no mistakes', async (t) => {
   for (const option of ['duration', 'every', 'chunk', 'connect', 'mode', 'json', 'picture']) {
     t.match(soak.stdout, `--${option}`)
   }
-  t.match(soak.stdout, /default: 1m.*default: 7s-14s.*default: 1KiB-256KiB/s, 'as they would be given')
+  t.match(soak.stdout, /default: 1m.*default:\s+7s-14s.*default:\s+1KiB-256KiB/s, 'as they would be given')
   t.match(await cli(['probe', '--help']), { code: 0, stdout: /one TLS connection.*one attempt/s })
 })
 
