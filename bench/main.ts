@@ -2,9 +2,9 @@
  * npm run bench [-- --quick]
  *
  * What the stream costs, against the plain socket and other wrappers: each in a
- * process of its own, one after the other in every round, so that what the
- * machine does otherwise meets all of them alike. What counts are ratios within
- * a round. Writes bench/result.json and docs/bench.svg.
+ * process of its own, and each run between two of the plain socket, so that
+ * what the machine does otherwise meets both alike. What counts are ratios to
+ * those two. Writes bench/result-<Node>.json and docs/bench-<Node>.svg.
  */
 import { writeFileSync } from 'node:fs'
 import os from 'node:os'
@@ -16,7 +16,7 @@ import { Runner, startPeer } from './processes.ts'
 import { geometricMean, quantile, type Spread, spread } from './stats.ts'
 
 const { values: given } = parseArgs({ options: { quick: { type: 'boolean', default: false } } })
-const ROUNDS = given.quick ? 3 : 15
+const ROUNDS = given.quick ? 3 : 11
 const KiB = 1024
 const MiB = 1024 * KiB
 const GiB = 1024 * MiB
@@ -29,38 +29,49 @@ export interface Row {
   readonly ratios: Partial<Record<Contender, Spread>>
 }
 
-const all: readonly Contender[] = ['plain', 'ours', 'duplexify', 'streamx', 'bare']
+const others: readonly Contender[] = ['ours', 'duplexify', 'streamx', 'bare']
 const peer = await startPeer()
-const runners = await Promise.all(all.map((contender) => Runner.start(contender, peer.port)))
+const plain = await Runner.start('plain', peer.port)
+const runners = await Promise.all(others.map((contender) => Runner.start(contender, peer.port)))
 const find = (contender: Contender) => runners.find((runner) => runner.contender === contender) as Runner
 
-/** In every round each once, the first round for warming up; the order goes round. */
-async function rounds(work: Work, who = all, count = ROUNDS): Promise<Map<Contender, Result[]>> {
-  const results = new Map<Contender, Result[]>(who.map((contender) => [contender, []]))
-  for (let round = 0; round <= count; round++) {
-    for (let turn = 0; turn < who.length; turn++) {
-      const contender = who[(round + turn) % who.length] as Contender
-      const result = await find(contender).run(work)
-      if (round > 0) results.get(contender)?.push(result)
+/** A run, and those of the plain socket right before and after it. */
+interface Measured {
+  readonly own: Result
+  readonly plain: readonly [Result, Result]
+}
+
+/** In every round each once, in an order that goes round; the first round is for warming up. */
+async function rounds(work: Work): Promise<Map<Contender, Measured[]>> {
+  const results = new Map<Contender, Measured[]>(others.map((contender) => [contender, []]))
+  for (let round = 0; round <= ROUNDS; round++) {
+    let before = await plain.run(work)
+    for (let turn = 0; turn < others.length; turn++) {
+      const contender = others[(round + turn) % others.length] as Contender
+      const own = await find(contender).run(work)
+      const after = await plain.run(work)
+      if (round > 0) results.get(contender)?.push({ own, plain: [before, after] })
+      before = after
     }
   }
   return results
 }
 
-/** More is better where it is speed; `value` of a contender to that of the plain socket in the same round. */
+/** More is better where it is speed; `value` of a contender to that of the plain socket around it. */
 function compare(
   name: string,
-  results: Map<Contender, Result[]>,
+  results: Map<Contender, Measured[]>,
   value: (result: Result) => number,
   words: (value: number) => string,
 ): Row {
-  const plain = results.get('plain') ?? []
   const ratios: Partial<Record<Contender, Spread>> = {}
-  for (const [contender, own] of results) {
-    if (contender === 'plain') continue
-    ratios[contender] = spread(own.map((result, round) => value(result) / value(plain[round] as Result)))
+  const plains: number[] = []
+  for (const [contender, measured] of results) {
+    const around = measured.map(({ plain: [before, after] }) => geometricMean([value(before), value(after)]))
+    ratios[contender] = spread(measured.map(({ own }, round) => value(own) / (around[round] as number)))
+    plains.push(...around)
   }
-  const row = { name, plain: words(spread(plain.map(value)).median), ratios }
+  const row = { name, plain: words(spread(plains).median), ratios }
   print(row)
   return row
 }
@@ -86,20 +97,18 @@ console.log('ratios to the plain socket: median (quarter–quarter)\n')
 const sending: Row[] = []
 const cpu: Row[] = []
 for (const [name, chunk, bytes] of [
-  ['64 B', 64, 8 * MiB],
-  ['1 KiB', KiB, 64 * MiB],
-  ['16 KiB', 16 * KiB, 192 * MiB],
-  ['64 KiB', 64 * KiB, 192 * MiB],
-  ['1 MiB', MiB, 192 * MiB],
+  ['64 B', 64, 64 * MiB],
+  ['1 KiB', KiB, 192 * MiB],
+  ['16 KiB', 16 * KiB, 384 * MiB],
+  ['64 KiB', 64 * KiB, 384 * MiB],
+  ['1 MiB', MiB, 384 * MiB],
 ] as const) {
   const results = await rounds({ what: 'send', bytes, chunk })
   sending.push(compare(`send, ${name}`, results, speed, perSecond))
   cpu.push(compare(`  CPU, ${name}`, results, cpuPerByte, perGiB))
 }
 const means = Object.fromEntries(
-  all
-    .slice(1)
-    .map((contender) => [contender, geometricMean(sending.map(({ ratios }) => ratios[contender]?.median ?? 0))]),
+  others.map((contender) => [contender, geometricMean(sending.map(({ ratios }) => ratios[contender]?.median ?? 0))]),
 )
 console.log(
   `  geometric means: ${Object.entries(means)
@@ -107,7 +116,7 @@ console.log(
     .join(', ')}`,
 )
 
-const reading = compare('read', await rounds({ what: 'read', bytes: 192 * MiB }), speed, perSecond)
+const reading = compare('read', await rounds({ what: 'read', bytes: 384 * MiB }), speed, perSecond)
 const pings = await rounds({ what: 'ping', times: 3000 })
 const pingPong = [
   compare('ping-pong, p50', pings, percentile(0.5), microseconds),
@@ -117,7 +126,6 @@ const pingPong = [
 console.log('\nmemory')
 const memory: Record<string, unknown> = {}
 for (const connections of given.quick ? [1000] : [1, 1000, 10_000]) {
-  const pair: Record<string, unknown> = {}
   const per = async (contender: Contender) => {
     // A process of its own each time: what one has grown is not given back.
     const runner = await Runner.start(contender, peer.port)
@@ -125,13 +133,12 @@ for (const connections of given.quick ? [1000] : [1, 1000, 10_000]) {
     runner.stop()
     return { heap: heapBytes / connections, rss: rssBytes / connections }
   }
-  const [plain, ours] = [await per('plain'), await per('ours')]
-  pair['plain'] = plain
-  pair['ours'] = ours
-  memory[`idle, ${connections}`] = pair
+  const bare = await per('plain')
+  const ours = await per('ours')
+  memory[`idle, ${connections}`] = { plain: bare, ours }
   console.log(
-    `idle, ${connections} connections: heap each, plain ${Math.round(plain.heap)} B, ours + ${Math.round(ours.heap - plain.heap)} B; ` +
-      `RSS each, plain ${Math.round(plain.rss / KiB)} KiB, ours + ${Math.round((ours.rss - plain.rss) / KiB)} KiB`,
+    `idle, ${connections} connections: heap each, plain ${Math.round(bare.heap)} B, ours + ${Math.round(ours.heap - bare.heap)} B; ` +
+      `RSS each, plain ${Math.round(bare.rss / KiB)} KiB, ours + ${Math.round((ours.rss - bare.rss) / KiB)} KiB`,
   )
 }
 for (const contender of ['plain', 'ours'] as const) {
@@ -165,7 +172,7 @@ for (const rtt of [0, 10, 50]) {
   )
 }
 
-for (const runner of runners) runner.stop()
+for (const runner of [plain, ...runners]) runner.stop()
 peer.stop()
 const result = {
   at: new Date().toISOString(),
@@ -181,5 +188,6 @@ const result = {
   memory,
   renegotiation,
 }
-writeFileSync('bench/result.json', `${JSON.stringify(result, null, 2)}\n`)
-writeFileSync('docs/bench.svg', chart(result))
+const [major] = process.versions.node.split('.')
+writeFileSync(`bench/result-${major}.json`, `${JSON.stringify(result, null, 2)}\n`)
+writeFileSync(`docs/bench-${major}.svg`, chart(result))

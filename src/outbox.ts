@@ -208,7 +208,7 @@ export class Outbox {
     } else {
       this.#again = bytesTaken === 0 ? offer : null
       this.#againBytes = bytesTaken === 0 ? offered : 0
-      if (this.#pumping || bytesTaken < offered || ++this.#writesThisTurn === WRITES_A_TURN) this.#rest()
+      if (bytesTaken < offered || ++this.#writesThisTurn === WRITES_A_TURN) this.#rest()
       this.#taken += bytesTaken
       this.#batch?.advance(bytesTaken)
       try {
@@ -226,9 +226,7 @@ export class Outbox {
    * the kernel takes everything at once, Node calls back for a TLS write before
    * it polls again (TLSWrap::EncOut: SetImmediate, and native immediates run
    * until none is left): write after write, and neither a read nor a timer in
-   * between. One, where the transport has called back before its write()
-   * returned: a Writable leaves its callback for the next tick then, and those
-   * of later writes might overtake it.
+   * between.
    */
   #rest(): void {
     clearImmediate(this.#resting)
@@ -250,6 +248,9 @@ export class Outbox {
   }
 
   #finishBatch(): void {
+    // Called back for before offer() returns, or nearly so, a Writable leaves the callback of the write for the next tick.
+    // Those of later writes must not overtake it.
+    if (this.#pumping) this.#rest()
     const done = this.#done
     this.#batch = this.#done = null
     if (done !== null) this.#host.finished(done)
