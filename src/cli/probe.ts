@@ -117,9 +117,8 @@ async function attempt(stream: RenegotiationTLSSocket, options: ProbeOptions): P
     if (bytes > 0 && code === 'ERR_RENEGOTIATION_CLOSED' && cause === undefined) {
       return { ...told, reason: 'the server answered and closed the connection; try it without traffic' }
     }
-    const { reason } = (cause ?? {}) as { reason?: string }
-    const why = cause instanceof Error ? `${message}: ${reason ?? cause.message.trim()}` : message
-    return { ...told, clientInitiated: outcomes[code as string] ?? 'connection lost', reason: why }
+    const reason = cause instanceof Error ? `${message}: ${cause.message.trim()}` : message
+    return { ...told, clientInitiated: outcomes[code as string] ?? 'connection lost', reason }
   }
 }
 
