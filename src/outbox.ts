@@ -50,7 +50,7 @@ export class Outbox {
 
   /** Until it comes, nothing is given: the rest of the event loop has its turn first. */
   #resting: NodeJS.Immediate | undefined
-  #writesThisTurn = 0
+  #writesSinceRest = 0
   #held = false
   #barrier: (() => void) | null = null
   /** The barrier whose empty write the transport has; another may have replaced it since. */
@@ -199,26 +199,29 @@ export class Outbox {
     }
     if (offer === EMPTY) {
       this.#barrierReached()
+      this.#pump()
     } else if (
       bytesTaken === undefined ||
       !(Number.isInteger(bytesTaken) && bytesTaken >= 0 && bytesTaken <= offered)
     ) {
       this.#host.failed(new RangeError(`The transport was offered ${offered} bytes and says it took ${bytesTaken}`))
-      return
     } else {
       this.#again = bytesTaken === 0 ? offer : null
       this.#againBytes = bytesTaken === 0 ? offered : 0
-      if (bytesTaken < offered || ++this.#writesThisTurn === WRITES_A_TURN) this.#rest()
+      if (bytesTaken < offered || ++this.#writesSinceRest === WRITES_A_TURN) this.#rest()
       this.#taken += bytesTaken
       this.#batch?.advance(bytesTaken)
+      // What comes on the callback waits until the keys have been told of this.
+      this.#offer = offer
       try {
         if (this.#batch?.bytesLeft === 0) this.#finishBatch()
       } finally {
+        this.#offer = null
         // After the callback, which is to hear of no error that keys at their limit are.
         this.#host.sent(bytesTaken)
+        this.#pump()
       }
     }
-    this.#pump()
   }
 
   /**
@@ -230,7 +233,7 @@ export class Outbox {
    */
   #rest(): void {
     clearImmediate(this.#resting)
-    this.#writesThisTurn = 0
+    this.#writesSinceRest = 0
     this.#resting = setImmediate(this.#rested)
   }
 

@@ -523,6 +523,19 @@ t.test('no more is given than the keys allow, and they are told what was taken',
   t.equal(transport.taken.toString(), 'a')
 })
 
+t.test('what comes on the callback of a batch is given when the keys have been told of that batch', async (t) => {
+  const { outbox, transport, keys } = single()
+  const told: number[] = []
+  const original = transport.write.bind(transport)
+  transport.write = (...args) => {
+    told.push(keys.sent.callCount)
+    original(...args)
+  }
+  outbox.offer(buffers('a'), () => outbox.offer(buffers('b'), () => {}))
+  transport.take()
+  t.same(told, [0, 1])
+})
+
 t.test('where the keys allow nothing any more, nothing is given', async (t) => {
   const { outbox, transport, keys } = single()
   keys.room.returns(0)
