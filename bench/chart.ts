@@ -1,11 +1,11 @@
-import type { Row } from './main.ts'
+import type { Row } from './compare.ts'
 import type { Contender } from './messages.ts'
 
 const COLORS: Partial<Record<Contender, string>> = {
   ours: '#1f6fb4',
   duplexify: '#d1700c',
   streamx: '#8a8a8a',
-  bare: '#c4c4c4',
+  again: '#c4c4c4',
 }
 const LEFT = 60
 const TOP = 90
@@ -26,6 +26,7 @@ interface Charted {
 /** Throughput of each contender, the plain socket's being 1, as SVG. */
 export function chart({ node, machine, rounds, sending, reading }: Charted): string {
   const rows = [...sending, reading]
+  const title = 'Throughput, the plain tls.TLSSocket being 1'
   const width = LEFT + GROUP * rows.length + 20
   const y = (ratio: number) => TOP + HEIGHT - (HEIGHT * Math.min(ratio, MAX)) / MAX
   const text = (x: number, at: number, words: string, more = '') => `<text x="${x}" y="${at}" ${more}>${words}</text>`
@@ -62,8 +63,9 @@ export function chart({ node, machine, rounds, sending, reading }: Charted): str
   )
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${TOP + HEIGHT + 60}" font-family="system-ui, sans-serif" font-size="13">`,
+    `<title>${title}</title>`,
     '<rect width="100%" height="100%" fill="white"/>',
-    text(LEFT, 24, 'Throughput, the plain tls.TLSSocket being 1', 'font-size="16" font-weight="bold"'),
+    text(LEFT, 24, title, 'font-size="16" font-weight="bold"'),
     text(
       LEFT,
       43,

@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { Duplex } from 'node:stream'
+import type { Duplex } from 'node:stream'
 import tls from 'node:tls'
 import duplexify from 'duplexify'
 import { wrapTLSSocket } from 'renegotiation-duplex'
@@ -10,19 +10,10 @@ import type { Ask, Contender } from './messages.ts'
 /** Each as its own documentation has it. */
 export const contenders: Record<Contender, (socket: tls.TLSSocket) => Duplex> = {
   plain: (socket) => socket,
+  // What differs without any difference.
+  again: (socket) => socket,
   ours: (socket) => wrapTLSSocket(socket),
   duplexify: (socket) => duplexify(socket, socket),
-  bare: (socket) => {
-    const stream = new Duplex({
-      read: () => void socket.resume(),
-      write: (chunk, encoding, done) => void socket.write(chunk, encoding, done),
-      final: (done) => void socket.end(done),
-      destroy: (error, done) => done(socket.destroy() && error),
-    })
-    socket.on('data', (chunk) => stream.push(chunk) || socket.pause())
-    socket.on('end', () => stream.push(null))
-    return stream
-  },
   streamx: (socket) => {
     const stream = new streamx.Duplex({
       read: (done) => {

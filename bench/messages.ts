@@ -5,7 +5,7 @@
  */
 
 /** What a runner puts between itself and the socket. */
-export type Contender = 'plain' | 'ours' | 'duplexify' | 'streamx' | 'bare'
+export type Contender = 'plain' | 'again' | 'ours' | 'duplexify' | 'streamx'
 
 export type Work =
   /** Sends so many bytes in chunks of that size, until the peer has all of them. */
@@ -20,6 +20,8 @@ export type Work =
   | { readonly what: 'idle'; readonly connections: number }
   /** Sends for so long, and renegotiates every so many milliseconds; 0: never. */
   | { readonly what: 'renegotiate'; readonly milliseconds: number; readonly every: number }
+  /** Sends for so long, and measures how long it takes to arrive. */
+  | { readonly what: 'transit'; readonly milliseconds: number }
   /** Renegotiates so many times, while nothing is sent. */
   | { readonly what: 'handshakes'; readonly times: number }
 
@@ -42,5 +44,7 @@ export type Ask =
   | { readonly ask: 'sink'; readonly bytes: number }
   | { readonly ask: 'source'; readonly bytes: number }
   | { readonly ask: 'echo' }
+  /** Takes all that comes, and answers with one for every so many bytes. */
+  | { readonly ask: 'marks'; readonly every: number }
   /** Takes all that comes, and can renegotiate. */
   | { readonly ask: 'guarded' }

@@ -31,6 +31,15 @@ function serve(socket: tls.TLSSocket, what: Ask, already: number): void {
       if (left === 0) socket.write('k')
       break
     }
+    case 'marks': {
+      let bytes = already
+      socket.on('data', (chunk: Buffer) => {
+        const marks = Math.floor((bytes + chunk.length) / what.every) - Math.floor(bytes / what.every)
+        bytes += chunk.length
+        if (marks > 0) socket.write('k'.repeat(marks))
+      })
+      break
+    }
     case 'source': {
       let left = what.bytes
       const send = () => {

@@ -9,6 +9,10 @@ import { wrapTLSSocket } from 'renegotiation-duplex'
 import { connect, contenders } from './contenders.ts'
 import type { Ask, Contender, Result, Work } from './messages.ts'
 
+const CHUNK = Buffer.alloc(64 * 1024, 'x')
+/** The longest that a timer can take, in milliseconds. */
+const FOREVER = 2 ** 31 - 1
+
 const [contender, port] = process.argv.slice(2) as [Contender, string]
 process.on('disconnect', () => process.exit())
 process.on('message', async ({ work, port: other }: { work: Work; port?: number }) => {
@@ -30,6 +34,8 @@ async function run(work: Work, port: number): Promise<Result> {
       return idle(port, work.connections)
     case 'renegotiate':
       return renegotiate(port, work.milliseconds, work.every)
+    case 'transit':
+      return transit(port, work.milliseconds)
     case 'handshakes':
       return handshakes(port, work.times)
   }
@@ -150,31 +156,58 @@ async function memory(): Promise<NodeJS.MemoryUsage> {
 
 async function renegotiate(port: number, milliseconds: number, every: number): Promise<Result> {
   const stream = wrapTLSSocket(await connect(port, { ask: 'guarded' }))
-  const chunk = Buffer.alloc(64 * 1024, 'x')
-  const until = performance.now() + milliseconds
-  const each: number[] = []
-  let bytes = 0
-  const renegotiating = setInterval(
-    async () => {
-      const { drainMs, handshakeMs } = await stream.renegotiate()
-      each.push(drainMs + handshakeMs)
-    },
-    every === 0 ? 2 ** 31 - 1 : every,
-  )
   stream.on('error', (error) => {
     throw error
   })
   stream.resume()
-  const result = await timed(0, async () => {
-    while (performance.now() < until) {
-      bytes += chunk.length
-      if (!stream.write(chunk)) await once(stream, 'drain')
-    }
-    clearInterval(renegotiating)
-    await new Promise((resolve) => stream.write('', resolve))
+  const each: number[] = []
+  let running: Promise<void> | undefined
+  const begin = async () => {
+    const { drainMs, handshakeMs } = await stream.renegotiate()
+    each.push(drainMs + handshakeMs)
+    running = undefined
+  }
+  const ticking = setInterval(() => {
+    running ??= begin()
+  }, every || FOREVER)
+  const result = await sendFor(stream, milliseconds)
+  clearInterval(ticking)
+  await running
+  stream.destroy()
+  return { ...result, each }
+}
+
+/** How long a byte takes to the peer and its answer back, while there is a queue of others before it. */
+async function transit(port: number, milliseconds: number): Promise<Result> {
+  const every = 32 * CHUNK.length
+  const stream = await open(port, { ask: 'marks', every })
+  const each: number[] = []
+  const sentAt: number[] = []
+  stream.on('data', (answers: Buffer) => {
+    for (const _ of answers) each.push(performance.now() - (sentAt.shift() as number))
+  })
+  const result = await sendFor(stream, milliseconds, (bytes) => {
+    if (bytes % every === 0) sentAt.push(performance.now())
   })
   stream.destroy()
-  return { ...result, bytes, each }
+  return { ...result, each }
+}
+
+/** Sends as fast as it can; `sent` is told when a chunk has left, and how many bytes have with it. */
+async function sendFor(stream: Duplex, milliseconds: number, sent = (_bytes: number) => {}): Promise<Result> {
+  const until = performance.now() + milliseconds
+  let bytes = 0
+  const left = () => {
+    bytes += CHUNK.length
+    sent(bytes)
+  }
+  const result = await timed(0, async () => {
+    while (performance.now() < until) {
+      if (!stream.write(CHUNK, left)) await once(stream, 'drain')
+    }
+    await new Promise((resolve) => stream.write('', resolve))
+  })
+  return { ...result, bytes }
 }
 
 async function handshakes(port: number, times: number): Promise<Result> {
