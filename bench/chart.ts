@@ -1,5 +1,5 @@
 import type { Row } from './compare.ts'
-import type { Contender } from './messages.ts'
+import { type Contender, NAMES } from './messages.ts'
 
 const COLORS: Partial<Record<Contender, string>> = {
   ours: '#1f6fb4',
@@ -26,7 +26,7 @@ interface Charted {
 /** Throughput of each contender, the plain socket's being 1, as SVG. */
 export function chart({ node, machine, rounds, sending, reading }: Charted): string {
   const rows = [...sending, reading]
-  const title = 'Throughput, the plain tls.TLSSocket being 1'
+  const title = `Throughput, the ${NAMES.plain} being 1`
   const width = LEFT + GROUP * rows.length + 20
   const y = (ratio: number) => TOP + HEIGHT - (HEIGHT * Math.min(ratio, MAX)) / MAX
   const text = (x: number, at: number, words: string, more = '') => `<text x="${x}" y="${at}" ${more}>${words}</text>`
@@ -47,7 +47,7 @@ export function chart({ node, machine, rounds, sending, reading }: Charted): str
         `<rect x="${x}" y="${y(median)}" width="${BAR}" height="${y(0) - y(median)}" fill="${color}">` +
         `<title>${contender}: ${median.toFixed(2)} (${low.toFixed(2)} to ${high.toFixed(2)})</title></rect>` +
         `<line x1="${middle}" x2="${middle}" y1="${y(low)}" y2="${y(high)}" stroke="black"/>` +
-        text(middle, y(median) - 6, median.toFixed(2), 'text-anchor="middle" font-size="11"')
+        text(middle, y(high) - 4, median.toFixed(2), 'text-anchor="middle" font-size="11"')
       )
     })
     return (
@@ -58,8 +58,8 @@ export function chart({ node, machine, rounds, sending, reading }: Charted): str
   })
   const legend = Object.entries(COLORS).map(
     ([contender, color], index) =>
-      `<rect x="${LEFT + 120 * index}" y="54" width="12" height="12" fill="${color}"/>` +
-      text(LEFT + 18 + 120 * index, 65, contender),
+      `<rect x="${LEFT + 170 * index}" y="54" width="12" height="12" fill="${color}"/>` +
+      text(LEFT + 18 + 170 * index, 65, NAMES[contender as Contender]),
   )
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${TOP + HEIGHT + 60}" font-family="system-ui, sans-serif" font-size="13">`,

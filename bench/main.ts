@@ -3,10 +3,10 @@
  *
  * What the stream costs, against the plain socket and other wrappers, as ratios
  * to the plain socket. Prints the tables, and writes bench/result-<Node>.json
- * and docs/bench-<Node>.svg; --quick, which shows no more than that it runs,
- * writes both to build/.
+ * and docs/bench-<Node>.svg; the last table is of all results there. --quick,
+ * which shows no more than that it runs, writes both to build/.
  */
-import { writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import { parseArgs } from 'node:util'
 import { relay } from '../test/fixtures/relay.ts'
@@ -15,7 +15,7 @@ import { Comparison, compare, means, type Row } from './compare.ts'
 import type { Contender, Result, Work } from './messages.ts'
 import { Runner, startPeer } from './processes.ts'
 import { quantile, type Spread, spread } from './stats.ts'
-import { table } from './table.ts'
+import { summary, table } from './table.ts'
 
 const { values: given } = parseArgs({ options: { quick: { type: 'boolean', default: false } } })
 const ROUNDS = given.quick ? 1 : 15
@@ -54,6 +54,10 @@ const result = {
 }
 writeFileSync(`${given.quick ? 'build' : 'bench'}/result-${major}.json`, `${JSON.stringify(result, null, 2)}\n`)
 writeFileSync(`${given.quick ? 'build' : 'docs'}/bench-${major}.svg`, chart(result))
+const results = readdirSync('bench')
+  .filter((name) => /^result-\d+\.json$/.test(name))
+  .map((name) => JSON.parse(readFileSync(`bench/${name}`, 'utf8')) as typeof result)
+console.log(`\n${summary(given.quick ? [result] : results)}`)
 
 async function throughput() {
   const comparison = await Comparison.start(peer.port, ['again', 'ours', 'duplexify', 'streamx'])

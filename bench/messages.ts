@@ -7,6 +7,15 @@
 /** What a runner puts between itself and the socket. */
 export type Contender = 'plain' | 'again' | 'ours' | 'duplexify' | 'streamx'
 
+/** What a reader knows them as. */
+export const NAMES: Readonly<Record<Contender, string>> = {
+  plain: 'plain tls.TLSSocket',
+  again: 'a second plain one',
+  ours: 'renegotiation-duplex',
+  duplexify: 'duplexify',
+  streamx: 'streamx',
+}
+
 export type Work =
   /** Sends so many bytes in chunks of that size, until the peer has all of them. */
   | { readonly what: 'send'; readonly bytes: number; readonly chunk: number }
