@@ -47,7 +47,6 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost {
   #transportClosed = false
   #whenClosed: (() => void) | undefined
   #unsent: Uint8Array[] = []
-  #handingOver = false
 
   constructor(face: Face, transport: Transport, settings: Settings) {
     this.face = face
@@ -92,13 +91,12 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost {
     // Neither map() nor push(): there may be a thousand of them, of a few bytes each.
     const buffers = new Array<Buffer>(chunks.length)
     for (let index = 0; index < chunks.length; index++) buffers[index] = (chunks[index] as { chunk: Buffer }).chunk
-    this.#handingOver = true
     this.outbox.offer(buffers, done)
-    this.#handingOver = false
   }
 
-  /** To be told after every write of the application, whether it was passed on to `write` or queued. */
+  /** To be told after every write, end and uncork of the application, whether it was passed on to `write` or queued. */
   written(): void {
+    this.outbox.flush()
     const { state } = this
     if (state === 'open' || state === 'closed') return
     const { maxHeldBytes } = this.settings
@@ -126,18 +124,21 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost {
 
   /** Calls `closed` once, when the transport has closed, never before it returns. */
   destroy(error: Error | null, closed: () => void): void {
-    const { unsent, done: batchDone } = this.outbox.close()
-    // While the Writable hands its queue over, that is still in it, whole (_writev) or with a null for what is gone (_write).
-    const queued = this.#handingOver ? [] : this.face.writableBuffer.flatMap((entry) => entry?.chunk ?? [])
-    this.#unsent = [...unsent, ...queued]
+    const { unsent, done: batchDone, taken } = this.outbox.close()
+    // Where the Writable gave its only entry to _write, a null stands for that.
+    this.#unsent = [...unsent, ...this.face.writableBuffer.flatMap((entry) => entry?.chunk ?? [])]
     this.#schedule?.stop()
-    this.#renegotiator.close(error)
-    if (batchDone !== null) process.nextTick(batchDone, error ?? streamDestroyed())
-    if (this.#transportClosed) {
-      process.nextTick(closed)
-    } else {
-      this.#whenClosed = closed
-      this.transport.destroy()
+    if (batchDone !== null) process.nextTick(batchDone, taken ? null : (error ?? streamDestroyed()))
+    try {
+      // A listener of the application may throw.
+      this.#renegotiator.close(error)
+    } finally {
+      if (this.#transportClosed) {
+        process.nextTick(closed)
+      } else {
+        this.#whenClosed = closed
+        this.transport.destroy()
+      }
     }
   }
 

@@ -48,8 +48,10 @@ export class Outbox {
   #again: Uint8Array | readonly Uint8Array[] | null = null
   #againBytes = 0
 
-  /** Until it comes, nothing is given: the rest of the event loop has its turn first. */
-  #resting: NodeJS.Immediate | undefined
+  /** Until an immediate comes, nothing is given: the rest of the event loop has its turn first. */
+  #resting = false
+  /** And one more after that. */
+  #restsOn = false
   #writesSinceRest = 0
   #held = false
   #barrier: (() => void) | null = null
@@ -59,6 +61,8 @@ export class Outbox {
   #finished = false
   #closed = false
   #pumping = false
+  /** The application is on the stack, in a call that it made for something else than to be called back. */
+  #calledByWriter = false
 
   constructor(transport: Pick<Transport, 'write' | 'writev'>, host: OutboxHost) {
     this.#transport = transport
@@ -75,13 +79,29 @@ export class Outbox {
     return this.#batch === null ? 0 : this.#taken + this.#bytesInFlight
   }
 
-  /** Takes a batch. The Writable above offers no second one before `done`. */
+  /**
+   * Takes a batch. The Writable above offers no second one before `done`.
+   * Nothing comes of it before {@link flush}: a Writable in the middle of
+   * handing over its queue bears neither another write nor an exception (the
+   * queue is reset after _writev, whatever has been added; and marked as being
+   * processed for ever), and a transport may tell of data before its write()
+   * returns.
+   */
   offer(buffers: readonly Uint8Array[], done: BatchCallback): void {
     this.#batch = new Batch(buffers)
     this.#taken = 0
     this.#done = done
-    if (this.#refusal !== null) this.#host.failed(this.#refusal)
-    else this.#pump()
+  }
+
+  /** To be called after every call that may have led to {@link offer}. `done` is never called before it returns. */
+  flush(): void {
+    if (this.#batch === null || this.#offer !== null || this.#pumping) return
+    this.#calledByWriter = true
+    try {
+      this.#pump()
+    } finally {
+      this.#calledByWriter = false
+    }
   }
 
   /** Gives the transport nothing more until {@link release}. A barrier not yet reached is forgotten. */
@@ -102,11 +122,11 @@ export class Outbox {
     this.#rest()
   }
 
-  /** Lets the parked batch go on. */
+  /** Lets the parked batch go on, a little later: what the application does on its callback is not for the caller to bear. */
   release(): void {
     this.#held = false
     this.#barrier = null
-    this.#pump()
+    process.nextTick(this.#pumpLater)
   }
 
   /** Nothing can be written any more: a batch, parked or yet to come, fails with `error`. */
@@ -123,17 +143,19 @@ export class Outbox {
 
   /**
    * The end; nothing is given to the transport any more, and what it still
-   * calls back for is ignored. Returns what of the batch never reached it, and
-   * the callback of the batch, which is the caller's to call.
+   * calls back for is ignored. Returns what of the batch never reached it, the
+   * callback of the batch, which is the caller's to call, and whether that is
+   * to hear of no error, since all of the batch was taken.
    */
-  close(): { unsent: readonly Uint8Array[]; done: BatchCallback | null } {
+  close(): { unsent: readonly Uint8Array[]; done: BatchCallback | null; taken: boolean } {
     this.hold()
     this.#closed = true
+    const taken = this.#taken > 0 && this.#batch?.bytesLeft === 0
     this.#batch?.advance(this.#bytesInFlight)
     const unsent = this.#batch?.peek(Infinity) ?? []
     const done = this.#done
     this.#batch = this.#done = null
-    return { unsent, done }
+    return { unsent, done, taken }
   }
 
   /** A loop, not recursion: a transport may call back before its write() returns, thousands of times in a row. */
@@ -152,7 +174,11 @@ export class Outbox {
   }
 
   #giveNext(): boolean {
-    if (this.#resting !== undefined) return false
+    if (this.#refusal !== null && this.#batch !== null) {
+      this.#host.failed(this.#refusal)
+      return false
+    }
+    if (this.#resting) return false
     if (this.#barrier !== null) {
       this.#barrierOffered = this.#barrier
       if (this.#finished) this.#barrierReached()
@@ -161,8 +187,9 @@ export class Outbox {
     }
     if (this.#held || this.#batch === null) return false
     if (this.#batch.bytesLeft === 0) {
-      this.#finishBatch()
-      return true
+      if (!this.#calledByWriter) this.#finishBatch()
+      this.#rest()
+      return false
     }
     const room = this.#host.room(this.#againBytes)
     if (room === 0) return false
@@ -186,35 +213,35 @@ export class Outbox {
   }
 
   /** One function for every write; a closure for each would be felt where chunks are small. */
-  readonly #whenTaken: WriteCallback = (error, bytesTaken) => {
+  readonly #whenTaken: WriteCallback = (error, bytes) => {
     const offer = this.#offer
     const offered = this.#bytesInFlight
+    const bytesTaken = offer === EMPTY ? 0 : bytes
     this.#offer = null
-    this.#bytesInFlight = 0
-    if (this.#closed) return
-    if (error) {
-      this.#batch?.advance(offered)
-      this.#host.failed(error)
+    if (this.#closed || error || !isCount(bytesTaken, offered)) {
+      // Still in flight while the stream is destroyed for it, for it may be anywhere.
+      if (!this.#closed) this.#host.failed(error || wrongCount(bytesTaken, offered))
+      this.#bytesInFlight = 0
       return
     }
+    this.#bytesInFlight = 0
     if (offer === EMPTY) {
-      this.#barrierReached()
-      this.#pump()
-    } else if (
-      bytesTaken === undefined ||
-      !(Number.isInteger(bytesTaken) && bytesTaken >= 0 && bytesTaken <= offered)
-    ) {
-      this.#host.failed(new RangeError(`The transport was offered ${offered} bytes and says it took ${bytesTaken}`))
+      try {
+        this.#barrierReached()
+      } finally {
+        this.#pump()
+      }
     } else {
       this.#again = bytesTaken === 0 ? offer : null
       this.#againBytes = bytesTaken === 0 ? offered : 0
-      if (bytesTaken < offered || ++this.#writesSinceRest === WRITES_A_TURN) this.#rest()
+      if (bytesTaken < offered) this.#rest(true)
+      else if (++this.#writesSinceRest === WRITES_A_TURN) this.#rest()
       this.#taken += bytesTaken
       this.#batch?.advance(bytesTaken)
       // What comes on the callback waits until the keys have been told of this.
       this.#offer = offer
       try {
-        if (this.#batch?.bytesLeft === 0) this.#finishBatch()
+        if (this.#batch?.bytesLeft === 0 && !this.#pumping) this.#finishBatch()
       } finally {
         this.#offer = null
         // After the callback, which is to hear of no error that keys at their limit are.
@@ -230,17 +257,27 @@ export class Outbox {
    * it polls again (TLSWrap::EncOut: SetImmediate, and native immediates run
    * until none is left): write after write, and neither a read nor a timer in
    * between.
+   *
+   * Where one is due already, that will do, unless it has to be a `whole` one.
+   * Never clearImmediate: where an exception of the application follows before Node gets to the one
+   * that was cleared, Node throws for ever in its place (processImmediate:
+   * prevImmediate._idleNext).
    */
-  #rest(): void {
-    clearImmediate(this.#resting)
+  #rest(whole = false): void {
     this.#writesSinceRest = 0
-    this.#resting = setImmediate(this.#rested)
+    if (this.#resting) this.#restsOn ||= whole
+    else setImmediate(this.#rested)
+    this.#resting = true
   }
 
   readonly #rested = (): void => {
-    this.#resting = undefined
-    this.#pump()
+    const restsOn = this.#restsOn
+    this.#resting = this.#restsOn = false
+    if (restsOn) this.#rest()
+    else this.#pump()
   }
+
+  readonly #pumpLater = (): void => this.#pump()
 
   #barrierReached(): void {
     const reached = this.#barrierOffered
@@ -251,11 +288,17 @@ export class Outbox {
   }
 
   #finishBatch(): void {
-    // Called back for before offer() returns, or nearly so, a Writable leaves the callback of the write for the next tick.
-    // Those of later writes must not overtake it.
-    if (this.#pumping) this.#rest()
     const done = this.#done
     this.#batch = this.#done = null
     if (done !== null) this.#host.finished(done)
   }
+}
+
+/** Whether a transport can have taken as many of `offered`. */
+function isCount(bytesTaken: number | undefined, offered: number): bytesTaken is number {
+  return Number.isInteger(bytesTaken) && (bytesTaken as number) >= 0 && (bytesTaken as number) <= offered
+}
+
+function wrongCount(bytesTaken: number | undefined, offered: number): RangeError {
+  return new RangeError(`The transport was offered ${offered} bytes and says it took ${bytesTaken}`)
 }

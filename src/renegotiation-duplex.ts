@@ -136,6 +136,11 @@ export class RenegotiationDuplex extends ListeningDuplex implements Renegotiatio
   }
   // biome-ignore-end lint/suspicious/noExplicitAny: Writable's own signatures
 
+  override uncork(): void {
+    super.uncork()
+    this.#gate.written()
+  }
+
   override _write(chunk: Buffer, _encoding: string, done: Callback): void {
     this.#gate.write(chunk, done)
   }

@@ -161,8 +161,9 @@ export class Renegotiator {
     const refusal = this.#handshake === undefined ? this.#refusalOfPeer() : undefined
     this.#handshake ??= this.#newHandshake('peer', undefined, 0, this.#host.inbox.bytesRead)
     const handshake = this.#handshake
+    this.#to('handshakeStarted')
     try {
-      this.#to('handshakeStarted')
+      this.#tellOutcomes()
     } finally {
       // A listener for the handshake before it may have thrown, or destroyed the stream.
       if (this.#handshake === handshake) {
@@ -291,6 +292,7 @@ export class Renegotiator {
     if (this.#handshake?.origin === 'peer') this.#failedByPeer(this.#handshake, error ?? closed)
     this.#handshake = undefined
     this.#checkIdle()
+    this.#tellOutcomes()
   }
 
   /** Whose turn it is goes on, if it can. Called whenever something it may have waited for has happened. */
@@ -381,8 +383,12 @@ export class Renegotiator {
       )
     })
     ;(request?.tracer ?? tracer)?.handshake()
-    this.#host.face.emit('renegotiating', { origin })
-    this.#adjustInbox()
+    try {
+      this.#host.face.emit('renegotiating', { origin })
+    } finally {
+      // Reading on is what the handshake depends on, whatever a listener throws.
+      this.#adjustInbox()
+    }
   }
 
   /** Reading goes on regardless of the application while a handshake is due or running. */
@@ -442,8 +448,9 @@ export class Renegotiator {
   }
 
   #flushed(): void {
+    this.#to('flushed')
     try {
-      this.#to('flushed')
+      this.#tellOutcomes()
     } finally {
       // A listener of the application for `renegotiated` may throw.
       this.#takeTurn()
@@ -468,17 +475,25 @@ export class Renegotiator {
     }
     if (from === 'open') this.hold.begins()
     else if (this.#state === 'open') this.hold.ends()
-    if (from === 'flushing') this.#tellOutcomes()
   }
 
   #tellOutcomes(): void {
-    for (const outcome of this.#outcomes.splice(0)) {
-      const { request, tracer } = outcome
-      if ('error' in outcome) {
-        if (request !== undefined) this.#fail(request, outcome.error)
-        tracer?.failed(outcome.error)
-        continue
-      }
+    const outcome = this.#outcomes.shift()
+    if (outcome === undefined) return
+    try {
+      this.#tell(outcome)
+    } finally {
+      // Of all of them, whatever a listener throws at one.
+      this.#tellOutcomes()
+    }
+  }
+
+  #tell(outcome: Outcome): void {
+    const { request, tracer } = outcome
+    if ('error' in outcome) {
+      if (request !== undefined) this.#fail(request, outcome.error)
+      tracer?.failed(outcome.error)
+    } else {
       request?.resolve(outcome.report)
       tracer?.succeeded(outcome.report)
       this.#host.face.emit('renegotiated', outcome.report)

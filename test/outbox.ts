@@ -20,13 +20,19 @@ function over<T extends ScriptedTransport>(transport: T) {
   return { transport, failed, keys, outbox: new Outbox(transport, { ...keys, failed }) }
 }
 
+/** As a Writable does it: whatever comes of a batch comes when it has been handed over. */
+function offer(outbox: Outbox, batch: readonly Uint8Array[], done: BatchCallback): void {
+  outbox.offer(batch, done)
+  outbox.flush()
+}
+
 const buffers = (...texts: string[]) => texts.map((text) => Buffer.from(text))
 const last = <T>(list: readonly T[]) => list.at(-1)
 
 t.test('a batch of one buffer is offered as that very object', async (t) => {
   const { outbox, transport } = single()
   const [buffer] = buffers('abc') as [Buffer]
-  outbox.offer([buffer], () => {})
+  offer(outbox, [buffer], () => {})
   t.equal(transport.offers.length, 1)
   t.equal(transport.offers[0], buffer)
 })
@@ -34,14 +40,14 @@ t.test('a batch of one buffer is offered as that very object', async (t) => {
 t.test('several buffers are offered together where the transport can take them so', async (t) => {
   const { outbox, transport } = gathering()
   const list = buffers('abc', 'def')
-  outbox.offer(list, () => {})
+  offer(outbox, list, () => {})
   t.same(transport.offers, [list])
 })
 
 t.test('several buffers are offered one by one where it cannot, and called back for once', async (t) => {
   const { outbox, transport } = single()
   const done = sinon.spy()
-  outbox.offer(buffers('abc', 'def'), done)
+  offer(outbox, buffers('abc', 'def'), done)
   t.equal(transport.inFlight, 3)
   transport.take()
   await turn()
@@ -56,14 +62,16 @@ t.test('several buffers are offered one by one where it cannot, and called back 
 t.test('a single buffer goes by write() even where the transport can take several', async (t) => {
   const { outbox, transport } = gathering()
   const [buffer] = buffers('abc') as [Buffer]
-  outbox.offer([Buffer.alloc(0), buffer], () => {})
+  offer(outbox, [Buffer.alloc(0), buffer], () => {})
   t.equal(transport.offers[0], buffer)
 })
 
 t.test('a batch without a byte is called back for, and nothing is offered', async (t) => {
   const { outbox, transport } = single()
   const done = sinon.spy()
-  outbox.offer([Buffer.alloc(0)], done)
+  offer(outbox, [Buffer.alloc(0)], done)
+  t.equal(done.callCount, 0, 'not before the write returns')
+  await turn()
   t.equal(done.callCount, 1)
   t.same(transport.offers, [])
 })
@@ -71,7 +79,7 @@ t.test('a batch without a byte is called back for, and nothing is offered', asyn
 t.test('after nothing taken, the identical object is offered again, in a later turn', async (t) => {
   const { outbox, transport } = single()
   const [buffer] = buffers('abc') as [Buffer]
-  outbox.offer([buffer], () => {})
+  offer(outbox, [buffer], () => {})
   for (let times = 1; times <= 3; times++) {
     transport.take(0)
     t.equal(transport.inFlight, undefined, 'not in this turn')
@@ -83,7 +91,7 @@ t.test('after nothing taken, the identical object is offered again, in a later t
 
 t.test('after nothing taken of a view, the identical view is offered again', async (t) => {
   const { outbox, transport } = single()
-  outbox.offer(buffers('abc'), () => {})
+  offer(outbox, buffers('abc'), () => {})
   transport.take(1)
   await turn()
   const view = last(transport.offers)
@@ -94,7 +102,7 @@ t.test('after nothing taken of a view, the identical view is offered again', asy
 
 t.test('after nothing taken of several buffers, the identical list is offered again', async (t) => {
   const { outbox, transport } = gathering()
-  outbox.offer(buffers('abc', 'def'), () => {})
+  offer(outbox, buffers('abc', 'def'), () => {})
   const list = last(transport.offers)
   transport.take(0)
   await turn()
@@ -106,7 +114,7 @@ t.test('after nothing taken of several buffers, the identical list is offered ag
 t.test('after a part was taken, the rest of the same memory is offered', async (t) => {
   const { outbox, transport } = single()
   const [buffer] = buffers('abcdef') as [Buffer]
-  outbox.offer([buffer], () => {})
+  offer(outbox, [buffer], () => {})
   transport.take(2)
   await turn()
   const rest = last(transport.offers) as Uint8Array
@@ -118,7 +126,7 @@ t.test('after a part was taken, the rest of the same memory is offered', async (
 t.test('after a part of several buffers was taken, what is left of them is offered', async (t) => {
   const { outbox, transport } = gathering()
   const [a, b, c] = buffers('ab', 'cd', 'ef') as [Buffer, Buffer, Buffer]
-  outbox.offer([a, b, c], () => {})
+  offer(outbox, [a, b, c], () => {})
   transport.take(3)
   await turn()
   const [rest, whole] = last(transport.offers) as Uint8Array[]
@@ -135,7 +143,7 @@ t.test('chunks of every size, taken by parts of every size, arrive whole and in 
       for (let part = 1; part <= text.length; part++) {
         const { outbox, transport } = make()
         const done = sinon.spy()
-        outbox.offer(chunks, done)
+        offer(outbox, chunks, done)
         for (let round = 0; transport.inFlight !== undefined; round++) {
           transport.take(round % 3 === 2 ? 0 : part)
           await turn()
@@ -153,7 +161,7 @@ t.test('a huge buffer is offered in slices of its own memory', async (t) => {
   const { outbox, transport } = single()
   const huge = Buffer.alloc(4 * SLICE_BYTES + 1)
   const done = sinon.spy()
-  outbox.offer([huge], done)
+  offer(outbox, [huge], done)
   await transport.takeAll()
   const slices = transport.offers as Buffer[]
   t.same(
@@ -171,7 +179,7 @@ t.test('a huge buffer is offered in slices of its own memory', async (t) => {
 t.test('many buffers are gathered up to the size of a slice', async (t) => {
   const { outbox, transport } = gathering()
   const half = SLICE_BYTES / 2
-  outbox.offer([Buffer.alloc(half), Buffer.alloc(half), Buffer.alloc(1)], () => {})
+  offer(outbox, [Buffer.alloc(half), Buffer.alloc(half), Buffer.alloc(1)], () => {})
   t.equal(transport.inFlight, SLICE_BYTES)
   transport.take()
   await turn()
@@ -181,7 +189,7 @@ t.test('many buffers are gathered up to the size of a slice', async (t) => {
 t.test('a few writes a turn of the event loop', async (t) => {
   const { outbox, transport } = single()
   const done = sinon.spy()
-  outbox.offer(buffers('a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i'), done)
+  offer(outbox, buffers('a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i'), done)
   for (const soFar of ['abcd', 'abcdefgh', 'abcdefghi']) {
     while (transport.inFlight !== undefined) transport.take()
     t.equal(transport.taken.toString(), soFar)
@@ -193,8 +201,9 @@ t.test('a few writes a turn of the event loop', async (t) => {
 t.test('what comes after a batch that was called back for at once waits for the next turn', async (t) => {
   for (const first of ['a', '']) {
     const { outbox, transport } = single({ takes: 'at once' })
-    outbox.offer(buffers(first), () => outbox.offer(buffers('b'), () => {}))
+    offer(outbox, buffers(first), () => offer(outbox, buffers('b'), () => {}))
     await null
+    await turn()
     t.equal(transport.taken.toString(), first)
     await turn()
     t.equal(transport.taken.toString(), `${first}b`)
@@ -203,11 +212,33 @@ t.test('what comes after a batch that was called back for at once waits for the 
 
 t.test('a transport that took less than all has the rest of the turn for itself', async (t) => {
   const { outbox, transport } = single()
-  outbox.offer(buffers('abc'), () => {})
+  offer(outbox, buffers('abc'), () => {})
   transport.take(2)
   t.equal(transport.inFlight, undefined)
   await turn()
   t.equal(transport.inFlight, 1)
+})
+
+t.test('an exception of the application between two immediates is no reason for Node to throw for ever', async (t) => {
+  const { outbox, transport } = single()
+  const thrown: unknown[] = []
+  const heard = (error: unknown) => {
+    if (thrown.push(error) > 10) process.setUncaughtExceptionCaptureCallback(null)
+  }
+  process.setUncaughtExceptionCaptureCallback(heard)
+  t.teardown(() => process.setUncaughtExceptionCaptureCallback(null))
+  const mine = new Error('mine')
+  setImmediate(() => {
+    process.nextTick(() => {
+      outbox.barrier(() => {})
+      throw mine
+    })
+  })
+  outbox.barrier(() => t.fail('replaced'))
+  await turn()
+  await turn()
+  t.same(thrown, [mine])
+  t.equal(transport.inFlight, 0)
 })
 
 t.test('thousands of batches that are called back for at once do not overflow the stack', async (t) => {
@@ -215,7 +246,7 @@ t.test('thousands of batches that are called back for at once do not overflow th
   let left = 20_000
   await new Promise<void>((resolve) => {
     const next = () => {
-      if (left-- > 0) outbox.offer([Buffer.alloc(left % 2)], next)
+      if (left-- > 0) offer(outbox, [Buffer.alloc(left % 2)], next)
       else resolve()
     }
     next()
@@ -227,7 +258,7 @@ t.test('bytesInFlight and bytesGiven tell how far the batch has got', async (t) 
   const { outbox, transport } = single()
   const seen = () => [outbox.bytesInFlight, outbox.bytesGiven]
   t.same(seen(), [0, 0])
-  outbox.offer(buffers('abc', 'defg'), () => {})
+  offer(outbox, buffers('abc', 'defg'), () => {})
   t.same(seen(), [3, 3])
   transport.take(2)
   t.same(seen(), [0, 2])
@@ -245,10 +276,11 @@ t.test('hold() parks the batch, release() lets it go', async (t) => {
   const { outbox, transport } = single()
   const done = sinon.spy()
   outbox.hold()
-  outbox.offer(buffers('abc'), done)
+  offer(outbox, buffers('abc'), done)
   await turn()
   t.same(transport.offers, [])
   outbox.release()
+  await turn()
   t.equal(transport.inFlight, 3)
   await transport.takeAll()
   t.equal(done.callCount, 1)
@@ -258,38 +290,41 @@ t.test('hold() parks an empty batch as well', async (t) => {
   const { outbox } = single()
   const done = sinon.spy()
   outbox.hold()
-  outbox.offer([], done)
+  offer(outbox, [], done)
   t.equal(done.callCount, 0)
   outbox.release()
+  await turn()
   t.equal(done.callCount, 1)
 })
 
 t.test('hold() lets the write in flight finish, and what is left of it waits', async (t) => {
   const { outbox, transport } = single()
-  outbox.offer(buffers('abc'), () => {})
+  offer(outbox, buffers('abc'), () => {})
   outbox.hold()
   transport.take(1)
   await turn()
   t.equal(transport.inFlight, undefined)
   outbox.release()
+  await turn()
   t.equal(transport.inFlight, 2)
 })
 
 t.test('hold() does not forget that nothing was taken: the identical object comes after release()', async (t) => {
   const { outbox, transport } = single()
   const [buffer] = buffers('abc') as [Buffer]
-  outbox.offer([buffer], () => {})
+  offer(outbox, [buffer], () => {})
   outbox.hold()
   transport.take(0)
   await turn()
   t.equal(transport.offers.length, 1)
   outbox.release()
+  await turn()
   t.equal(last(transport.offers), buffer)
 })
 
 t.test('release() within the turn after a write waits for the next', async (t) => {
   const { outbox, transport } = single()
-  outbox.offer(buffers('ab'), () => {})
+  offer(outbox, buffers('ab'), () => {})
   transport.take(1)
   outbox.hold()
   outbox.release()
@@ -322,7 +357,7 @@ t.test('a barrier begins in another turn: who asks may stand on the stack of the
 t.test('a barrier waits for the write in flight, and comes before what is left of the batch', async (t) => {
   const { outbox, transport } = single()
   const reached = sinon.spy()
-  outbox.offer(buffers('abc'), () => {})
+  offer(outbox, buffers('abc'), () => {})
   outbox.barrier(reached)
   await turn()
   t.equal(transport.offers.length, 1)
@@ -338,7 +373,7 @@ t.test('a barrier waits for the write in flight, and comes before what is left o
 t.test('a barrier is reached while held', async (t) => {
   const { outbox, transport } = single()
   const reached = sinon.spy()
-  outbox.offer(buffers('abc', 'def'), () => {})
+  offer(outbox, buffers('abc', 'def'), () => {})
   outbox.hold()
   outbox.barrier(reached)
   await transport.takeAll()
@@ -359,7 +394,7 @@ t.test('a barrier is reached whatever the transport says it took of an empty wri
 for (const forgets of ['hold', 'release'] as const) {
   t.test(`${forgets}() forgets a barrier that waits for the write in flight`, async (t) => {
     const { outbox, transport } = single()
-    outbox.offer(buffers('abc'), () => {})
+    offer(outbox, buffers('abc'), () => {})
     outbox.hold()
     outbox.barrier(() => t.fail('reached'))
     outbox[forgets]()
@@ -406,9 +441,9 @@ t.test('after refuse() nothing is offered any more, whether it was parked or com
   for (const parked of [true, false]) {
     const { outbox, transport } = single()
     outbox.hold()
-    if (parked) outbox.offer(buffers('abc'), () => {})
+    if (parked) offer(outbox, buffers('abc'), () => {})
     outbox.refuse(new Error('no way'))
-    if (!parked) outbox.offer(buffers('abc'), () => {})
+    if (!parked) offer(outbox, buffers('abc'), () => {})
     await turn()
     t.same(transport.offers, [])
   }
@@ -416,7 +451,7 @@ t.test('after refuse() nothing is offered any more, whether it was parked or com
 
 t.test('refuse() lets the write in flight finish', async (t) => {
   const { outbox, transport } = single()
-  outbox.offer(buffers('abc'), () => {})
+  offer(outbox, buffers('abc'), () => {})
   outbox.hold()
   outbox.refuse(new Error('no way'))
   transport.take(1)
@@ -429,7 +464,7 @@ t.test('close() gives what was never offered, as views of the same memory, and t
   const { outbox, transport } = single()
   const [a, b] = buffers('abcd', 'ef') as [Buffer, Buffer]
   const done = sinon.spy()
-  outbox.offer([a, b], done)
+  offer(outbox, [a, b], done)
   transport.take(1)
   outbox.hold()
   const closed = outbox.close()
@@ -442,13 +477,13 @@ t.test('close() gives what was never offered, as views of the same memory, and t
 
 t.test('what is in flight when it closes is not unsent', async (t) => {
   const { outbox } = single()
-  outbox.offer(buffers('abc', 'def'), () => {})
+  offer(outbox, buffers('abc', 'def'), () => {})
   t.same(outbox.close().unsent, buffers('def'))
 })
 
 t.test('close() without a batch gives nothing', async (t) => {
   const { outbox } = single()
-  t.same(outbox.close(), { unsent: [], done: null })
+  t.same(outbox.close(), { unsent: [], done: null, taken: false })
 })
 
 for (const [how, answer] of [
@@ -457,7 +492,7 @@ for (const [how, answer] of [
 ] as const) {
   t.test(`after close(), a write that comes back ${how} is ignored`, async (t) => {
     const { outbox, transport, failed } = single()
-    outbox.offer(buffers('abc', 'def'), () => t.fail('called back'))
+    offer(outbox, buffers('abc', 'def'), () => t.fail('called back'))
     outbox.close()
     answer(transport)
     await turn()
@@ -480,7 +515,7 @@ t.test('a write that fails is told, and nothing is offered any more', async (t) 
   const { outbox, transport, failed } = single()
   const error = new Error('reset')
   const done = sinon.spy()
-  outbox.offer(buffers('abc', 'def'), done)
+  offer(outbox, buffers('abc', 'def'), done)
   transport.failWrite(error)
   await turn()
   t.same(failed.args, [[error]])
@@ -500,7 +535,7 @@ t.test('a barrier that fails is told', async (t) => {
 for (const claim of [-1, 4, 0.5, NaN, undefined]) {
   t.test(`a transport that was offered 3 bytes and says it took ${claim} is told off`, async (t) => {
     const { outbox, transport, failed } = single()
-    outbox.offer(buffers('abc'), () => t.fail('called back'))
+    offer(outbox, buffers('abc'), () => t.fail('called back'))
     transport.claims(claim as number)
     t.equal(failed.callCount, 1)
     t.match(failed.firstCall.args[0], {
@@ -513,7 +548,7 @@ for (const claim of [-1, 4, 0.5, NaN, undefined]) {
 t.test('no more is given than the keys allow, and they are told what was taken', async (t) => {
   const { outbox, transport, keys } = single()
   keys.room.returns(2)
-  outbox.offer(buffers('abcde'), () => {})
+  offer(outbox, buffers('abcde'), () => {})
   t.equal(transport.inFlight, 2)
   transport.take(1)
   t.same(keys.sent.args, [[1]])
@@ -531,7 +566,7 @@ t.test('what comes on the callback of a batch is given when the keys have been t
     told.push(keys.sent.callCount)
     original(...args)
   }
-  outbox.offer(buffers('a'), () => outbox.offer(buffers('b'), () => {}))
+  offer(outbox, buffers('a'), () => offer(outbox, buffers('b'), () => {}))
   transport.take()
   t.same(told, [0, 1])
 })
@@ -539,14 +574,14 @@ t.test('what comes on the callback of a batch is given when the keys have been t
 t.test('where the keys allow nothing any more, nothing is given', async (t) => {
   const { outbox, transport, keys } = single()
   keys.room.returns(0)
-  outbox.offer(buffers('abcde'), () => {})
+  offer(outbox, buffers('abcde'), () => {})
   await turn()
   t.same(transport.offers, [])
 })
 
 t.test('the keys are told even where the callback of the batch throws', async (t) => {
   const { outbox, transport, keys } = single()
-  outbox.offer(buffers('abcde'), () => {
+  offer(outbox, buffers('abcde'), () => {
     throw new Error('oops')
   })
   t.throws(() => transport.take(), /oops/)

@@ -669,9 +669,11 @@ t.test('errors', async (t) => {
   t.test('of a transport that says it took more than it was offered end the stream', async (t) => {
     const { stream, transport, events } = scriptedStream({ takes: 'when told' })
     stream.write('abc')
+    stream.write('def')
     transport.claims(4)
     await turn()
     t.match(stream.errored, { name: 'RangeError' })
+    t.same(stream.unsent().map(String), ['def'], 'what was in flight may be anywhere')
     t.equal(events.at(-1), 'close')
   })
 })
@@ -812,6 +814,59 @@ t.test("as part of the world of Node's streams", async (t) => {
     const [{ origin }] = await once(stream, 'renegotiated')
     t.equal(origin, 'peer')
   })
+})
+
+for (const [what, write] of [
+  ['one write', (stream) => stream.write('A')],
+  [
+    'corked writes',
+    (stream) => {
+      stream.cork()
+      for (const text of 'AB') stream.write(text)
+      stream.uncork()
+    },
+  ],
+  [
+    'corked writes and the end',
+    (stream) => {
+      stream.cork()
+      for (const text of 'AB') stream.write(text)
+      stream.end()
+    },
+  ],
+] satisfies [string, (stream: RenegotiationDuplex) => void][]) {
+  t.test(`${what}: an application that is told of data within it may write`, async (t) => {
+    const { stream, transport, events } = scriptedStream({ resumes: 'at once' })
+    const done = sinon.spy()
+    let answered = false
+    transport.onWrite = () => {
+      if (!answered) transport.peerSends('question')
+    }
+    stream.on('data', () => {
+      answered = true
+      if (!stream.writableEnded) stream.write('Z', done)
+    })
+    write(stream)
+    for (let i = 0; i < 5; i++) await turn()
+    if (!stream.writableEnded) stream.end()
+    for (let i = 0; i < 5; i++) await turn()
+    t.match(transport.taken.toString(), /^AB?Z?$/)
+    t.equal(transport.taken.includes('Z'), done.callCount === 1)
+    t.equal(stream.writableLength, 0)
+    t.equal(events.at(-1), 'finish')
+  })
+}
+
+t.test('a callback comes after its write has returned, whatever the transport does', async (t) => {
+  for (const text of ['', 'abc']) {
+    const { stream } = scriptedStream({ takes: 'at once' })
+    const done = sinon.spy()
+    stream.write(text, done)
+    t.equal(done.callCount, 0)
+    await turn()
+    await turn()
+    t.equal(done.callCount, 1)
+  }
 })
 
 t.test('what is no transport is told so, and how to make one', (t) => {

@@ -1265,6 +1265,64 @@ t.test("a listener that throws does not keep the peer's next handshake from begi
   t.same(events.at(-1), 'renegotiating (peer)')
 })
 
+t.test('a listener that throws does not keep the stream from reading ahead', async (t) => {
+  const { stream, transport } = scriptedStream({ reads: false }, { readableHighWaterMark: 10 })
+  stream.read(0)
+  const mine = new Error('mine')
+  stream.once('renegotiating', () => {
+    throw mine
+  })
+  t.throws(() => transport.peerBegins(), mine)
+  transport.peerSends('more than the application wants')
+  transport.peerFinishes()
+  await turn()
+  t.equal(stream.state, 'open')
+  t.equal(stream.counters.byPeer, 1)
+})
+
+t.test('a listener that throws while the stream is destroyed leaves nothing undone', async (t) => {
+  const { stream, transport, events } = await flushing()
+  const mine = new Error('mine')
+  stream.once('renegotiated', () => {
+    throw mine
+  })
+  const second = outcome(stream.renegotiate())
+  const held = new Promise<Error | null | undefined>((resolve) => stream.write('held', resolve))
+  stream.destroy()
+  t.equal(transport.destroyed, true)
+  t.match(await second, CLOSED)
+  t.match(await held, { code: 'ERR_STREAM_DESTROYED' })
+  await turn()
+  t.same(events.slice(-2), ['mine', 'close'])
+  t.same(stream.unsent().map(String), ['held'])
+})
+
+t.test('a callback that throws when the writes go on keeps nobody waiting', async (t) => {
+  const thrown: unknown[] = []
+  process.setUncaughtExceptionCaptureCallback((error) => thrown.push(error))
+  t.teardown(() => process.setUncaughtExceptionCaptureCallback(null))
+  for (const text of ['', 'held']) {
+    const { stream, transport } = scriptedStream()
+    const first = outcome(stream.renegotiate())
+    await turn()
+    const mine = new Error('mine')
+    stream.write(text, () => {
+      throw mine
+    })
+    const second = outcome(stream.renegotiate())
+    transport.peerFinishes()
+    t.match(await first, { origin: 'local' })
+    while (stream.state !== 'handshaking') await turn()
+    stream.end()
+    transport.peerFinishes()
+    t.match(await second, { origin: 'local' })
+    for (let i = 0; i < 3; i++) await turn()
+    t.same(thrown.splice(0), [mine])
+    t.equal(stream.counters.hold.count, 2)
+    t.equal(stream.writableFinished, true)
+  }
+})
+
 t.test('a transport that throws where it must not is the end of the stream, and every promise settles', async (t) => {
   const { stream, transport } = scriptedStream()
   const broken = new Error('broken')

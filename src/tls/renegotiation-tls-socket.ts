@@ -109,6 +109,11 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
     return this
   }
 
+  override uncork(): void {
+    Duplex.prototype.uncork.call(this)
+    this.#gate.written()
+  }
+
   override read(size?: number): any {
     return Duplex.prototype.read.call(this, size)
   }

@@ -140,7 +140,8 @@ class EngineTransport implements Transport {
   #pool = Buffer.alloc(0)
   #driving = false
   #moved = false
-  #nextTurn: NodeJS.Immediate | undefined
+  /** It goes on in another turn of the event loop. Never cleared: see Outbox.#rest. */
+  #goesOn = false
 
   constructor(engine: TLSEngine, options: EngineTransportOptions) {
     this.#engine = engine
@@ -181,7 +182,6 @@ class EngineTransport implements Transport {
 
   destroy(): void {
     this.#destroyed = true
-    clearImmediate(this.#nextTurn)
     clearTimeout(this.#drainTimer)
     this.#engine.onReady = null
     this.#engine.destroy()
@@ -221,11 +221,16 @@ class EngineTransport implements Transport {
     } finally {
       this.#driving = false
       // Enough for one turn; or a listener of the application has thrown, and the rest goes on without it.
-      if (this.#moved && !this.#destroyed) {
-        clearImmediate(this.#nextTurn)
-        this.#nextTurn = setImmediate(() => this.#drive())
+      if (this.#moved && !this.#destroyed && !this.#goesOn) {
+        this.#goesOn = true
+        setImmediate(this.#goOn)
       }
     }
+  }
+
+  readonly #goOn = (): void => {
+    this.#goesOn = false
+    this.#drive()
   }
 
   /** What a call into the engine returns; undefined where it throws, which is the end of the connection. */

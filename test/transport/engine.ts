@@ -414,3 +414,36 @@ t.test('an endless reader does not starve the writer, nor anybody else', async (
   await new Promise((resolve) => stream.write('out', resolve))
   t.equal(String(engine.offered[0]), 'out')
 })
+
+for (const throws of [false, true]) {
+  t.test(
+    `an application that answers${throws ? ', and throws once,' : ''} while its corked writes are given gets all answers out`,
+    async (t) => {
+      const { engine, stream } = scripted(t)
+      const mine = new Error('mine')
+      let heard = 0
+      let answers = 0
+      stream.on('data', (chunk: Buffer) => {
+        heard++
+        if (throws && heard === 60) throw mine
+        if (chunk.toString() === 'question') stream.write('answer', () => answers++)
+      })
+      await turn()
+      // More than the engine is driven in one turn: the rest comes while it is offered the next write.
+      for (let i = 0; i < 100; i++) engine.reads.push(i < 40 ? 'news' : 'question')
+      engine.onReady?.()
+      t.ok(heard < 40, `${heard} heard`)
+      stream.cork()
+      stream.write('<')
+      stream.write('>')
+      if (throws) t.throws(() => stream.uncork(), mine)
+      else stream.uncork()
+      while (answers < (throws ? 59 : 60)) await turn()
+      stream.end()
+      while (!stream.writableFinished) await turn()
+      t.equal(heard, 100)
+      const sent = Buffer.concat(engine.offered).toString()
+      t.equal(sent, `<>${'answer'.repeat(answers)}`)
+    },
+  )
+}
