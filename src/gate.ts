@@ -22,7 +22,7 @@ export interface Face {
   readonly writableLength: number
   readonly writableEnded: boolean
   /** Not in the types of either Duplex, yet public: what the Writable has queued. */
-  readonly writableBuffer: readonly ({ chunk: Buffer } | null)[]
+  readonly writableBuffer: readonly { chunk: Buffer }[]
 }
 
 /**
@@ -125,8 +125,7 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost {
   /** Calls `closed` once, when the transport has closed, never before it returns. */
   destroy(error: Error | null, closed: () => void): void {
     const { unsent, done: batchDone, taken } = this.outbox.close()
-    // Where the Writable gave its only entry to _write, a null stands for that.
-    this.#unsent = [...unsent, ...this.face.writableBuffer.flatMap((entry) => entry?.chunk ?? [])]
+    this.#unsent = [...unsent, ...this.face.writableBuffer.map(({ chunk }) => chunk)]
     this.#schedule?.stop()
     if (batchDone !== null) process.nextTick(batchDone, taken ? null : (error ?? streamDestroyed()))
     try {
