@@ -48,10 +48,8 @@ export class Outbox {
   #again: Uint8Array | readonly Uint8Array[] | null = null
   #againBytes = 0
 
-  /** Until an immediate comes, nothing is given: the rest of the event loop has its turn first. */
-  #resting = false
-  /** And one more after that. */
-  #restsOn = false
+  /** Until so many immediates have come, nothing is given: the rest of the event loop has its turn first. */
+  #rests = 0
   #writesSinceRest = 0
   #held = false
   #barrier: (() => void) | null = null
@@ -150,7 +148,7 @@ export class Outbox {
   close(): { unsent: readonly Uint8Array[]; done: BatchCallback | null; taken: boolean } {
     this.hold()
     this.#closed = true
-    const taken = this.#taken > 0 && this.#batch?.bytesLeft === 0
+    const taken = this.#isTaken
     this.#batch?.advance(this.#bytesInFlight)
     const unsent = this.#batch?.peek(Infinity) ?? []
     const done = this.#done
@@ -178,7 +176,12 @@ export class Outbox {
       this.#host.failed(this.#refusal)
       return false
     }
-    if (this.#resting) return false
+    if (this.#rests > 0) return false
+    if (this.#isTaken || (this.#batch?.bytesLeft === 0 && !this.#held)) {
+      if (!this.#calledByWriter) this.#finishBatch()
+      this.#rest()
+      return false
+    }
     if (this.#barrier !== null) {
       this.#barrierOffered = this.#barrier
       if (this.#finished) this.#barrierReached()
@@ -186,11 +189,6 @@ export class Outbox {
       return true
     }
     if (this.#held || this.#batch === null) return false
-    if (this.#batch.bytesLeft === 0) {
-      if (!this.#calledByWriter) this.#finishBatch()
-      this.#rest()
-      return false
-    }
     const room = this.#host.room(this.#againBytes)
     if (room === 0) return false
     if (this.#again !== null) {
@@ -203,6 +201,11 @@ export class Outbox {
       else this.#give(first, first.length)
     }
     return true
+  }
+
+  /** The transport has all of the batch, which was not empty. */
+  get #isTaken(): boolean {
+    return this.#taken > 0 && this.#batch?.bytesLeft === 0
   }
 
   #give(offer: Uint8Array | readonly Uint8Array[], bytes: number): void {
@@ -258,22 +261,24 @@ export class Outbox {
    * until none is left): write after write, and neither a read nor a timer in
    * between.
    *
-   * Where one is due already, that will do, unless it has to be a `whole` one.
-   * Never clearImmediate: where an exception of the application follows before Node gets to the one
-   * that was cleared, Node throws for ever in its place (processImmediate:
-   * prevImmediate._idleNext).
+   * Where an immediate is due already, that will do, unless it has to be a
+   * `whole` turn. Never clearImmediate: where an exception of the application
+   * follows before Node gets to the one that was cleared, Node throws for ever
+   * in its place (processImmediate: prevImmediate._idleNext).
    */
   #rest(whole = false): void {
     this.#writesSinceRest = 0
-    if (this.#resting) this.#restsOn ||= whole
-    else setImmediate(this.#rested)
-    this.#resting = true
+    if (this.#rests === 0) {
+      this.#rests = 1
+      setImmediate(this.#rested)
+    } else if (whole) {
+      this.#rests = 2
+    }
   }
 
   readonly #rested = (): void => {
-    const restsOn = this.#restsOn
-    this.#resting = this.#restsOn = false
-    if (restsOn) this.#rest()
+    this.#rests--
+    if (this.#rests > 0) setImmediate(this.#rested)
     else this.#pump()
   }
 

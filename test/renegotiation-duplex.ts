@@ -857,6 +857,27 @@ for (const [what, write] of [
   })
 }
 
+t.test(
+  'of what the transport has taken, the application hears before a handshake that it begins is over',
+  async (t) => {
+    const { stream, transport } = scriptedStream({ takes: 'at once' })
+    const done = sinon.spy()
+    const drained = sinon.spy()
+    stream.on('drain', drained)
+    stream.cork()
+    stream.write('abc', done)
+    stream.write(Buffer.alloc(stream.writableHighWaterMark), done)
+    stream.uncork()
+    const renegotiated = stream.renegotiate()
+    while (stream.state !== 'handshaking') await turn()
+    t.equal(done.callCount, 2)
+    t.equal(drained.callCount, 1)
+    t.equal(stream.writableLength, 0)
+    transport.peerFinishes()
+    await renegotiated
+  },
+)
+
 t.test('a callback comes after its write has returned, whatever the transport does', async (t) => {
   for (const text of ['', 'abc']) {
     const { stream } = scriptedStream({ takes: 'at once' })

@@ -1,6 +1,6 @@
 import { getEventListeners, once } from 'node:events'
 import sinon from 'sinon'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import type { RenegotiateOptions, RenegotiationOptions } from '../src/options.ts'
 import type { RenegotiationReport } from '../src/report.ts'
 import { failure, outcome, scriptedStream } from './fixtures/scripted-stream.ts'
@@ -42,6 +42,14 @@ async function flushing(script: Script = {}, settings?: RenegotiationOptions) {
   scripted.transport.peerFinishes()
   await turn()
   return scripted
+}
+
+/** What nobody catches, until the test is over. */
+function uncaught(t: Test): unknown[] {
+  const thrown: unknown[] = []
+  process.setUncaughtExceptionCaptureCallback((error) => thrown.push(error))
+  t.teardown(() => process.setUncaughtExceptionCaptureCallback(null))
+  return thrown
 }
 
 t.test('a renegotiation goes from open over draining, handshaking and flushing to open', async (t) => {
@@ -1231,9 +1239,7 @@ t.test('nobody has to look at the promise', async (t) => {
 })
 
 t.test('a listener that throws holds nothing up', async (t) => {
-  const thrown: unknown[] = []
-  process.setUncaughtExceptionCaptureCallback((error) => thrown.push(error))
-  t.teardown(() => process.setUncaughtExceptionCaptureCallback(null))
+  const thrown = uncaught(t)
   for (const event of ['renegotiating', 'renegotiated']) {
     const { stream, transport } = scriptedStream()
     const mine = new Error('mine')
@@ -1298,9 +1304,7 @@ t.test('a listener that throws while the stream is destroyed leaves nothing undo
 })
 
 t.test('a callback that throws when the writes go on keeps nobody waiting', async (t) => {
-  const thrown: unknown[] = []
-  process.setUncaughtExceptionCaptureCallback((error) => thrown.push(error))
-  t.teardown(() => process.setUncaughtExceptionCaptureCallback(null))
+  const thrown = uncaught(t)
   for (const text of ['', 'held']) {
     const { stream, transport } = scriptedStream()
     const first = outcome(stream.renegotiate())
