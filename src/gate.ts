@@ -1,15 +1,17 @@
 import { rekeyUnsupported } from './diagnostics.ts'
 import { RenegotiationError, streamDestroyed } from './errors.ts'
+import { GuardedTransport, type GuardHost } from './guarded-transport.ts'
 import { Inbox } from './inbox.ts'
 import { KeyUsage } from './key-usage.ts'
 import type { RekeySettings, RenegotiateOptions, Settings } from './options.ts'
 import { type BatchCallback, Outbox, type OutboxHost } from './outbox.ts'
+import { PeerHandshakes } from './peer-limit.ts'
 import { RekeySchedule } from './rekey-schedule.ts'
 import type { RenegotiationEvents } from './renegotiation-stream.ts'
 import { Renegotiator, type RenegotiatorHost } from './renegotiator.ts'
 import type { Origin, RenegotiationCounters, RenegotiationReport } from './report.ts'
 import type { State } from './state.ts'
-import type { Transport, TransportEvents } from './transport/transport.ts'
+import type { PeerLimit, Transport, TransportEvents } from './transport/transport.ts'
 
 /** What the gate needs of the stream that the application sees. Every Duplex has it. */
 export interface Face {
@@ -17,6 +19,7 @@ export interface Face {
   destroy(error?: Error): unknown
   cork(): void
   uncork(): void
+  on(event: 'error', listener: (error: Error) => void): unknown
   emit(event: keyof RenegotiationEvents, detail: { origin: Origin } | RenegotiationReport | Error): boolean
   readonly readableLength: number
   readonly writableLength: number
@@ -33,15 +36,18 @@ export interface Face {
  * What the parts and the transport tell, they tell the gate itself, by its
  * methods: a closure for each would be most of what an idle connection costs.
  */
-export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost {
+export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, GuardHost {
   readonly face: Face
-  readonly transport: Transport
+  readonly transport: GuardedTransport
   readonly settings: Settings
   readonly outbox: Outbox
   readonly inbox: Inbox
   readonly #renegotiator: Renegotiator
   readonly #usage = new KeyUsage()
   readonly #schedule: RekeySchedule | undefined
+  readonly #peerHandshakes = new PeerHandshakes()
+  /** What a listener or callback of the application has thrown within a call of the transport. */
+  #thrownByApplication: { readonly error: unknown } | undefined
   #peerEnded = false
   #ended = false
   #transportClosed = false
@@ -50,12 +56,14 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost {
 
   constructor(face: Face, transport: Transport, settings: Settings) {
     this.face = face
-    this.transport = transport
+    this.transport = new GuardedTransport(transport, this)
     this.settings = settings
-    this.outbox = new Outbox(transport, this)
-    this.inbox = new Inbox(face, transport, settings.maxInboundBytes)
+    this.outbox = new Outbox(this.transport, this)
+    this.inbox = new Inbox(face, this.transport, settings.maxInboundBytes)
     this.#renegotiator = new Renegotiator(this)
     this.#schedule = settings.rekey && this.#newSchedule(settings.rekey)
+    // As tls.Server does it: a client can't bring the process down by an error that nobody listens for.
+    if (transport.isServer) face.on('error', ignore)
     transport.attach(this)
   }
 
@@ -117,7 +125,11 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost {
       this.#schedule?.stop()
       this.transport.end((error) => {
         this.#ended = true
-        done(error)
+        try {
+          done(error)
+        } catch (thrown) {
+          this.applicationThrew(thrown)
+        }
       })
     })
   }
@@ -136,7 +148,7 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost {
         process.nextTick(closed)
       } else {
         this.#whenClosed = closed
-        this.transport.destroy()
+        if (!this.transport.destroy()) process.nextTick(() => this.closed())
       }
     }
   }
@@ -155,26 +167,46 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost {
 
   data(chunk: Buffer): void {
     this.#usage.received(chunk.length)
-    this.inbox.receive(chunk)
+    try {
+      this.inbox.receive(chunk)
+    } catch (error) {
+      this.applicationThrew(error)
+    }
     this.#schedule?.used()
   }
 
   end(): void {
     this.#peerEnded = true
-    this.face.push(null)
-    this.#renegotiator.peerEnded()
+    try {
+      this.face.push(null)
+      this.#renegotiator.peerEnded()
+    } catch (error) {
+      this.applicationThrew(error)
+    }
   }
 
   handshakeStarted(): void {
-    this.#renegotiator.handshakeStarted()
+    try {
+      this.#renegotiator.handshakeStarted()
+    } catch (error) {
+      this.applicationThrew(error)
+    }
   }
 
   handshakeDone(): void {
-    this.#renegotiator.handshakeDone()
+    try {
+      this.#renegotiator.handshakeDone()
+    } catch (error) {
+      this.applicationThrew(error)
+    }
   }
 
   error(error: Error): void {
-    this.face.destroy(this.#renegotiator.explain(error))
+    try {
+      this.face.destroy(this.#renegotiator.explain(error))
+    } catch (thrown) {
+      this.applicationThrew(thrown)
+    }
   }
 
   closed(): void {
@@ -213,12 +245,33 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost {
   // What the renegotiator asks and tells.
 
   keysChanged(): void {
+    this.#peerHandshakes.keysChanged(this.#schedule?.share ?? 0)
     this.#usage.restart()
     this.#schedule?.restart()
   }
 
-  expectsPeer(): boolean {
-    return this.#schedule?.isHalfway() ?? false
+  exceededPeerLimit(): PeerLimit | undefined {
+    const { peerLimit } = this.settings
+    const limit = peerLimit ?? this.transport.peerLimit
+    // Who has set a limit means it, whatever the schedule is.
+    const share = peerLimit === undefined ? (this.#schedule?.share ?? 0) : 0
+    return limit !== false && this.#peerHandshakes.exceeds(limit, share) ? limit : undefined
+  }
+
+  // What the guard asks and tells.
+
+  isOfApplication(error: unknown): boolean {
+    return this.#thrownByApplication !== undefined && error === this.#thrownByApplication.error
+  }
+
+  transportThrew(error: Error): void {
+    this.face.destroy(error)
+  }
+
+  /** Remembers it on its way through the transport, which is not to blame. */
+  applicationThrew(error: unknown): never {
+    this.#thrownByApplication = { error }
+    throw error
   }
 
   #newSchedule(settings: RekeySettings): RekeySchedule {
@@ -230,7 +283,7 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost {
         unsupported: () => this.transport.unsupported(),
         over: () => renegotiator.isOver,
         busy: () => renegotiator.isBusy || !this.inbox.hasRoom,
-        handshaking: () => renegotiator.state === 'handshaking',
+        answered: () => renegotiator.state === 'handshaking' && this.transport.peerAnswered,
         renegotiate: () => renegotiator.renegotiate({}, true),
         // In turns of their own: while it is being made, the stream is of no use to a listener; and one that throws is no
         // promise's business.
@@ -244,3 +297,5 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost {
     )
   }
 }
+
+function ignore(): void {}

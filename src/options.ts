@@ -46,18 +46,28 @@ export interface RenegotiationOptions {
    * How many handshakes the peer may begin in how long; one more destroys the
    * stream with `ERR_RENEGOTIATION_LIMIT`. Ours never count. Default: on a TLS
    * server Node's `tls.CLIENT_RENEG_LIMIT` per `tls.CLIENT_RENEG_WINDOW` (3
-   * per 600 s), where one does not count for which our own `rekey` schedule was
-   * at least half way, so that both ends may have the same; elsewhere `false`,
-   * no limit.
+   * per 600 s); elsewhere `false`, no limit. With a `rekey` schedule of our own,
+   * the default does not count those that this schedule would have begun itself,
+   * so that both ends may have the same; never more of them than the schedule
+   * would have made.
    */
   peerLimit?: PeerLimit | false | undefined
   /**
    * Whether the peer may come out of a renegotiation with another certificate
-   * than it went in with, or with none after one. Default: false; such a
-   * change destroys the stream with `ERR_RENEGOTIATION_IDENTITY_CHANGED`. A
-   * first certificate is no change.
+   * than it went in with, or with none after one; with another identity for a
+   * pre-shared key; as a client, with another name of the server (SNI). Default:
+   * false; such a change destroys the stream with
+   * `ERR_RENEGOTIATION_IDENTITY_CHANGED`. A first certificate is no change.
    */
   allowIdentityChange?: boolean | undefined
+  /**
+   * Whether a renegotiation needs the extended master secret (RFC 7627), in the
+   * session before it and in the one after it. Without it in the session before,
+   * ours fail with `ERR_RENEGOTIATION_UNSUPPORTED` before anything is held, and
+   * the peer's destroy the stream; so does one that comes out without it.
+   * Default: false.
+   */
+  requireExtendedMasterSecret?: boolean | undefined
   /** When to renegotiate by itself, and how long keys may be used. Default: never, and for ever. */
   rekey?: RekeyOptions | undefined
 }
@@ -101,9 +111,10 @@ export interface RekeyOptions {
   /** Records, as {@link KeyLimits} counts them. */
   everyRecords?: number | undefined
   /**
-   * Keys that have reached it are not used any more: unless a handshake is on
-   * its way just then, the stream is destroyed with
-   * `ERR_RENEGOTIATION_KEYS_EXPIRED`. Must be beyond the schedule.
+   * Keys that have reached it are not used any more: the stream is destroyed
+   * with `ERR_RENEGOTIATION_KEYS_EXPIRED`, unless a handshake is on its way in
+   * which the peer has answered. A peer that leaves ours unanswered gains
+   * nothing by it. Must be beyond the schedule.
    */
   hardLimit?: KeyLimits | undefined
 }
@@ -143,6 +154,7 @@ export interface Settings {
   readonly writableHighWaterMark: number
   readonly peerLimit: PeerLimit | false | undefined
   readonly allowIdentityChange: boolean
+  readonly requireExtendedMasterSecret: boolean
   readonly rekey: RekeySettings | undefined
 }
 
@@ -167,6 +179,7 @@ export function parseOptions(options: RenegotiationOptions = {}): Settings {
     writableHighWaterMark: bytes(options, 'writableHighWaterMark') ?? highWaterMark ?? 3 * SLICE_BYTES,
     peerLimit: peerLimit(options.peerLimit),
     allowIdentityChange: flag(options, 'allowIdentityChange') ?? false,
+    requireExtendedMasterSecret: flag(options, 'requireExtendedMasterSecret') ?? false,
     rekey: options.rekey === undefined ? undefined : parseRekeyOptions(options.rekey),
   }
 }

@@ -1,6 +1,6 @@
 import { Batch } from './batch.ts'
 import { SLICE_BYTES } from './slice.ts'
-import type { Transport, WriteCallback } from './transport/transport.ts'
+import type { WriteCallback } from './transport/transport.ts'
 
 /** Called once for every batch: without an error when all of it is on its way, with the reason when it will never be. */
 export type BatchCallback = (error?: Error | null) => void
@@ -9,6 +9,14 @@ export type BatchCallback = (error?: Error | null) => void
 const WRITES_A_TURN = 4
 
 const EMPTY = new Uint8Array(0)
+
+/** What the outbox needs of the transport. */
+export interface OutboxTransport {
+  write(buffer: Uint8Array, done: WriteCallback): void
+  /** It takes several buffers at once, by {@link writev}. */
+  readonly gathers: boolean
+  writev(buffers: readonly Uint8Array[], done: WriteCallback): void
+}
 
 /** What the outbox needs of the stream. */
 export interface OutboxHost {
@@ -20,6 +28,8 @@ export interface OutboxHost {
   finished(done: BatchCallback): void
   /** A write has failed. Destroys the stream, and with it the outbox. */
   failed(error: Error): void
+  /** A callback or listener has thrown within a write callback of the transport. Throws it again. */
+  applicationThrew(error: unknown): never
 }
 
 /**
@@ -33,7 +43,7 @@ export interface OutboxHost {
  * callback, and keeps what the application writes in its own queue.
  */
 export class Outbox {
-  readonly #transport: Pick<Transport, 'write' | 'writev'>
+  readonly #transport: OutboxTransport
   readonly #host: OutboxHost
 
   #batch: Batch | null = null
@@ -62,7 +72,7 @@ export class Outbox {
   /** The application is on the stack, in a call that it made for something else than to be called back. */
   #calledByWriter = false
 
-  constructor(transport: Pick<Transport, 'write' | 'writev'>, host: OutboxHost) {
+  constructor(transport: OutboxTransport, host: OutboxHost) {
     this.#transport = transport
     this.#host = host
   }
@@ -197,7 +207,7 @@ export class Outbox {
       const bytes = Math.min(SLICE_BYTES, room, this.#batch.bytesLeft)
       const views = this.#batch.peek(bytes)
       const first = views[0] as Uint8Array
-      if (views.length > 1 && this.#transport.writev) this.#give(views, bytes)
+      if (views.length > 1 && this.#transport.gathers) this.#give(views, bytes)
       else this.#give(first, first.length)
     }
     return true
@@ -212,11 +222,19 @@ export class Outbox {
     this.#offer = offer
     this.#bytesInFlight = bytes
     if (offer instanceof Uint8Array) this.#transport.write(offer, this.#whenTaken)
-    else this.#transport.writev?.(offer, this.#whenTaken)
+    else this.#transport.writev(offer, this.#whenTaken)
   }
 
   /** One function for every write; a closure for each would be felt where chunks are small. */
   readonly #whenTaken: WriteCallback = (error, bytes) => {
+    try {
+      this.#calledBack(error, bytes)
+    } catch (thrown) {
+      this.#host.applicationThrew(thrown)
+    }
+  }
+
+  #calledBack(error: Error | null | undefined, bytes: number | undefined): void {
     const offer = this.#offer
     const offered = this.#bytesInFlight
     const bytesTaken = offer === EMPTY ? 0 : bytes

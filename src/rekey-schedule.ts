@@ -11,8 +11,8 @@ export interface RekeyHost {
   over(): boolean
   /** One is asked for or on its way, or the application has yet to read what was read ahead in the last one. */
   busy(): boolean
-  /** A handshake is on its way: nothing is sent, and the keys are about to be new. */
-  handshaking(): boolean
+  /** A handshake is on its way, and the peer has taken part in it: no more data can come or go with these keys. */
+  answered(): boolean
   renegotiate(): Promise<unknown>
   /** Tells that there will be none, and why; later, for it may be said while the stream is being made. */
   cannot(reason: string): void
@@ -31,7 +31,8 @@ const LAST_RETRY = 60_000
  * began it. So two ends with the same schedule take turns as chance has it.
  *
  * And how long keys may be used at all. As soon as they reach the hard limit,
- * the stream is destroyed, unless a handshake is on its way.
+ * the stream is destroyed, unless a handshake is on its way that the peer has
+ * answered. One that it leaves unanswered makes no keys new.
  */
 export class RekeySchedule {
   readonly #host: RekeyHost
@@ -84,7 +85,7 @@ export class RekeySchedule {
   /**
    * How many bytes may be sent at once with these keys, where it has to be
    * `needed` at least. 0: fewer than that. The stream was destroyed for it then,
-   * unless a handshake is on its way.
+   * unless the peer has answered in a handshake that is on its way.
    */
   room(needed: number): number {
     if (!this.#running) return Infinity
@@ -97,11 +98,15 @@ export class RekeySchedule {
     return 0
   }
 
-  /** Whether these keys are half way to their end, so that a peer with the same schedule may want new ones. */
-  isHalfway(): boolean {
+  /**
+   * What part of a renegotiation the schedule has come to with these keys: 0 to 1, on average.
+   * A peer with the same schedule may begin one a little before this end would.
+   */
+  get share(): number {
     const { everyMs, everyBytes, everyRecords } = this.#settings
     const { ageMs, bytes, records } = this.#host.usage
-    return ageMs >= (everyMs?.[0] ?? Infinity) / 2 || bytes >= everyBytes / 2 || records >= everyRecords / 2
+    const meanMs = everyMs === undefined ? Infinity : (everyMs[0] + everyMs[1]) / 2
+    return Math.min(1, Math.max(ageMs / meanMs, bytes / everyBytes, records / everyRecords))
   }
 
   /** The keys are not used any more. */
@@ -159,7 +164,7 @@ export class RekeySchedule {
 
   #limitReached(): void {
     const host = this.#host
-    if (host.handshaking()) {
+    if (host.answered()) {
       // It may come to nothing. With the next chunk, too, it is looked at again.
       this.#limitTimer ??= setTimeout(this.#limitTimedOut, FIRST_RETRY).unref()
       return

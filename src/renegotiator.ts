@@ -1,6 +1,7 @@
 import PQueue from 'p-queue'
 import { Tracer } from './diagnostics.ts'
 import { type AbortError, RenegotiationError } from './errors.ts'
+import type { GuardedTransport } from './guarded-transport.ts'
 import { HoldTime } from './hold-time.ts'
 import type { Inbox } from './inbox.ts'
 import { parseRenegotiateOptions, type RenegotiateOptions, type Settings } from './options.ts'
@@ -8,13 +9,13 @@ import type { Outbox } from './outbox.ts'
 import type { Origin, RenegotiationReport } from './report.ts'
 import { Request } from './request.ts'
 import { next, type State, type Trigger } from './state.ts'
-import type { Session, Transport } from './transport/transport.ts'
+import type { PeerLimit, Session } from './transport/transport.ts'
 import { type Expectation, judge } from './verdict.ts'
 
 /** What the renegotiator works on: the parts of one stream, and the way to its application. */
 export interface RenegotiatorHost {
   readonly face: RenegotiatorFace
-  readonly transport: Transport
+  readonly transport: GuardedTransport
   readonly outbox: Outbox
   readonly inbox: Inbox
   readonly settings: Settings
@@ -22,8 +23,8 @@ export interface RenegotiatorHost {
   readonly heldBytes: number
   /** A handshake is complete, and the keys are new. */
   keysChanged(): void
-  /** A handshake of the peer's is no more than could be expected. */
-  expectsPeer(): boolean
+  /** The peer begins a handshake: the limit where that is one too many. */
+  exceededPeerLimit(): PeerLimit | undefined
 }
 
 /** What the application knows the stream as. */
@@ -86,8 +87,6 @@ export class Renegotiator {
 
   #handshake: Handshake | undefined
   readonly #outcomes: Outcome[] = []
-  /** When the peer began its last handshakes; at most as many as the limit allows. */
-  readonly #peerStarts: number[] = []
   #whenIdle: (() => void) | undefined
 
   constructor(host: RenegotiatorHost) {
@@ -96,6 +95,11 @@ export class Renegotiator {
 
   get state(): State {
     return this.#state
+  }
+
+  /** A getter, for TypeScript takes the state for what it was before a call that may have destroyed the stream. */
+  get #isClosed(): boolean {
+    return this.#state === 'closed'
   }
 
   /** One is asked for, or on its way. */
@@ -159,8 +163,9 @@ export class Renegotiator {
   handshakeStarted(): void {
     if (this.#state === 'handshaking' || this.#state === 'closed') return
     const refusal = this.#handshake === undefined ? this.#refusalOfPeer() : undefined
-    this.#handshake ??= this.#newHandshake('peer', undefined, 0, this.#host.inbox.bytesRead)
-    const handshake = this.#handshake
+    const handshake = this.#handshake ?? this.#newHandshake('peer', undefined, 0, this.#host.inbox.bytesRead)
+    if (handshake === undefined) return
+    this.#handshake = handshake
     this.#to('handshakeStarted')
     try {
       this.#tellOutcomes()
@@ -175,14 +180,19 @@ export class Renegotiator {
 
   handshakeDone(): void {
     const handshake = this.#handshake
-    if (this.#state === 'closed' || handshake === undefined) return
-    const after = this.#host.transport.session()
+    if (this.#isClosed || handshake === undefined) return
+    const { transport } = this.#host
+    const after = transport.session()
+    // What cannot tell of its session is destroyed for it.
+    if (this.#isClosed) return
     const verdict = judge(handshake.before, after, handshake.expected)
     if (verdict.outcome === 'fatal') {
       this.#host.face.destroy(verdict.error)
     } else if (verdict.outcome === 'unchanged' && handshake.origin === 'local') {
       this.#host.face.destroy(refusedError('The handshake completed, but the keys are the same: the peer refused'))
     } else {
+      transport.accepted(after)
+      if (this.#isClosed) return
       const { origin, tracer } = handshake
       const request = handshake.request ?? (verdict.outcome === 'renegotiated' ? this.#requestServed() : undefined)
       if (request !== undefined) this.#forget(request)
@@ -222,7 +232,7 @@ export class Renegotiator {
   /** The peer has ended its side: it can take no part in a handshake any more. */
   peerEnded(): void {
     this.#peerEnded = true
-    if (this.#state === 'handshaking' && this.#handshake?.request && this.#host.transport.takeBack?.()) {
+    if (this.#state === 'handshaking' && this.#handshake?.request && this.#host.transport.takeBack()) {
       // It was no more than asked for. What is still to be sent can be.
       this.#failAll(closedError('The peer closed the connection before it answered'))
       this.#handshake = undefined
@@ -256,7 +266,7 @@ export class Renegotiator {
   /** What an error of the connection means, in the light of the handshake that it ended. */
   explain(error: Error): Error {
     if (this.#handshake === undefined) return error
-    switch (this.#host.transport.failure?.(error)) {
+    switch (this.#host.transport.failure(error)) {
       case 'refused':
         return refusedError('The renegotiation was refused', error)
       case 'insecure':
@@ -276,6 +286,8 @@ export class Renegotiator {
           'The peer began a handshake and could not take the application data that was on its way to it',
           error,
         )
+      case 'broken':
+        return refusedError('The handshake failed: the peer did not keep to the protocol', error)
       default:
         return error
     }
@@ -299,7 +311,14 @@ export class Renegotiator {
   #takeTurn(): void {
     const request = this.#turn
     if (request === undefined || !this.#ready || this.#state !== 'open') return
-    const unsupported = this.#host.transport.unsupported() ?? this.#cannotAsk(request)
+    const { transport } = this.#host
+    const unsupported =
+      transport.unsupported() ??
+      this.#cannotAsk(request) ??
+      (this.#host.settings.requireExtendedMasterSecret
+        ? this.#lacksExtendedMasterSecret(transport.session())
+        : undefined)
+    if (this.#isClosed) return
     if (unsupported !== undefined) {
       this.#fail(request, new RenegotiationError('ERR_RENEGOTIATION_UNSUPPORTED', unsupported))
       this.#checkIdle()
@@ -328,9 +347,11 @@ export class Renegotiator {
     const { transport } = this.#host
     const drainMs = performance.now() - this.#drainStartedAt
     request.tracer?.drained(drainMs)
-    this.#handshake = this.#newHandshake('local', request, drainMs, this.#bytesReadBefore)
+    const handshake = this.#newHandshake('local', request, drainMs, this.#bytesReadBefore)
+    if (handshake === undefined) return
+    this.#handshake = handshake
     try {
-      transport.renegotiate({ ...request.options, ...this.#handshake.expected })
+      transport.renegotiate({ ...request.options, ...handshake.expected })
     } catch (cause) {
       const message = 'The transport could not begin a renegotiation'
       const error = new RenegotiationError('ERR_RENEGOTIATION_UNSUPPORTED', message, cause)
@@ -346,15 +367,22 @@ export class Renegotiator {
     // Inside that call a transport may have begun, and even finished, or died.
     if (this.#state === 'draining') {
       this.#to('drained')
-      this.#entered(this.#handshake)
+      this.#entered(handshake)
     }
   }
 
-  #newHandshake(origin: Origin, request: Request | undefined, drainMs: number, bytesReadBefore: number): Handshake {
+  /** Undefined where the transport failed, which has destroyed the stream. */
+  #newHandshake(
+    origin: Origin,
+    request: Request | undefined,
+    drainMs: number,
+    bytesReadBefore: number,
+  ): Handshake | undefined {
     const { transport, settings } = this.#host
     const asked = request?.options ?? {}
     const asMade = transport.certificatePolicy
     const before = transport.session()
+    if (this.#state === 'closed') return undefined
     return {
       origin,
       request,
@@ -364,6 +392,7 @@ export class Renegotiator {
           asMade !== undefined && (asked.requestCert ?? (asMade.requestCert || before.identity !== undefined)),
         rejectUnauthorized: asked.rejectUnauthorized ?? (asked.requestCert || asMade?.rejectUnauthorized === true),
         allowIdentityChange: settings.allowIdentityChange,
+        requireExtendedMasterSecret: settings.requireExtendedMasterSecret,
       },
       before,
       tracer: origin === 'peer' ? Tracer.begin(this.#host.face, origin) : undefined,
@@ -408,23 +437,29 @@ export class Renegotiator {
   }
 
   #refusalOfPeer(): RenegotiationError | undefined {
-    const { transport, settings } = this.#host
+    const { transport } = this.#host
     const unsupported = transport.unsupported()
     if (unsupported !== undefined) {
       return new RenegotiationError('ERR_RENEGOTIATION_UNSUPPORTED', `The peer began a handshake. ${unsupported}`)
     }
-    const limit = settings.peerLimit ?? transport.peerLimit
-    if (limit === false || (settings.peerLimit === undefined && this.#host.expectsPeer())) return undefined
-    const now = performance.now()
-    while (this.#peerStarts.length > 0 && now - (this.#peerStarts[0] as number) >= limit.windowMs) {
-      this.#peerStarts.shift()
+    const insecure = this.#lacksExtendedMasterSecret(transport.session())
+    if (insecure !== undefined) {
+      return new RenegotiationError('ERR_RENEGOTIATION_UNSUPPORTED', `The peer began a handshake. ${insecure}`)
     }
-    this.#peerStarts.push(now)
-    if (this.#peerStarts.length <= limit.max) return undefined
-    return new RenegotiationError(
-      'ERR_RENEGOTIATION_LIMIT',
-      `The peer began more than ${limit.max} handshakes within ${limit.windowMs} ms (option peerLimit)`,
+    const exceeded = this.#host.exceededPeerLimit()
+    return (
+      exceeded &&
+      new RenegotiationError(
+        'ERR_RENEGOTIATION_LIMIT',
+        `The peer began more than ${exceeded.max} handshakes within ${exceeded.windowMs} ms (option peerLimit)`,
+      )
     )
+  }
+
+  /** RFC 7627, 5.4: such a session must not be renegotiated where the option says so. */
+  #lacksExtendedMasterSecret({ extendedMasterSecret }: Session): string | undefined {
+    if (!this.#host.settings.requireExtendedMasterSecret || extendedMasterSecret === true) return undefined
+    return 'The session lacks the extended master secret (RFC 7627, 5.4; option requireExtendedMasterSecret)'
   }
 
   #abort(request: Request, error: AbortError): void {
@@ -552,10 +587,16 @@ function refusedError(message: string, cause?: Error): RenegotiationError {
 }
 
 /** What a session tells, without what it doesn't. */
-function told({ resumed, authorized, authorizationError }: Session): Partial<RenegotiationReport> {
+function told({
+  resumed,
+  authorized,
+  authorizationError,
+  extendedMasterSecret,
+}: Session): Partial<RenegotiationReport> {
   return {
     ...(resumed !== undefined && { resumed }),
     ...(authorized !== undefined && { authorized }),
     ...(authorizationError !== undefined && { authorizationError }),
+    ...(extendedMasterSecret !== undefined && { extendedMasterSecret }),
   }
 }

@@ -23,6 +23,8 @@ export interface RenegotiationReport {
   authorizationError?: Error | string
   /** The peer's certificate is another than before, or its first. */
   peerCertificateChanged?: boolean
+  /** The new session has the extended master secret (RFC 7627). Over TLS always there. */
+  extendedMasterSecret?: boolean
 }
 
 /** What has happened on a stream so far, and how it is now. A copy: it does not change any more. */

@@ -45,7 +45,7 @@ export class Request {
     if (signal === undefined) return
     this.#onAbort = () => aborted(new AbortError(signal.reason))
     if (signal.aborted) this.#onAbort()
-    else signal.addEventListener('abort', this.#onAbort, { once: true })
+    else onceAborted(signal, this.#onAbort)
   }
 
   resolve(report: RenegotiationReport): void {
@@ -62,6 +62,40 @@ export class Request {
 
   #settle(): void {
     this.#isSettled = true
-    if (this.#onAbort !== undefined) this.options.signal?.removeEventListener('abort', this.#onAbort)
+    const { signal } = this.options
+    if (this.#onAbort !== undefined && signal !== undefined) forget(signal, this.#onAbort)
   }
+}
+
+interface Waiting {
+  readonly callbacks: Set<() => void>
+  readonly listener: () => void
+}
+
+/**
+ * Who waits for which signal. One listener on each serves all requests: Node
+ * warns of a leak at the eleventh, and one signal may well be for a hundred.
+ */
+const waiting = new WeakMap<AbortSignal, Waiting>()
+
+function onceAborted(signal: AbortSignal, callback: () => void): void {
+  const known = waiting.get(signal)
+  if (known !== undefined) {
+    known.callbacks.add(callback)
+    return
+  }
+  const callbacks = new Set([callback])
+  const listener = () => {
+    waiting.delete(signal)
+    for (const aborted of callbacks) aborted()
+  }
+  waiting.set(signal, { callbacks, listener })
+  signal.addEventListener('abort', listener, { once: true })
+}
+
+function forget(signal: AbortSignal, callback: () => void): void {
+  const known = waiting.get(signal)
+  if (!known?.callbacks.delete(callback) || known.callbacks.size > 0) return
+  waiting.delete(signal)
+  signal.removeEventListener('abort', known.listener)
 }

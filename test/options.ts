@@ -12,6 +12,7 @@ t.test('every option has its default', async (t) => {
     writableHighWaterMark: 3 * SLICE_BYTES,
     peerLimit: undefined,
     allowIdentityChange: false,
+    requireExtendedMasterSecret: false,
     rekey: undefined,
   }
   t.strictSame(parseOptions(), defaults)
@@ -29,6 +30,7 @@ t.test('every option is taken as it is given', async (t) => {
     writableHighWaterMark: 6,
     peerLimit: { max: 7, windowMs: 8 },
     allowIdentityChange: true,
+    requireExtendedMasterSecret: true,
     rekey: {
       everyMs: [9, 10] as const,
       everyBytes: 11,
@@ -108,6 +110,13 @@ for (const name of marks) {
     t.throws(bad(name, Infinity), { name: 'RangeError', message: /got Infinity$/ })
   })
 }
+
+t.test('requireExtendedMasterSecret must be a boolean', async (t) => {
+  t.throws(bad('requireExtendedMasterSecret', 1), {
+    name: 'TypeError',
+    message: 'requireExtendedMasterSecret must be a boolean, got 1',
+  })
+})
 
 t.test('allowIdentityChange must be a boolean', async (t) => {
   t.equal(parseOptions({ allowIdentityChange: false }).allowIdentityChange, false)

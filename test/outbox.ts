@@ -1,5 +1,6 @@
 import sinon from 'sinon'
 import t from 'tap'
+import { GuardedTransport } from '../src/guarded-transport.ts'
 import { type BatchCallback, Outbox } from '../src/outbox.ts'
 import { SLICE_BYTES } from '../src/slice.ts'
 import { GatheringTransport, type Script, ScriptedTransport, turn } from './fixtures/scripted-transport.ts'
@@ -16,8 +17,22 @@ function gathering(script: Script = {}) {
 
 function over<T extends ScriptedTransport>(transport: T) {
   const failed = sinon.spy()
-  const keys = { room: sinon.stub().returns(Infinity), sent: sinon.spy(), finished: (done: BatchCallback) => done() }
-  return { transport, failed, keys, outbox: new Outbox(transport, { ...keys, failed }) }
+  const keys = {
+    room: sinon.stub().returns(Infinity),
+    sent: sinon.spy(),
+    finished: (done: BatchCallback) => done(),
+    applicationThrew: rethrow,
+  }
+  return { transport, failed, keys, outbox: new Outbox(guarded(transport), { ...keys, failed }) }
+}
+
+function rethrow(error: unknown): never {
+  throw error
+}
+
+/** As the outbox gets it. */
+function guarded(transport: ScriptedTransport): GuardedTransport {
+  return new GuardedTransport(transport, { isOfApplication: () => true, transportThrew: () => {} })
 }
 
 /** As a Writable does it: whatever comes of a batch comes when it has been handed over. */

@@ -337,10 +337,11 @@ t.test('hardLimit.ms: keys that old end the stream', async (t) => {
   t.match(errors, [{ message: /0 bytes, 0 records, 1000 ms/ }])
 })
 
-t.test('hardLimit.ms: not while a handshake is on its way, which makes them new', async (t) => {
-  const { stream, begun, completes } = scheduled({ everyMs: 1000, hardLimit: { ms: 2000 } })
+t.test('hardLimit.ms: not while a handshake is on its way that the peer has answered', async (t) => {
+  const { stream, transport, begun, completes } = scheduled({ everyMs: 1000, hardLimit: { ms: 2000 } })
   clock.tick(1500)
   t.equal(await begun(), 1)
+  transport.peerAnswered = true
   clock.tick(1500)
   t.equal(stream.state, 'handshaking')
   await completes()
@@ -427,7 +428,7 @@ t.test('hardLimit: alone it begins nothing, and warns of nothing', async (t) => 
 t.test('hardLimit.ms: it is looked at before each write, for a timer may be late', async (t) => {
   const destroy = sinon.spy()
   const usage = { bytes: 0, records: 0, ageMs: 999 }
-  const host = { usage, destroy, handshaking: () => false, unsupported: () => undefined }
+  const host = { usage, destroy, answered: () => false, unsupported: () => undefined }
   const limits = { ms: 1000, bytes: Infinity, records: Infinity }
   const settings = { everyMs: undefined, everyBytes: Infinity, everyRecords: Infinity, hardLimit: limits }
   const schedule = new RekeySchedule(host as never, settings)
@@ -443,8 +444,8 @@ t.test('both ends may have the same schedule: what it lets expect does not count
   const peerLimit = { max: 1, windowMs: 600_000 }
   const { stream, transport, errors, completes } = scheduled({ everyMs: [1000, 2000], everyBytes: 100 }, { peerLimit })
   for (let i = 0; i < 20; i++) {
-    if (i % 2) clock.tick(500)
-    else transport.peerSends(Buffer.alloc(50))
+    if (i % 2) clock.tick(1450)
+    else transport.peerSends(Buffer.alloc(98))
     transport.peerBegins()
     await completes()
   }
@@ -455,6 +456,22 @@ t.test('both ends may have the same schedule: what it lets expect does not count
     await completes()
   }
   t.match(errors, [{ code: 'ERR_RENEGOTIATION_LIMIT' }])
+})
+
+t.test('and never more of them than the schedule would have made', async (t) => {
+  const peerLimit = { max: 3, windowMs: 600_000 }
+  for (const rekey of [{ everyMs: [1, 600_000] as const }, { everyBytes: 1000 }, { everyRecords: 4 }]) {
+    const { stream, transport, errors, completes } = scheduled(rekey, { peerLimit })
+    for (let i = 0; i < 100; i++) {
+      clock.tick(2)
+      transport.peerSends('x')
+      transport.peerBegins()
+      await completes()
+    }
+    t.match(errors, [{ code: 'ERR_RENEGOTIATION_LIMIT' }])
+    const expected = 'everyRecords' in rekey ? 100 / 4 : 100 / 300_000
+    t.ok(stream.counters.byPeer <= peerLimit.max + Math.ceil(expected), `${stream.counters.byPeer} were let through`)
+  }
 })
 
 t.test('so it is where only bytes or records are counted', async (t) => {
@@ -501,6 +518,7 @@ for (const received of [100, 110]) {
     await turn()
     const sent = sinon.spy()
     stream.write('held', sent)
+    transport.peerAnswered = true
     transport.peerSends(Buffer.alloc(received))
     t.equal(stream.state, 'handshaking')
     transport.peerRefuses()
@@ -511,9 +529,26 @@ for (const received of [100, 110]) {
   })
 }
 
+t.test('hardLimit: a handshake that the peer leaves unanswered makes no keys new', async (t) => {
+  for (const begins of ['we', 'the peer']) {
+    for (const limit of [{ bytes: 100 }, { records: 2 }, { ms: 1000 }]) {
+      const { stream, transport, errors, begun } = scheduled({ hardLimit: limit }, {}, { handshakeTimeout: 0 })
+      if (begins === 'we') void stream.renegotiate()
+      else transport.peerBegins()
+      await begun()
+      t.equal(stream.state, 'handshaking')
+      for (let i = 0; i < 2; i++) transport.peerSends(Buffer.alloc(50))
+      clock.tick(1000)
+      await begun()
+      t.match(errors, [EXPIRED], `${begins} began: ${Object.keys(limit)}`)
+    }
+  }
+})
+
 t.test('hardLimit.ms: so it is with time, where there is nothing to send', async (t) => {
   const { transport, errors, begun } = scheduled({ hardLimit: { ms: 1000 } })
   transport.peerBegins()
+  transport.peerAnswered = true
   await begun()
   clock.tick(1500)
   transport.peerRefuses()

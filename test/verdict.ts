@@ -4,7 +4,12 @@ import type { Session } from '../src/transport/transport.ts'
 import { type Expectation, judge } from '../src/verdict.ts'
 
 const bytes = (text: string) => Buffer.from(text)
-const nothing: Expectation = { requestCert: false, rejectUnauthorized: true, allowIdentityChange: false }
+const nothing: Expectation = {
+  requestCert: false,
+  rejectUnauthorized: true,
+  allowIdentityChange: false,
+  requireExtendedMasterSecret: false,
+}
 const certificate: Expectation = { ...nothing, requestCert: true }
 const before: Session = { keys: bytes('old') }
 const after: Session = { keys: bytes('new') }

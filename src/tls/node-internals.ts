@@ -11,10 +11,13 @@ import type { CertificatePolicy } from '../transport/transport.ts'
 /** TLSWrap, as far as it is used. */
 interface Handle {
   onhandshakestart?: unknown
+  onhandshakedone?: unknown
   lastHandshakeTime?: number
+  handshakes?: number
   setNoDelay?: (enable: boolean) => unknown
   setVerifyMode?: (requestCert: boolean, rejectUnauthorized: boolean) => void
   verifyError?: () => Error | null
+  getServername?: () => string | false
   _parentWrap?: ParentWrap | null
 }
 
@@ -32,6 +35,7 @@ interface Internals {
   _parent?: object | null
   _requestCert?: boolean
   _rejectUnauthorized?: boolean
+  _securePending?: boolean
   _tlsOptions?: { isServer?: boolean; handshakeTimeout?: number }
 }
 
@@ -47,30 +51,58 @@ function hidden(object: object | null | undefined, description: string): unknown
 }
 
 /**
- * Calls `started` synchronously whenever OpenSSL begins a handshake
- * (SSL_CB_HANDSHAKE_START); a server's own comes twice, for the HelloRequest
- * and for the ClientHello that answers it. Also switches off Node's count of
- * handshakes, against which a server's own would count twice each
- * (ERR_TLS_SESSION_ATTACK).
+ * Calls `started` whenever OpenSSL begins a handshake (SSL_CB_HANDSHAKE_START),
+ * before it looks at the handshake's first message. A server's own comes twice,
+ * for the HelloRequest and for the ClientHello that answers it. Calls `done`
+ * whenever OpenSSL has completed one (SSL_CB_HANDSHAKE_DONE), before it reads
+ * another byte, after what Node does then. Both are called synchronously.
  *
- * Returns how to undo it; undefined where `_handle.onhandshakestart` isn't
- * there. Then `keylog` tells of a handshake, but only in its middle.
+ * Also switches off Node's count of handshakes, against which a server's own
+ * would count twice each (ERR_TLS_SESSION_ATTACK).
+ *
+ * Returns how to undo it; undefined where `_handle.onhandshakestart` and
+ * `onhandshakedone` are not there. Then `keylog` tells of a handshake, but only
+ * in its middle, and `secure` of its end.
  */
-export function onHandshakeStart(socket: TLSSocket, started: () => void): (() => void) | undefined {
+export function onHandshakes(socket: TLSSocket, started: () => void, done: () => void): (() => void) | undefined {
   const handle = internals(socket)._handle
-  const original = handle?.onhandshakestart
-  if (!handle || typeof original !== 'function') return undefined
-  const hook = function (this: Handle, now: number): void {
+  const { onhandshakestart, onhandshakedone } = handle ?? {}
+  if (!handle || typeof onhandshakestart !== 'function' || typeof onhandshakedone !== 'function') return undefined
+  const startHook = function (this: Handle, now: number): void {
     // Node's own hook takes it for the first handshake then, and checks nothing. With renegotiation disabled its
     // check is wanted.
     if (!renegotiationDisabled(socket)) handle.lastHandshakeTime = 0
-    original.call(this, now)
+    onhandshakestart.call(this, now)
     if (!socket.destroyed) started()
   }
-  handle.onhandshakestart = hook
-  return () => {
-    if (handle.onhandshakestart === hook) handle.onhandshakestart = original
+  const doneHook = function (this: Handle): void {
+    onhandshakedone.call(this)
+    if (!socket.destroyed) done()
   }
+  handle.onhandshakestart = startHook
+  handle.onhandshakedone = doneHook
+  return () => {
+    if (handle.onhandshakestart === startHook) handle.onhandshakestart = onhandshakestart
+    if (handle.onhandshakedone === doneHook) handle.onhandshakedone = onhandshakedone
+  }
+}
+
+/**
+ * Whether a client has begun another handshake after the first one, and before
+ * anybody listened by {@link onHandshakes}. Node counts them on a server
+ * (`_handle.handshakes`). Without that count, and on a client: false.
+ */
+export function hasBegunAnother(socket: TLSSocket): boolean {
+  return (internals(socket)._handle?.handshakes ?? 0) > 0
+}
+
+/**
+ * Whether OpenSSL has completed a handshake and Node has not emitted `secure`
+ * for it yet: a server waits until its `newSession` listener has called back.
+ * Without `_securePending`: false.
+ */
+export function isSecurePending(socket: TLSSocket): boolean {
+  return internals(socket)._securePending === true
 }
 
 /** Whether `socket.disableRenegotiation()` was called. Without Node's symbol for it: false. */
@@ -182,4 +214,15 @@ export function verifyError(socket: TLSSocket): Error | null {
   const handle = internals(socket)._handle
   if (typeof handle?.verifyError === 'function') return handle.verifyError()
   return socket.authorized ? null : (socket.authorizationError ?? new Error('The certificate was not verified'))
+}
+
+/**
+ * On a server: the name that the last ClientHello asked for (SNI), undefined
+ * where it named none. Without `getServername`: Node's `servername`, which
+ * follows it where the server chooses contexts by name.
+ */
+export function requestedName(socket: TLSSocket): string | undefined {
+  const handle = internals(socket)._handle
+  const { servername } = socket as { servername?: string | false | null }
+  return (typeof handle?.getServername === 'function' ? handle.getServername() : servername) || undefined
 }

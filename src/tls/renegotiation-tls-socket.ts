@@ -1,4 +1,3 @@
-import { X509Certificate } from 'node:crypto'
 import { Duplex, type DuplexOptions, Writable } from 'node:stream'
 import tls from 'node:tls'
 import { type Face, Gate } from '../gate.ts'
@@ -7,7 +6,7 @@ import type { RenegotiationListening, RenegotiationStream } from '../renegotiati
 import type { RenegotiationCounters, RenegotiationReport } from '../report.ts'
 import type { State } from '../state.ts'
 import { isSecured, tlsTransport } from '../transport/tls-socket.ts'
-import { isServer } from './node-internals.ts'
+import { type ShownSession, sessionMethods, sessionProperties } from './shown-session.ts'
 
 type Callback = (error?: Error | null) => void
 // biome-ignore lint/suspicious/noExplicitAny: EventEmitter's own
@@ -37,12 +36,15 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
   /** For tls.connect({ socket }): Node 20 and 22 walk along it to the last one (net.Socket's `_unrefTimer`). */
   readonly _parent = null
   readonly #gate: Gate
+  /** What is said of the session: only what a handshake that was judged good has proven. */
+  readonly #shown: ShownSession
   /** The events of the socket below that are passed on, and by what. Most connections have no listener for any. */
   #passing: Map<string | symbol, Listener> | undefined
 
   constructor(socket: tls.TLSSocket, options?: RenegotiationOptions) {
     const settings = parseOptions(options)
     const transport = tlsTransport(socket)
+    const isPaused = socket.isPaused()
     super({
       allowHalfOpen: transport.allowHalfOpen,
       readableHighWaterMark: settings.readableHighWaterMark,
@@ -51,11 +53,13 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
       emitClose: false,
     })
     this.socket = socket
+    this.#shown = transport.shown
     // The tls.Server that accepted it: a property of our own, for http assigns itself to it. Not in every version of the types.
     Object.assign(this, { server: (socket as { server?: unknown }).server })
     this.#gate = new Gate(this as unknown as Face, transport, settings)
     if (!isSecured(socket)) for (const event of passedOnOnce) this.#passOn(event)
     if (transport.ended) this.end()
+    if (isPaused) this.pause()
   }
 
   // What every stream of this package has.
@@ -90,7 +94,11 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
     if (callback === undefined) return this.#gate.renegotiate(options)
     if (typeof callback !== 'function') throw new TypeError(`callback must be a function, got ${quote(callback)}`)
     const asked = !this.destroyed
-    this.#gate.renegotiate(options).then(() => callback(null), callback)
+    // In a turn of its own: what it throws is an uncaught exception, as with Node, and no rejection.
+    this.#gate.renegotiate(options).then(
+      () => process.nextTick(callback, null),
+      (error: Error) => process.nextTick(callback, error),
+    )
     return asked
   }
 
@@ -174,16 +182,28 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
     return milliseconds === 0 ? this.off('timeout', callback) : this.once('timeout', callback)
   }
 
-  /**
-   * On a client, that of Node 20 to 24 takes the certificate out of OpenSSL's
-   * chain (X509Certificate::GetPeerCert: sk_X509_delete), and the next to ask
-   * finds none. This one knows no `issuerCertificate`.
-   */
-  override getPeerX509Certificate(): X509Certificate | undefined {
-    const { socket } = this
-    if (isServer(socket)) return socket.getPeerX509Certificate()
-    const { raw } = socket.getPeerCertificate() ?? {}
-    return raw && new X509Certificate(raw)
+  // What is said of the session.
+  static {
+    for (const name of [...sessionMethods, 'exportKeyingMaterial'] as const) {
+      define(RenegotiationTLSSocket.prototype, name, {
+        writable: true,
+        value(...args: unknown[]) {
+          return this.#shown.method(name, args)
+        },
+      })
+    }
+    for (const name of sessionProperties) {
+      define(RenegotiationTLSSocket.prototype, name, {
+        enumerable: true,
+        get() {
+          return this.#shown.property(name)
+        },
+        // Some set what a socket of Node's has as a plain property.
+        set(value: unknown) {
+          this.#shown.setProperty(name, value)
+        },
+      })
+    }
   }
 
   // Out of the way of the types that listening has: those of TLSSocket, and of the events of this package.
@@ -228,7 +248,9 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
         this.socket.off(event, listener)
         this.#passing?.delete(event)
       }
-      this.emit(event as string, ...args)
+      // A new session comes before the end of its handshake.
+      if (event === 'session') this.#shown.whenJudged(() => this.emit(event as string, ...args))
+      else this.emit(event as string, ...args)
     }
     this.#passing.set(event, listener)
     this.socket.on(event as string, listener)
@@ -257,20 +279,7 @@ const methods = [
   'connect',
   'disableRenegotiation',
   'enableTrace',
-  'exportKeyingMaterial',
-  'getCertificate',
-  'getCipher',
-  'getEphemeralKeyInfo',
-  'getFinished',
-  'getPeerCertificate',
-  'getPeerFinished',
-  'getProtocol',
-  'getSession',
-  'getSharedSigalgs',
-  'getTLSTicket',
   'getTypeOfService',
-  'getX509Certificate',
-  'isSessionReused',
   'ref',
   'resetAndDestroy',
   'setKeepAlive',
@@ -285,9 +294,6 @@ const methods = [
 
 /** What the socket below says of itself, now. */
 const properties = [
-  'alpnProtocol',
-  'authorizationError',
-  'authorized',
   'autoSelectFamilyAttemptedAddresses',
   'bytesRead',
   'connecting',
@@ -300,7 +306,6 @@ const properties = [
   'remoteFamily',
   'remotePort',
   'secureConnecting',
-  'servername',
   'timeout',
 ]
 

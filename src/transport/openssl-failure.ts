@@ -6,10 +6,13 @@ import type { HandshakeFailure } from './transport.ts'
  * SSL_write into its message.
  */
 export function openSSLFailure(error: Error): HandshakeFailure | undefined {
-  const text = `${(error as NodeJS.ErrnoException).code} ${error.message}`.toLowerCase().replaceAll('_', ' ')
+  const { code } = error as NodeJS.ErrnoException
+  const text = `${code} ${error.message}`.toLowerCase().replaceAll('_', ' ')
   if (/no renegotiation|alert handshake failure/.test(text)) return 'refused'
   if (/unsafe legacy renegotiation/.test(text)) return 'insecure'
   if (/unexpected record|app data in handshake/.test(text)) return 'peer-data'
   if (/alert unexpected message/.test(text)) return 'our-data'
+  // Our own OpenSSL took offence at a message of the peer's.
+  if (code?.startsWith('ERR_SSL_') && !/alert|unexpected eof/.test(text)) return 'broken'
   return undefined
 }

@@ -3,17 +3,22 @@ import { RenegotiationError } from '../errors.ts'
 import { quote, type RenegotiateOptions } from '../options.ts'
 import {
   certificatePolicy,
+  hasBegunAnother,
+  isSecurePending,
   isServer,
   keepTimeout,
   mendJavaScriptStream,
-  onHandshakeStart,
+  onHandshakes,
   readsIntoBuffer,
   renegotiationDisabled,
+  requestedName,
   restoreCertificatePolicy,
   suspendNagle,
   verifiesServer,
   verifyError,
 } from '../tls/node-internals.ts'
+import { readSessionDER } from '../tls/session-der.ts'
+import { ShownSession } from '../tls/shown-session.ts'
 import { gather, reuse } from './gather.ts'
 import { openSSLFailure } from './openssl-failure.ts'
 import { StreamTransport } from './stream-transport.ts'
@@ -29,7 +34,7 @@ import type { CertificatePolicy, HandshakeFailure, PeerLimit, Session, Transport
  * @throws TypeError where `socket` is no tls.TLSSocket, has an encoding set, was
  *   made with `onread`, or is wrapped already.
  */
-export function tlsTransport(socket: TLSSocket): Transport {
+export function tlsTransport(socket: TLSSocket): TLSSocketTransport {
   if (!(socket instanceof tls.TLSSocket)) throw new TypeError(`socket must be a tls.TLSSocket, got ${quote(socket)}`)
   if (socket.readableEncoding !== null) {
     throw new TypeError(`socket must not have an encoding set, it has '${socket.readableEncoding}'`)
@@ -39,15 +44,24 @@ export function tlsTransport(socket: TLSSocket): Transport {
   return new TLSSocketTransport(socket)
 }
 
-class TLSSocketTransport extends StreamTransport<TLSSocket> {
+/** A {@link Transport} over a TLS socket; see {@link tlsTransport}. */
+export class TLSSocketTransport extends StreamTransport<TLSSocket> {
+  /** What a face says of the session. */
+  readonly shown: ShownSession
   #ready = false
   #handshaking = false
-  /** Handshakes that have started since ours was begun: a server's request for one, and the client's answer. */
+  /** How often OpenSSL has said that the handshake on its way starts: twice for a server's request and the answer to it. */
   #starts = 0
+  /** The handshake on its way is one of ours. */
+  #local = false
+  /** {@link Session.keys} when the handshake began. */
+  #keysBefore: Buffer | undefined
   /** Node will set the socket's timeout to 0 with every handshake. */
   #restoresTimeout = false
   /** The socket's timeout in milliseconds when the handshake began. */
   #timeout: number | undefined
+  /** The first name that the client is known to have asked for (SNI), '' for none. */
+  #servername: string | undefined
   /** A server's policy, where the handshake on its way has one of its own. */
   #policy: CertificatePolicy | undefined
   /** The server was verified when the handshake began, and Node won't verify it anew. */
@@ -58,22 +72,50 @@ class TLSSocketTransport extends StreamTransport<TLSSocket> {
   /** Kept only where a handshake can't be seen before its middle, when the keys may be new already. */
   #lastSession: Session | undefined
 
+  constructor(socket: TLSSocket) {
+    super(socket)
+    this.shown = new ShownSession(socket)
+  }
+
+  get isServer(): boolean {
+    return isServer(this.stream)
+  }
+
   get peerLimit(): PeerLimit | false {
-    return isServer(this.stream) && { max: tls.CLIENT_RENEG_LIMIT, windowMs: tls.CLIENT_RENEG_WINDOW * 1000 }
+    return this.isServer && { max: tls.CLIENT_RENEG_LIMIT, windowMs: tls.CLIENT_RENEG_WINDOW * 1000 }
   }
 
   get certificatePolicy(): CertificatePolicy | undefined {
     return this.#policy ?? certificatePolicy(this.stream)
   }
 
+  /**
+   * A client's first ClientHello changes the value that keys are told apart by, its own and a server's. A client has
+   * had an answer when a cipher is chosen: SSL_renegotiate() makes a new session, which has none until ServerHello.
+   */
+  get peerAnswered(): boolean {
+    const socket = this.stream
+    if (!this.#handshaking || socket.destroyed) return false
+    if (!this.isServer) return socket.getCipher() !== undefined
+    try {
+      return this.#keysBefore !== undefined && !exportedKeys(socket).equals(this.#keysBefore)
+    } catch {
+      // There is a new session, and no secret in it yet.
+      return true
+    }
+  }
+
   protected override attached(): void {
     const socket = this.stream
     socket.on('secure', this.#onSecure)
+    // Before Node's own listener, which emits `secureConnect`.
     if (isSecured(socket)) this.#firstHandshakeDone()
+    else socket.prependOnceListener('secure', this.#onEstablished)
   }
 
   protected override detached(): void {
     this.#removeHook?.()
+    this.stream.off('secure', this.#onEstablished)
     this.stream.off('secure', this.#onSecure)
     this.stream.off('keylog', this.#onHandshakeStart)
   }
@@ -95,7 +137,7 @@ class TLSSocketTransport extends StreamTransport<TLSSocket> {
     const socket = this.stream
     const policy = certificatePolicy(socket)
     this.#begin()
-    this.#starts = 0
+    this.#local = true
     // A certificate that doesn't verify makes Node destroy the socket without a word; so it must not look.
     const options = policy && { requestCert: requestCert === true, rejectUnauthorized: false }
     this.#policy = policy
@@ -103,15 +145,24 @@ class TLSSocketTransport extends StreamTransport<TLSSocket> {
     const begun = (socket.renegotiate as (options: object) => boolean | undefined)(options ?? {})
     if (begun === false) {
       this.#over()
+      this.shown.unchanged()
       throw new Error('socket.renegotiate() returned false: OpenSSL does not allow it in this context or state')
     }
   }
 
   /** A HelloRequest, which a client may ignore (RFC 5246, 7.4.1.1), and ignores when it has sent its end. */
   takeBack(): boolean {
-    if (!isServer(this.stream) || this.#removeHook === undefined || this.#starts > 1) return false
+    if (!this.isServer || this.#removeHook === undefined || this.#starts > 1) return false
     this.#over()
+    this.shown.unchanged()
     return true
+  }
+
+  accepted(session: Session): void {
+    this.shown.accept(session)
+    this.#servername ??= session.servername
+    // Without the hook, the next handshake is seen when its first messages have been looked at.
+    if (this.#removeHook === undefined) this.shown.freeze()
   }
 
   unsupported(): string | undefined {
@@ -139,11 +190,32 @@ class TLSSocketTransport extends StreamTransport<TLSSocket> {
     return openSSLFailure(error)
   }
 
+  /** The first handshake is complete, and Node is about to judge it. */
+  readonly #onEstablished = (): void => {
+    if (!this.#isUnjudged()) this.shown.established()
+  }
+
   /** Node's `secure`: a handshake is complete, also one that was refused. */
   readonly #onSecure = (): void => {
     if (this.stream.destroyed) return
-    if (!this.#ready) {
-      this.#firstHandshakeDone()
+    if (!this.#ready) this.#firstHandshakeDone()
+    else if (this.#removeHook === undefined) this.#onHandshakeDone()
+    else this.#restorePolicy()
+  }
+
+  readonly #onHandshakeStart = (): void => {
+    this.#begin()
+    this.#starts++
+    if (this.#starts > (this.#local && this.isServer ? 2 : 1) || isSecurePending(this.stream)) {
+      this.#failUnjudged('A handshake began before the one before it was complete')
+    } else {
+      this.events.handshakeStarted()
+    }
+  }
+
+  readonly #onHandshakeDone = (): void => {
+    if (this.#starts === 0 && this.#removeHook !== undefined) {
+      this.#failUnjudged('A handshake is complete whose beginning was not seen')
       return
     }
     this.#over()
@@ -152,23 +224,27 @@ class TLSSocketTransport extends StreamTransport<TLSSocket> {
     else this.events.handshakeDone()
   }
 
-  readonly #onHandshakeStart = (): void => {
-    this.#begin()
-    this.#starts++
-    this.events.handshakeStarted()
-  }
-
   /** Only now: while connecting, Node may put another handle in the place of the first (autoSelectFamily). */
   #firstHandshakeDone(): void {
     const socket = this.stream
     this.#ready = true
+    if (this.#isUnjudged()) {
+      // Not within attach(), for that may be on the stack.
+      process.nextTick(() =>
+        this.#failUnjudged('The client began another handshake before its first was taken note of'),
+      )
+      return
+    }
+    this.shown.established()
+    if (this.isServer) this.#servername = this.#requestedName()
     this.#restoresTimeout = !keepTimeout(socket)
     this.#carriesHandshakes = mendJavaScriptStream(socket)
     if (socket.getProtocol() !== 'TLSv1.3') {
-      this.#removeHook = onHandshakeStart(socket, this.#onHandshakeStart)
+      this.#removeHook = onHandshakes(socket, this.#onHandshakeStart, this.#onHandshakeDone)
       if (this.#removeHook === undefined) {
         warnWithoutHook()
         this.#lastSession = this.#readSession()
+        this.shown.freeze()
         // Its middle, when the master secret is there.
         socket.on('keylog', this.#onHandshakeStart)
       }
@@ -178,9 +254,22 @@ class TLSSocketTransport extends StreamTransport<TLSSocket> {
     this.events.ready()
   }
 
+  /** A later handshake has begun, and nobody can tell what it has come to. In TLS 1.3 there is none. */
+  #isUnjudged(): boolean {
+    const socket = this.stream
+    return this.#removeHook === undefined && hasBegunAnother(socket) && socket.getProtocol() !== 'TLSv1.3'
+  }
+
+  /** No handshake may complete without a verdict; see judge(). */
+  #failUnjudged(what: string): void {
+    this.events.error(new RenegotiationError('ERR_RENEGOTIATION_UNSUPPORTED', `${what}, so it cannot be judged`))
+  }
+
   #begin(): void {
     if (this.#handshaking) return
     this.#handshaking = true
+    this.shown.freeze()
+    this.#keysBefore = exportedKeys(this.stream)
     this.#timeout = this.stream.timeout
     this.#mustVerify = verifiedHere(this.stream) && this.session().authorized === true
     suspendNagle(this.stream, true)
@@ -188,25 +277,48 @@ class TLSSocketTransport extends StreamTransport<TLSSocket> {
 
   #over(): void {
     const socket = this.stream
-    this.#handshaking = false
+    this.#handshaking = this.#local = false
+    this.#starts = 0
     if (this.#restoresTimeout && this.#timeout) socket.setTimeout(this.#timeout)
-    if (this.#policy !== undefined) restoreCertificatePolicy(socket, this.#policy, identity(socket) !== undefined)
-    this.#policy = undefined
-    // The last messages of the handshake are written after `secure`, and must not wait either.
+    // Else Node is still to look at the certificate, and must not destroy the socket for it.
+    if (!isSecurePending(socket)) this.#restorePolicy()
+    // The last messages of the handshake are written after it is done, and must not wait either.
     setImmediate(() => {
       if (!this.#handshaking) suspendNagle(socket, false)
     })
   }
 
+  #restorePolicy(): void {
+    const socket = this.stream
+    if (this.#policy !== undefined) restoreCertificatePolicy(socket, this.#policy, identity(socket) !== undefined)
+    this.#policy = undefined
+  }
+
+  /**
+   * The client's SNI; that of the connection where this handshake named none; '' where there never was one. OpenSSL has
+   * not kept it where the session was resumed (SSL_get_servername). Undefined where it is not known for that reason.
+   */
+  #requestedName(): string | undefined {
+    return requestedName(this.stream) || (this.#servername ?? (this.stream.isSessionReused() ? undefined : ''))
+  }
+
   #readSession(): Session {
     const socket = this.stream
-    const common = { keys: exportedKeys(socket), identity: identity(socket), resumed: socket.isSessionReused() }
+    const { extendedMasterSecret, pskIdentity } = readSessionDER(socket.getSession())
+    const common = {
+      keys: exportedKeys(socket),
+      identity: identity(socket),
+      pskIdentity,
+      servername: this.isServer ? this.#requestedName() : undefined,
+      resumed: socket.isSessionReused(),
+      extendedMasterSecret,
+    }
     if (verifiesServer(socket)) {
       const { authorized, authorizationError } = socket
       return { ...common, authorized, authorizationError: authorized ? undefined : authorizationError }
     }
     if (common.identity === undefined) return common
-    const error = verifyError(socket) ?? (isServer(socket) ? undefined : wrongName(socket))
+    const error = verifyError(socket) ?? (this.isServer ? undefined : wrongName(socket))
     return { ...common, authorized: error === undefined, authorizationError: error }
   }
 }

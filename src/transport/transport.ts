@@ -11,21 +11,28 @@ export interface Session {
   readonly keys?: Uint8Array | undefined
   /** The peer's identity, e.g. its certificate in DER; absent where it gave none. */
   readonly identity?: Uint8Array | undefined
+  /** The identity that goes with a pre-shared key; absent where none was used. */
+  readonly pskIdentity?: Uint8Array | undefined
+  /** On a server: the name that the client asked for (SNI), '' for none; absent where it is not known. */
+  readonly servername?: string | undefined
   /** The last handshake was an abbreviated one: it resumed a session. */
   readonly resumed?: boolean | undefined
   /** The peer's certificate was verified. */
   readonly authorized?: boolean | undefined
   /** Why it was not. */
   readonly authorizationError?: Error | string | undefined
+  /** The session has the extended master secret (RFC 7627). */
+  readonly extendedMasterSecret?: boolean | undefined
 }
 
 /**
  * What a transport can tell about an error that ended a handshake: the peer
  * `refused`; it knows no secure renegotiation (RFC 5746), so that our end
  * refused (`insecure`); it sent application data where there must be none
- * (`peer-data`); it could not take ours that was on its way (`our-data`).
+ * (`peer-data`); it could not take ours that was on its way (`our-data`); its
+ * messages were not those of a good handshake (`broken`).
  */
-export type HandshakeFailure = 'refused' | 'insecure' | 'peer-data' | 'our-data'
+export type HandshakeFailure = 'refused' | 'insecure' | 'peer-data' | 'our-data' | 'broken'
 
 /**
  * What a transport tells the stream that sits on it. Every method may be
@@ -87,7 +94,8 @@ export type WriteCallback = (error: Error | null | undefined, bytesTaken?: numbe
  * between `handshakeStarted` and `handshakeDone`; nothing after `end()` but
  * reading, nothing after `destroy()`. In return the transport keeps the
  * contract below, and needs to know nothing of queues, backpressure or when to
- * renegotiate.
+ * renegotiate. What it throws, where nothing else is said, destroys the stream
+ * with that error.
  *
  * The two directions must not wait for each other: what is received comes while
  * a write is in flight, or two ends with full buffers would stand still.
@@ -154,6 +162,19 @@ export interface Transport {
    * answer. Returns whether writes can go on. Where it is missing, they can't.
    */
   takeBack?(): boolean
+  /**
+   * The stream has judged the handshake good that `handshakeDone` told of:
+   * `session` is what is known of it. Called within `handshakeDone`. A transport
+   * that tells the application of its session tells of the new one from now on,
+   * and not before.
+   */
+  accepted?(session: Session): void
+  /**
+   * While a handshake runs: whether the peer has taken part in it, so that it
+   * can send no more data with the old keys. Where it is missing, nobody knows,
+   * and a handshake does not make up for keys that have reached `rekey.hardLimit`.
+   */
+  readonly peerAnswered?: boolean | undefined
   /** Why this connection can't renegotiate, in a sentence for the error message; undefined where it can. */
   unsupported(): string | undefined
   /** What is known of the session now in force. */
@@ -168,6 +189,11 @@ export interface Transport {
   readonly certificatePolicy?: CertificatePolicy | undefined
   /** Where the option `peerLimit` isn't given. */
   readonly peerLimit: PeerLimit | false
+  /**
+   * It was accepted from a client. An error of the stream without a listener
+   * does not end the process then, as with the sockets of a tls.Server.
+   */
+  readonly isServer?: boolean | undefined
   /** Whether our side stays open after the peer's end until the application ends it. */
   readonly allowHalfOpen: boolean
   /** Our side has ended before there was a stream; then so has the stream's writable side, from the beginning. */

@@ -55,6 +55,8 @@ t.test('what the socket received before it was wrapped comes through the stream'
   server.write('early')
   await once(client, 'readable')
   const stream = wrapTLSSocket(client)
+  t.equal(stream.isPaused(), true, 'and a socket that was paused gives a stream that is paused')
+  stream.resume()
   t.equal(String((await once(stream, 'data'))[0]), 'early')
 })
 

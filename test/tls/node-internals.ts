@@ -4,12 +4,15 @@ import { TLSSocket } from 'node:tls'
 import t from 'tap'
 import {
   certificatePolicy,
+  hasBegunAnother,
+  isSecurePending,
   isServer,
   keepTimeout,
   mendJavaScriptStream,
-  onHandshakeStart,
+  onHandshakes,
   readsIntoBuffer,
   renegotiationDisabled,
+  requestedName,
   restoreCertificatePolicy,
   suspendNagle,
   verifyError,
@@ -45,16 +48,25 @@ t.test('the hook tells of a handshake before anything of it was sent, and can be
   client.resume()
   server.resume()
   const starts: string[] = []
-  const removeClient = onHandshakeStart(client, () => starts.push('client'))
-  const removeServer = onHandshakeStart(server, () => starts.push('server'))
+  const ends: string[] = []
+  const watch = (socket: TLSSocket, name: string) =>
+    onHandshakes(
+      socket,
+      () => starts.push(name),
+      () => ends.push(name),
+    )
+  const removeClient = watch(client, 'client')
+  const removeServer = watch(server, 'server')
   server.renegotiate({}, () => {})
   await Promise.all([once(client, 'secure'), once(server, 'secure')])
   t.same(starts, ['server', 'client', 'server'], "a server's own comes twice")
+  t.same(ends.sort(), ['client', 'server'])
   removeClient?.()
   removeServer?.()
   client.renegotiate({}, () => {})
   await Promise.all([once(client, 'secure'), once(server, 'secure')])
   t.equal(starts.length, 3)
+  t.equal(ends.length, 2)
 })
 
 t.test('below a TLS socket on a Duplex in JavaScript there is every private part that is used', async (t) => {
@@ -68,18 +80,26 @@ t.test('below a TLS socket on a Duplex in JavaScript there is every private part
 
 t.test('a hook that somebody else has replaced is not put back over theirs', async (t) => {
   const { client } = await tlsPair(t)
-  const { _handle: handle } = client as unknown as { _handle: { onhandshakestart: unknown } }
-  const remove = onHandshakeStart(client, () => {})
+  const { _handle: handle } = client as unknown as { _handle: Record<string, unknown> }
+  const remove = onHandshakes(
+    client,
+    () => {},
+    () => {},
+  )
   const theirs = () => {}
-  handle.onhandshakestart = theirs
+  handle['onhandshakestart'] = handle['onhandshakedone'] = theirs
   remove?.()
-  t.equal(handle.onhandshakestart, theirs)
+  t.equal(handle['onhandshakestart'], theirs)
+  t.equal(handle['onhandshakedone'], theirs)
 })
 
 t.test('without any private part nothing breaks', (t) => {
   for (const nothing of [{}, { _handle: null }, { _handle: {} }]) {
     const socket = { authorized: true, ...nothing } as unknown as TLSSocket
-    t.equal(onHandshakeStart(socket, t.fail), undefined)
+    t.equal(onHandshakes(socket, t.fail, t.fail), undefined)
+    t.equal(hasBegunAnother(socket), false)
+    t.equal(isSecurePending(socket), false)
+    t.equal(requestedName(socket), undefined)
     t.equal(renegotiationDisabled(socket), false)
     t.equal(isServer(socket), false)
     t.equal(certificatePolicy(socket), undefined)

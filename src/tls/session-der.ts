@@ -1,0 +1,61 @@
+/** What Node's getters do not tell of a session, and its DER form does. */
+export interface SessionFacts {
+  /** The session has the extended master secret (RFC 7627). Undefined if the DER cannot be read. */
+  readonly extendedMasterSecret?: boolean
+  /** The identity that was used with a pre-shared key. */
+  readonly pskIdentity?: Buffer
+}
+
+/** Context-specific, constructed tags of SSL_SESSION_ASN1 (OpenSSL, ssl/ssl_asn1.c): [8] and [13]. */
+const PSK_IDENTITY = 0xa8
+const FLAGS = 0xad
+/** SSL_SESS_FLAG_EXTMS */
+const EXTENDED_MASTER_SECRET = 1
+
+/**
+ * Reads `session`, as `tls.TLSSocket#getSession()` returns it. Node has no
+ * other way to these facts. Never throws: what cannot be read is left out.
+ */
+export function readSessionDER(session: Buffer | undefined): SessionFacts {
+  const fields = session && elements(session)?.find(({ tag }) => tag === SEQUENCE)
+  const elementsOfSession = fields && elements(fields.content)
+  if (elementsOfSession === undefined) return {}
+  let flags = 0
+  let pskIdentity: Buffer | undefined
+  for (const { tag, content } of elementsOfSession) {
+    const value = tag === FLAGS || tag === PSK_IDENTITY ? elements(content)?.[0]?.content : undefined
+    if (value === undefined) continue
+    if (tag === FLAGS) flags = value[value.length - 1] ?? 0
+    else pskIdentity = value
+  }
+  return {
+    extendedMasterSecret: (flags & EXTENDED_MASTER_SECRET) !== 0,
+    ...(pskIdentity !== undefined && { pskIdentity }),
+  }
+}
+
+interface Element {
+  readonly tag: number
+  readonly content: Buffer
+}
+
+const SEQUENCE = 0x30
+
+/** The DER elements of `der`, one after the other; undefined if it is cut off or malformed. */
+function elements(der: Buffer): Element[] | undefined {
+  const found: Element[] = []
+  for (let at = 0; at < der.length; ) {
+    const tag = der[at++] as number
+    let length = der[at++] ?? 0
+    if (length >= 0x80) {
+      const bytes = length & 0x7f
+      if (bytes === 0 || bytes > 4 || at + bytes > der.length) return undefined
+      length = der.readUIntBE(at, bytes)
+      at += bytes
+    }
+    if (at + length > der.length) return undefined
+    found.push({ tag, content: der.subarray(at, at + length) })
+    at += length
+  }
+  return found
+}

@@ -1,0 +1,162 @@
+import { X509Certificate } from 'node:crypto'
+import type { TLSSocket } from 'node:tls'
+import type { Session } from '../transport/transport.ts'
+import { isServer } from './node-internals.ts'
+
+/** Methods of a TLS socket that tell of its session, and what they return before there is one. */
+const methods = {
+  getCertificate: {},
+  getCipher: undefined,
+  getEphemeralKeyInfo: {},
+  getFinished: undefined,
+  getPeerCertificate: {},
+  getPeerFinished: undefined,
+  getPeerX509Certificate: undefined,
+  // What Node's documentation says of a connection whose handshake is not complete.
+  getProtocol: 'unknown',
+  getSession: undefined,
+  getSharedSigalgs: [],
+  getTLSTicket: undefined,
+  getX509Certificate: undefined,
+  isSessionReused: false,
+} as const
+
+/** Properties of a TLS socket that tell of its session, and their values before there is one. */
+const properties = {
+  alpnProtocol: null,
+  authorizationError: null,
+  authorized: false,
+  servername: null,
+} as const
+
+type SessionMethod = keyof typeof methods
+type SessionProperty = keyof typeof properties
+type Answers = Readonly<Record<string, unknown>>
+
+export const sessionMethods = Object.keys(methods) as SessionMethod[]
+export const sessionProperties = Object.keys(properties) as SessionProperty[]
+
+/** {@link ShownSession} keeps the answer of `getPeerCertificate(true)` under this name. */
+const DETAILED = 'getPeerCertificate(true)'
+const none: Answers = { ...methods, ...properties, [DETAILED]: methods.getPeerCertificate }
+
+/**
+ * What a stream says of its TLS session: what the last handshake that was judged
+ * good has proven. While another handshake runs, OpenSSL's own getters already
+ * tell of that one, of what the peer claims and has not proven. So the answers
+ * are taken when a handshake begins, and given until it has been judged good.
+ * If that never happens, they are given for ever.
+ */
+export class ShownSession {
+  readonly #socket: TLSSocket
+  /** The answers of the session before the handshake that runs. Undefined while none runs: then OpenSSL's are right. */
+  #frozen: Answers | undefined = none
+  /** Properties whose value is not the socket's own. */
+  #own: Partial<Record<SessionProperty, unknown>> | undefined
+  /** What waits for the handshake to be judged good. */
+  #waiting: (() => void)[] | undefined
+
+  constructor(socket: TLSSocket) {
+    this.#socket = socket
+  }
+
+  /** A handshake has begun, and its first message has not been looked at. */
+  freeze(): void {
+    if (this.#frozen !== undefined) return
+    const answers: Record<string, unknown> = { [DETAILED]: this.#ask('getPeerCertificate', [true]) }
+    for (const name of sessionMethods) answers[name] = this.#ask(name, [])
+    for (const name of sessionProperties) answers[name] = this.property(name)
+    this.#frozen = answers
+  }
+
+  /**
+   * The first handshake is complete. Its SNI and ALPN hold for the connection:
+   * `servername` of Node follows the SNI of any later ClientHello, though nobody
+   * chooses a context by it, and `alpnProtocol` is false after any renegotiation.
+   */
+  established(): void {
+    if (this.#own !== undefined) return
+    const { servername, alpnProtocol } = this.#socket as TLSSocket & { servername?: unknown }
+    this.#own = { servername, alpnProtocol }
+    this.#thaw()
+  }
+
+  /** A handshake that began was given up before the peer had a part in it: the session is what it was. */
+  unchanged(): void {
+    this.#thaw()
+  }
+
+  /** A later handshake was judged good: `session` is what it has proven. */
+  accept({ authorized = false, authorizationError }: Session): void {
+    this.#own = {
+      ...this.#own,
+      authorized,
+      authorizationError: authorized ? null : (codeOf(authorizationError) ?? this.#socket.authorizationError),
+    }
+    this.#thaw()
+  }
+
+  /** Calls `judged` when no handshake runs that has not been judged yet: now, or in a turn of its own. */
+  whenJudged(judged: () => void): void {
+    if (this.#frozen === undefined) {
+      judged()
+    } else {
+      this.#waiting ??= []
+      this.#waiting.push(judged)
+    }
+  }
+
+  /**
+   * What the method `name` returns.
+   *
+   * @throws Error for `exportKeyingMaterial` while a handshake runs: with the code ERR_TLS_INVALID_STATE, as Node does
+   *   during the first.
+   */
+  method(name: SessionMethod | 'exportKeyingMaterial', args: readonly unknown[]): unknown {
+    const frozen = this.#frozen
+    if (frozen === undefined || (frozen === none && this.#socket.destroyed)) return this.#ask(name, args)
+    if (name === 'exportKeyingMaterial') {
+      const message = 'Keying material cannot be exported while a handshake is in progress'
+      throw Object.assign(new Error(message), { code: 'ERR_TLS_INVALID_STATE' })
+    }
+    return frozen[name === 'getPeerCertificate' && args[0] ? DETAILED : name]
+  }
+
+  property(name: SessionProperty): unknown {
+    if (this.#frozen !== undefined) return this.#frozen[name]
+    return this.#own !== undefined && name in this.#own ? this.#own[name] : this.#socket[name]
+  }
+
+  /** Some set what is a plain property of Node's own socket. */
+  setProperty(name: SessionProperty, value: unknown): void {
+    this.#own = { ...this.#own, [name]: value }
+    if (this.#frozen !== undefined) this.#frozen = { ...this.#frozen, [name]: value }
+  }
+
+  #thaw(): void {
+    const waiting = this.#waiting
+    this.#frozen = this.#waiting = undefined
+    for (const judged of waiting ?? []) process.nextTick(judged)
+  }
+
+  #ask(name: SessionMethod | 'exportKeyingMaterial', args: readonly unknown[]): unknown {
+    const socket = this.#socket
+    if (name === 'getPeerX509Certificate' && !isServer(socket)) return peerX509Certificate(socket)
+    return Reflect.apply(socket[name], socket, args)
+  }
+}
+
+/**
+ * On a client, that of Node 20 to 24 takes the certificate out of OpenSSL's
+ * chain (X509Certificate::GetPeerCert: sk_X509_delete), and the next to ask
+ * finds none. This one knows no `issuerCertificate`.
+ */
+function peerX509Certificate(socket: TLSSocket): X509Certificate | undefined {
+  const { raw } = socket.getPeerCertificate() ?? {}
+  return raw && new X509Certificate(raw)
+}
+
+/** `authorizationError` of Node is the code of the error, or its message. */
+function codeOf(error: Error | string | undefined): string | undefined {
+  return error instanceof Error ? ((error as NodeJS.ErrnoException).code ?? error.message) : error
+}
