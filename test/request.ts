@@ -87,3 +87,26 @@ for (const settle of ['resolve', 'reject'] as const) {
     await request.settled
   })
 }
+
+t.test('one signal may be for many requests: it has one listener, and they are told in order', async (t) => {
+  const controller = new AbortController()
+  const { signal } = controller
+  const told: number[] = []
+  const warned = t.capture(process, 'emitWarning')
+  const requests = Array.from({ length: 20 }, (_, index) => {
+    const request = new Request({ signal })
+    request.watchSignal(() => told.push(index))
+    return request
+  })
+  t.equal(getEventListeners(signal, 'abort').length, 1)
+  requests[0]?.reject(new Error('one'))
+  t.equal(getEventListeners(signal, 'abort').length, 1)
+  controller.abort()
+  t.same(
+    told,
+    Array.from({ length: 19 }, (_, index) => index + 1),
+  )
+  for (const request of requests.slice(1)) request.reject(new Error('after it'))
+  t.same(getEventListeners(signal, 'abort'), [])
+  t.same(warned(), [])
+})

@@ -1,6 +1,8 @@
 import { constants } from 'node:crypto'
 import tls, { type SecureContextOptions, type TlsOptions } from 'node:tls'
+import { RenegotiationError } from '../errors.ts'
 import { parseOptions, type RenegotiationOptions } from '../options.ts'
+import { onHandshakes } from './node-internals.ts'
 import type { RenegotiationTLSSocket } from './renegotiation-tls-socket.ts'
 import { wrapTLSSocket } from './wrap-tls-socket.ts'
 
@@ -49,7 +51,40 @@ class RenegotiationServer extends tls.Server {
   }
 
   override emit(event: string | symbol, ...args: unknown[]): boolean {
+    if (event === 'connection') this.#watchFirstHandshakes()
     if (event === 'secureConnection') args[0] = wrapTLSSocket(args[0] as tls.TLSSocket, this.#renegotiation)
     return super.emit(event as string, ...args)
   }
+
+  /**
+   * With a listener for `newSession`, Node holds `secure` back until that has
+   * called back. `keylog` is the only event of a server that has the socket
+   * before. A TLSSocket looks for the listener when it is made.
+   */
+  #watchFirstHandshakes(): void {
+    if (this.listenerCount('newSession') === 0 || this.listeners('keylog').includes(watchFirstHandshake)) return
+    this.on('keylog', watchFirstHandshake)
+  }
 }
+
+/**
+ * Destroys the socket where the client begins another handshake before Node has
+ * emitted `secure` for the first: nobody would judge it. Where its ClientHello
+ * is complete, Node asks for a verdict on a session that is gone, which is a
+ * segmentation fault (`verifyError`, Node 20 to 26).
+ */
+function watchFirstHandshake(_line: Buffer, socket: tls.TLSSocket): void {
+  if (watched.has(socket) || socket.getProtocol() === 'TLSv1.3') return
+  watched.add(socket)
+  const remove = onHandshakes(
+    socket,
+    () => {
+      const message = 'The client began another handshake before its first was taken note of, so it cannot be judged'
+      socket.destroy(new RenegotiationError('ERR_RENEGOTIATION_UNSUPPORTED', message))
+    },
+    () => {},
+  )
+  if (remove !== undefined) socket.prependOnceListener('secure', remove)
+}
+
+const watched = new WeakSet<tls.TLSSocket>()

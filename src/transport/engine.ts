@@ -243,6 +243,11 @@ class EngineTransport implements Transport {
     }
   }
 
+  /** True where the engine cannot say, for nothing may be written then. */
+  #isHandshaking(): boolean {
+    return this.#call((engine) => engine.handshaking) ?? true
+  }
+
   #readStep(): void {
     if (!this.#mayRead()) return
     if (this.#pool.length < RECORD_BYTES) this.#pool = Buffer.allocUnsafe(POOL_BYTES)
@@ -263,13 +268,15 @@ class EngineTransport implements Transport {
     if (this.#peerEnded || this.#destroyed) return false
     if (!this.#flowing && this.#ready) return false
     if (this.#write?.offered !== true) return true
-    const { nextRecord } = this.#engine
+    const nextRecord = this.#call((engine) => engine.nextRecord)
+    if (this.#destroyed) return false
     return nextRecord === undefined ? this.#readsAnyway : nextRecord !== 'handshake'
   }
 
   /** The engine doesn't call when a handshake begins or is over, but neither happens outside of read(). */
   #tellHandshake(): void {
-    const { handshaking } = this.#engine
+    if (this.#destroyed) return
+    const handshaking = this.#isHandshaking()
     if (this.#destroyed || handshaking === this.#handshaking) return
     this.#handshaking = handshaking
     this.#moved = true
@@ -287,7 +294,7 @@ class EngineTransport implements Transport {
     if (this.#destroyed) return
     const write = this.#write
     if (write === undefined) this.#endStep()
-    if (write === undefined || this.#engine.handshaking) return
+    if (write === undefined || this.#isHandshaking()) return
     const taken =
       write.buffer.length === 0 ? 0 : this.#call((engine) => counted('write', engine.write(write.buffer), write.buffer))
     if (typeof taken !== 'number') {
@@ -313,7 +320,7 @@ class EngineTransport implements Transport {
   #endStep(): void {
     const done = this.#end
     if (done === undefined) return
-    if (this.#engine.handshaking) {
+    if (this.#isHandshaking()) {
       // The peer's end in the middle of a handshake: that will never be over, and no end can be sent in it.
       if (!this.#peerEnded) return
     } else if (this.#call((engine) => engine.end()) !== true) {

@@ -28,6 +28,39 @@ function takesTLSSocket(socket: tls.TLSSocket): string | null {
 
 type Methods = Record<string, () => unknown>
 
+t.test('whatever tells of the session says the same as before while a handshake runs', async (t) => {
+  for (const whose of ['client', 'server'] as const) {
+    const socket = (await tlsPair(t, { server: { requestCert: true } }))[whose]
+    const stream = wrapTLSSocket(socket)
+    const face = stream as unknown as Record<string, unknown>
+    const [plain, asked] = [socket as unknown as Record<string, unknown>, [] as string[]]
+    const names = Reflect.ownKeys(tls.TLSSocket.prototype).map(String)
+    const methods = names.filter((name) => !leftAsTheyAre.has(name) && !tellsNothingOfTheSession.has(name))
+    const properties = Object.keys(socket).filter(
+      (name) => !tellsNothingOfTheSession.has(name) && !/^_|^Symbol/.test(name),
+    )
+    const before = new Map(properties.map((name) => [name, face[name]]))
+    // The other end does not read.
+    void stream.renegotiate()
+    await once(stream, 'renegotiating')
+    for (const name of methods) {
+      Object.defineProperty(plain, name, { configurable: true, value: () => asked.push(name) })
+      try {
+        ;(face[name] as () => unknown)()
+      } catch (error) {
+        t.match(error, { code: 'ERR_TLS_INVALID_STATE' }, name)
+      }
+    }
+    for (const name of properties) {
+      const value = plain[name]
+      plain[name] = 'of the handshake that runs'
+      t.strictSame(face[name], before.get(name), name)
+      plain[name] = value
+    }
+    t.same(asked, [], 'the socket below was not asked')
+  }
+})
+
 /** Parts of Node's that work by the public ones, or that nobody can come upon without a handle. */
 const leftAsTheyAre = new Set([
   'constructor',
@@ -57,6 +90,25 @@ const leftAsTheyAre = new Set([
   'Symbol(messaging_deserialize_symbol)',
   'Symbol(messaging_transfer_list_symbol)',
   'Symbol(messaging_transfer_symbol)',
+])
+
+/** Public parts of a TLS socket that a peer cannot change by a handshake. */
+const tellsNothingOfTheSession = new Set([
+  'allowHalfOpen',
+  'autoSelectFamilyAttemptedAddresses',
+  'connecting',
+  'disableRenegotiation',
+  'enableTrace',
+  'encrypted',
+  'renegotiate',
+  'secureConnecting',
+  'server',
+  'setKeyCert',
+  'setMaxSendFragment',
+  'setServername',
+  'setSession',
+  'ssl',
+  'timeout',
 ])
 
 t.test("whatever this Node's TLS socket has, it has, and not from there", (t) => {
@@ -150,6 +202,32 @@ t.test("renegotiate() in Node's own form calls back once, and returns Node's boo
   })
   t.equal(returned, false)
   t.match(late, { code: 'ERR_RENEGOTIATION_CLOSED' })
+})
+
+t.test('what the callback of renegotiate() throws is an uncaught exception, as with Node', async (t) => {
+  for (const wrap of [(socket: tls.TLSSocket) => socket, wrapTLSSocket]) {
+    const { client, server } = await tlsPair(t)
+    server.resume()
+    const mine = new Error('mine')
+    const uncaught = new Promise((resolve) => process.setUncaughtExceptionCaptureCallback(resolve))
+    const stream = wrap(client).resume()
+    stream.renegotiate({}, () => {
+      throw mine
+    })
+    t.equal(await uncaught, mine)
+    stream.destroy()
+    const late = new Promise((resolve) => {
+      process.setUncaughtExceptionCaptureCallback(null)
+      process.setUncaughtExceptionCaptureCallback(resolve)
+    })
+    if (stream !== client) {
+      stream.renegotiate({}, () => {
+        throw mine
+      })
+      t.equal(await late, mine, 'so it is where it failed')
+    }
+    process.setUncaughtExceptionCaptureCallback(null)
+  }
 })
 
 t.test('setTimeout() sets it below, and its callback is ours', async (t) => {
