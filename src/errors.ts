@@ -4,17 +4,17 @@
  *
  * | code | when | the stream then |
  * |---|---|---|
- * | `ERR_RENEGOTIATION_UNSUPPORTED` | TLS 1.3, HTTP/2, `disableRenegotiation()`, a transport that can't | stays open; destroyed where it is the peer who began |
+ * | `ERR_RENEGOTIATION_UNSUPPORTED` | TLS 1.3, HTTP/2, `disableRenegotiation()`, `requireExtendedMasterSecret`, a transport that can't; a handshake of the peer's that can't be judged | stays open; destroyed where it is the peer who began |
  * | `ERR_RENEGOTIATION_DRAIN_TIMEOUT` | the write in flight did not finish within `drainTimeout` | stays open |
  * | `ERR_RENEGOTIATION_HANDSHAKE_TIMEOUT` | a handshake began and did not finish within `handshakeTimeout` | destroyed |
- * | `ERR_RENEGOTIATION_REFUSED` | the peer said no, it is a legacy one (without RFC 5746), the handshake "succeeded" with unchanged keys, or a `duplexTransport`'s `renegotiate` was rejected | destroyed |
+ * | `ERR_RENEGOTIATION_REFUSED` | the peer said no, its messages were not those of a good handshake, it is a legacy one (without RFC 5746), the handshake "succeeded" with unchanged keys, or a `duplexTransport`'s `renegotiate` was rejected | destroyed |
  * | `ERR_RENEGOTIATION_CLOSED` | the stream was ended, half-closed or destroyed before or during it | as it is |
  * | `ERR_RENEGOTIATION_PEER_DATA` | application data met a handshake at an end that can't take it | destroyed |
- * | `ERR_RENEGOTIATION_IDENTITY_CHANGED` | the peer came with another certificate than before, with none after one, or with one that does not verify where the old one did | destroyed |
+ * | `ERR_RENEGOTIATION_IDENTITY_CHANGED` | the peer came with another certificate than before, with none after one, or with one that does not verify where the old one did; with another identity for a pre-shared key, or another name of the server (SNI) | destroyed |
  * | `ERR_RENEGOTIATION_NO_CERTIFICATE` | a certificate was asked for, and none came or it does not verify | destroyed; stays open where nobody was asked |
  * | `ERR_RENEGOTIATION_LIMIT` | the peer began more handshakes than `peerLimit` allows | destroyed |
  * | `ERR_RENEGOTIATION_HOLD_OVERFLOW` | more than `maxHeldBytes` were written while held | destroyed |
- * | `ERR_RENEGOTIATION_KEYS_EXPIRED` | the keys have reached `rekey.hardLimit` without a renegotiation | destroyed |
+ * | `ERR_RENEGOTIATION_KEYS_EXPIRED` | the keys have reached `rekey.hardLimit`, and the peer has not answered in a renegotiation | destroyed |
  */
 export type RenegotiationErrorCode =
   | 'ERR_RENEGOTIATION_UNSUPPORTED'
