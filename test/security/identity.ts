@@ -1,0 +1,166 @@
+import { once } from 'node:events'
+import t from 'tap'
+import {
+  alice,
+  attackedClient,
+  attackedServer,
+  facts,
+  mallory,
+  nameOfPeer,
+  otherServer,
+  selfMade,
+  until,
+} from '../fixtures/attack.ts'
+import { closed, nextError } from '../fixtures/settled.ts'
+
+t.test('a client that shows a certificate which it has no key for gains nothing by it', async (t) => {
+  const { raw, stream, plain, errors } = await attackedServer(t)
+  stream.resume()
+  const before = facts(stream)
+  t.match(before, {
+    authorized: true,
+    servername: 'localhost',
+    getPeerCertificate: { subject: { CN: 'other client' } },
+  })
+
+  const begins = once(stream, 'renegotiating')
+  await raw.handshake({ ...alice, until: 'ClientHello' })
+  await begins
+  // The control: the plain socket knows nobody any more.
+  await until(() => nameOfPeer(plain) === undefined)
+  t.strictSame(facts(stream), before, 'after ClientHello')
+
+  raw.sendHandshake('Certificate', raw.certificate(alice.certificates))
+  await until(() => nameOfPeer(plain) === 'client')
+  t.strictSame(facts(stream), before, 'after Certificate, where the plain socket says that it is alice')
+  t.equal(plain.authorized, true)
+
+  raw.sendHandshake('ClientKeyExchange', raw.clientKeyExchange())
+  raw.sendHandshake('CertificateVerify', raw.certificateVerify(mallory))
+  await closed(stream)
+  t.strictSame(facts(stream), before, 'after the failure')
+  t.equal(errors.length, 1)
+  t.match(errors, [{ code: 'ERR_RENEGOTIATION_REFUSED', cause: { code: /^ERR_SSL_|EPROTO/ } }])
+})
+
+t.test('a handler that has awaited something still sees who it is talking to', async (t) => {
+  const { raw, stream, plain } = await attackedServer(t)
+  stream.resume()
+  const begins = once(stream, 'renegotiating')
+  await raw.handshake({ ...alice, until: 'Certificate' })
+  await begins
+  await until(() => nameOfPeer(plain) === 'client')
+  t.equal(nameOfPeer(stream), 'other client')
+  t.match(stream.getCipher(), { name: 'ECDHE-ECDSA-AES128-GCM-SHA256' })
+  raw.reset()
+  await closed(stream)
+  t.equal(nameOfPeer(stream), 'other client')
+})
+
+t.test('a server that shows a certificate which it has no key for gains nothing by it', async (t) => {
+  const { raw, stream, plain } = await attackedClient(t)
+  stream.resume()
+  const before = facts(stream)
+  const fingerprint = plain.getPeerCertificate().fingerprint256
+  void raw.renegotiate({ ...otherServer, until: 'Certificate' })
+  await until(() => ![undefined, fingerprint].includes(plain.getPeerCertificate()?.fingerprint256))
+  t.equal(stream.state, 'handshaking')
+  t.strictSame(facts(stream), before)
+  raw.reset()
+  await closed(stream)
+  t.strictSame(facts(stream), before)
+})
+
+t.test('a new session is told when it was judged good, and not before', async (t) => {
+  for (const isGood of [true, false]) {
+    const ticket = Buffer.alloc(64, 'ticket')
+    const { raw, stream } = await attackedClient(t, { raw: { ticket } })
+    stream.resume()
+    const sessions: Buffer[] = []
+    stream.on('session', (session) => sessions.push(session))
+    const identity = isGood ? {} : otherServer
+    const over = isGood ? once(stream, 'renegotiated') : nextError(stream)
+    stream.on('renegotiated', () => t.equal(sessions.length, 1, 'before `renegotiated`'))
+    await raw.renegotiate({ ...identity, ticket: Buffer.alloc(64, 'another') }).catch(() => {})
+    await over
+    await new Promise(setImmediate)
+    t.equal(sessions.length, isGood ? 1 : 0)
+  }
+})
+
+for (const [name, options, code] of [
+  ['alice, with her key', alice, 'ERR_RENEGOTIATION_IDENTITY_CHANGED'],
+  ['somebody self-made', selfMade, 'ERR_RENEGOTIATION_IDENTITY_CHANGED'],
+  ['nobody', { certificates: [] }, 'ERR_RENEGOTIATION_IDENTITY_CHANGED'],
+] as const) {
+  t.test(`a client that comes back as ${name} is not taken for it`, async (t) => {
+    const { raw, stream, errors } = await attackedServer(t, { server: { rejectUnauthorized: false } })
+    const before = facts(stream)
+    const data = t.captureFn(() => {})
+    stream.on('data', data)
+    const after = (step: string) => step === 'Finished' && raw.sendData('as somebody else')
+    await raw.handshake({ ...options, after: (step) => void after(step) }).catch(() => {})
+    await closed(stream)
+    t.match(errors, [{ code }])
+    t.strictSame(facts(stream), before)
+    t.same(data.calls, [], 'nothing that came after the handshake was read')
+  })
+}
+
+t.test('`authorized` follows a change to a self-made certificate that is allowed', async (t) => {
+  const server = { rejectUnauthorized: false }
+  const renegotiation = { allowIdentityChange: true }
+  const { raw, stream, plain } = await attackedServer(t, { server, renegotiation })
+  stream.resume()
+  t.equal(stream.authorized, true)
+  const changes = once(stream, 'renegotiated')
+  await raw.handshake(selfMade)
+  t.match((await changes)[0], { authorized: false, peerCertificateChanged: true })
+  t.equal(plain.authorized, true, 'the control: the plain socket says so still')
+  t.match(facts(stream), {
+    authorized: false,
+    authorizationError: 'DEPTH_ZERO_SELF_SIGNED_CERT',
+    getPeerCertificate: { subject: { CN: 'rogue client' } },
+  })
+  const changesAgain = once(stream, 'renegotiated')
+  await raw.handshake(alice)
+  await changesAgain
+  t.match(facts(stream), { authorized: true, authorizationError: null })
+  t.equal(nameOfPeer(stream), 'client')
+})
+
+t.test('a client that asks for another server (SNI) than before is not judged by the rules of the first', async (t) => {
+  const names = {
+    'localhost, then another': ['localhost', 'other.example'],
+    'none, then one': [undefined, 'other.example'],
+  }
+  for (const [name, [first, second]] of Object.entries(names)) {
+    for (const allowIdentityChange of [false, true]) {
+      const raw = first === undefined ? { servername: undefined as never } : { servername: first }
+      const it = await attackedServer(t, { raw, renegotiation: { allowIdentityChange } })
+      it.stream.resume()
+      const { servername } = it.stream
+      t.equal(servername, first ?? false)
+      const over = allowIdentityChange ? once(it.stream, 'renegotiated') : closed(it.stream)
+      await it.raw.handshake({ servername: second as string }).catch(() => {})
+      await over
+      if (!allowIdentityChange)
+        t.match(it.errors, [{ code: 'ERR_RENEGOTIATION_IDENTITY_CHANGED', message: /SNI/ }], name)
+      t.equal(it.stream.servername, servername)
+    }
+  }
+})
+
+t.test(
+  'a client that names no server in a renegotiation claims nothing, and one that names the first again may',
+  async (t) => {
+    const { raw, stream } = await attackedServer(t)
+    stream.resume()
+    for (const servername of [undefined, 'localhost', undefined]) {
+      const renegotiated = once(stream, 'renegotiated')
+      await raw.handshake({ servername: servername as string })
+      await renegotiated
+      t.equal(stream.servername, 'localhost')
+    }
+  },
+)

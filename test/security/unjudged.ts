@@ -1,0 +1,205 @@
+import { constants } from 'node:crypto'
+import { once } from 'node:events'
+import type { AddressInfo } from 'node:net'
+import tls, { type TLSSocket } from 'node:tls'
+import t, { type Test } from 'tap'
+import { createServer, type RenegotiationTLSSocket, wrapTLSSocket } from '../../src/index.ts'
+import { alice, facts, mallory, selfMade, server as serverCredentials, until } from '../fixtures/attack.ts'
+import { ca, server as identity } from '../fixtures/pki.ts'
+import { closed, rejection } from '../fixtures/settled.ts'
+import { RawPeer } from '../fixtures/tls12/peer.ts'
+
+/** No tickets: then a listener for `newSession` is asked, and `secure` waits for it. */
+const options: tls.TlsOptions = {
+  ...identity,
+  ca,
+  maxVersion: 'TLSv1.2',
+  requestCert: true,
+  secureOptions: constants.SSL_OP_NO_TICKET,
+}
+const UNJUDGED = { code: 'ERR_RENEGOTIATION_UNSUPPORTED', message: /cannot be judged/ }
+
+/** The server's listener for `newSession`, which calls back when the test says so. */
+function slowStore(server: tls.Server): (() => void)[] {
+  const waiting: (() => void)[] = []
+  server.on('newSession', (_id: Buffer, _data: Buffer, stored: () => void) => waiting.push(stored))
+  return waiting
+}
+
+async function listen(t: Test, server: tls.Server): Promise<number> {
+  server.listen(0, '127.0.0.1')
+  t.teardown(() => server.close())
+  await once(server, 'listening')
+  return (server.address() as AddressInfo).port
+}
+
+/** So much of the next ClientHello right behind Finished, in the same segment. */
+function behindFinished(raw: RawPeer, only?: number) {
+  return (step: string) => {
+    if (step !== 'Finished') return
+    raw.sendHandshake('ClientHello', raw.clientHello(), only === undefined ? {} : { only })
+  }
+}
+
+for (const only of [5, undefined]) {
+  const what = only === undefined ? 'a whole ClientHello, which crashes plain Node' : 'the first bytes of a ClientHello'
+  t.test(`createServer(): ${what}, while the session of the first handshake is being stored`, async (t) => {
+    const server = createServer(options)
+    const stores = slowStore(server)
+    const accepted = t.captureFn(() => {})
+    server.on('secureConnection', accepted)
+    const raw = await RawPeer.connect({ port: await listen(t, server), ...mallory }, t)
+    const failed = once(server, 'tlsClientError') as Promise<[Error, TLSSocket]>
+    void raw.handshake({ after: behindFinished(raw, only) })
+    const [error, socket] = await failed
+    t.match(error, UNJUDGED)
+    await closed(socket)
+    for (const stored of stores) stored()
+    await new Promise(setImmediate)
+    t.same(accepted.calls, [])
+  })
+}
+
+t.test('createServer(): a client that waits for its turn is accepted when its session is stored', async (t) => {
+  const server = createServer(options)
+  const stores = slowStore(server)
+  const accepted = once(server, 'secureConnection') as Promise<[RenegotiationTLSSocket]>
+  const port = await listen(t, server)
+  for (const wait of [0, 1]) {
+    const raw = await RawPeer.connect({ port, ...mallory }, t)
+    const asked = once(server, 'newSession')
+    const handshake = raw.handshake()
+    await asked
+    stores[wait]?.()
+    await handshake
+    if (wait === 0) {
+      const [stream] = await accepted
+      stream.resume()
+      t.match(stream.getPeerCertificate(), { subject: { CN: 'other client' } })
+      const renegotiated = once(stream, 'renegotiated')
+      const again = raw.handshake()
+      await once(server, 'newSession')
+      stores.pop()?.()
+      await again
+      t.match((await renegotiated)[0], { verified: true })
+      stream.destroy()
+    } else {
+      server.removeAllListeners('newSession')
+    }
+  }
+})
+
+t.test('wrapTLSSocket(): a handshake that began before the socket was wrapped', async (t) => {
+  const server = tls.createServer(options)
+  const stores = slowStore(server)
+  const accepted = once(server, 'secureConnection') as Promise<[TLSSocket]>
+  const raw = await RawPeer.connect({ port: await listen(t, server), ...mallory }, t)
+  void raw.handshake({ after: behindFinished(raw, 5) })
+  await once(server, 'newSession')
+  raw.sendData('more')
+  for (const stored of stores) stored()
+  const [plain] = await accepted
+  const stream = wrapTLSSocket(plain)
+  const data = t.captureFn(() => {})
+  const error = once(stream, 'error')
+  stream.on('data', data)
+  t.same(stream.getPeerCertificate(), {}, 'nobody is shown')
+  t.equal(stream.authorized, false)
+  t.match((await error)[0], UNJUDGED)
+  await closed(stream)
+  t.same(data.calls, [])
+})
+
+t.test('a handshake that begins while Node still holds `secure` back for the one before it', async (t) => {
+  const server = tls.createServer(options)
+  const stores = slowStore(server)
+  const accepted = once(server, 'secureConnection') as Promise<[TLSSocket]>
+  const raw = await RawPeer.connect({ port: await listen(t, server), ...mallory }, t)
+  const first = raw.handshake()
+  await once(server, 'newSession')
+  stores.pop()?.()
+  await first
+  const stream = wrapTLSSocket((await accepted)[0]).resume()
+  const before = facts(stream)
+  const errors: Error[] = []
+  stream.on('error', (error) => errors.push(error))
+  void raw.handshake({ after: behindFinished(raw, 5) })
+  await closed(stream)
+  t.match(errors, [UNJUDGED])
+  t.equal(stream.counters.byPeer, 1, 'the first of the two was judged')
+  t.strictSame(Object.keys(facts(stream)), Object.keys(before))
+  stores.pop()?.()
+  await new Promise(setImmediate)
+})
+
+for (const [name, who] of Object.entries({ alice, selfMade })) {
+  t.test(`${name} behind a store that is slow: judged before the next byte, whatever follows Finished`, async (t) => {
+    const server = tls.createServer({ ...options, rejectUnauthorized: false })
+    const stores = slowStore(server)
+    const accepted = once(server, 'secureConnection') as Promise<[TLSSocket]>
+    const raw = await RawPeer.connect({ port: await listen(t, server), ...mallory }, t)
+    const first = raw.handshake()
+    await once(server, 'newSession')
+    stores.pop()?.()
+    await first
+    const stream = wrapTLSSocket((await accepted)[0])
+    const before = facts(stream)
+    const data = t.captureFn(() => {})
+    const errors: Error[] = []
+    stream.on('error', (error) => errors.push(error)).on('data', data)
+    void raw.handshake({
+      ...who,
+      after: (step) => {
+        if (step === 'Finished') raw.sendData('as somebody else')
+        behindFinished(raw, 5)(step)
+      },
+    })
+    await closed(stream)
+    t.match(errors, [{ code: 'ERR_RENEGOTIATION_IDENTITY_CHANGED' }])
+    t.same(data.calls, [])
+    t.strictSame(facts(stream), before)
+    stores.pop()?.()
+  })
+}
+
+t.test('a self-made certificate does not come out authorized when it was asked for late', async (t) => {
+  const secureOptions = constants.SSL_OP_NO_TICKET | constants.SSL_OP_NO_SESSION_RESUMPTION_ON_RENEGOTIATION
+  const server = tls.createServer({ ...options, requestCert: false, secureOptions })
+  const stores = slowStore(server)
+  const accepted = once(server, 'secureConnection') as Promise<[TLSSocket]>
+  const raw = await RawPeer.connect({ port: await listen(t, server) }, t)
+  const first = raw.handshake()
+  await once(server, 'newSession')
+  stores.pop()?.()
+  await first
+  const stream = wrapTLSSocket((await accepted)[0]).resume()
+  stream.on('error', () => {})
+  const asked = stream.renegotiate({ requestCert: true })
+  await raw.expect('HelloRequest')
+  void raw.handshake({ ...selfMade, after: behindFinished(raw, 5) })
+  t.match(await rejection(asked), { code: 'ERR_RENEGOTIATION_NO_CERTIFICATE' })
+  await closed(stream)
+  t.equal(stream.authorized, false)
+  t.same(stream.getPeerCertificate(), {})
+  stores.pop()?.()
+})
+
+t.test('wrapTLSSocket(): the end of a handshake whose beginning was not seen', async (t) => {
+  // Node counts handshakes on a server, not on a client: there it is the end that gives it away.
+  const listening = await RawPeer.listen(serverCredentials, t)
+  const plain = tls.connect({ port: listening.port, host: '127.0.0.1', servername: 'localhost', ca })
+  plain.on('error', () => {})
+  const secure = once(plain, 'secureConnect')
+  const raw = await listening.accept()
+  await raw.handshake()
+  await secure
+  plain.resume()
+  const first = raw.state
+  raw.sendHandshake('HelloRequest')
+  await until(() => raw.state !== first)
+  const stream = wrapTLSSocket(plain).resume()
+  const error = once(stream, 'error')
+  void raw.handshake()
+  t.match((await error)[0], UNJUDGED)
+  await closed(stream)
+})
