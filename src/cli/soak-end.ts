@@ -94,7 +94,7 @@ function run(stream: RenegotiationTLSSocket): void {
   stream.on('close', () => {
     clearInterval(ticking)
     tellStatus()
-    tell({ type: 'over', ...(error !== undefined && { error }) }, () => process.disconnect())
+    tell({ type: 'over', received: received.sum(), ...(error !== undefined && { error }) }, () => process.disconnect())
   })
   process.on('message', (message: ToEnd) => {
     if (message.type === 'stop') {
@@ -104,8 +104,10 @@ function run(stream: RenegotiationTLSSocket): void {
     } else if (message.type === 'expect') {
       expected = message.bytes
       tellReceived()
-    } else {
+    } else if (message.type === 'end') {
       stream.end()
+    } else {
+      stream.destroy()
     }
   })
   if (orders.side === 'server') begin(stream)
@@ -131,7 +133,7 @@ function run(stream: RenegotiationTLSSocket): void {
   function tellReceived(): void {
     if (received.bytes < expected) return
     expected = Infinity
-    tell({ type: 'received', sum: received.sum() })
+    tell({ type: 'received' })
   }
 
   function tellStatus(): void {

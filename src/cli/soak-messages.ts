@@ -59,14 +59,17 @@ export type FromEnd =
   | ({ readonly type: 'renegotiated' } & Mark)
   /** All that it sends is sent. */
   | { readonly type: 'sent'; readonly sum: Sum }
-  /** All that it was to expect has come. */
-  | { readonly type: 'received'; readonly sum: Sum }
-  /** The connection is closed. */
-  | { readonly type: 'over'; readonly error?: string }
+  /** As many bytes as it was to expect have come. */
+  | { readonly type: 'received' }
+  /** The connection is closed. `received` is all that ever came. */
+  | { readonly type: 'over'; readonly received: Sum; readonly error?: string }
 
 export type ToEnd =
   /** Sends nothing more, and answers `sent`. */
   | { readonly type: 'stop' }
   /** Answers `received` after so many bytes. */
   | { readonly type: 'expect'; readonly bytes: number }
+  /** Ends its side, after everything sent. Answers `over` when the other end has closed, too. */
   | { readonly type: 'end' }
+  /** Closes the connection at once, and answers `over`. */
+  | { readonly type: 'leave' }

@@ -75,6 +75,8 @@ export async function soak(
   let beganAt: number | undefined
   let endedAt = 0
   let intact: boolean | null = null
+  /** All that was due has come. */
+  let silenceExpected = false
   const connection = { protocol: null as string | null, cipher: null as string | null }
   const elapsed = () => (beganAt === undefined ? 0 : performance.now() - beganAt)
 
@@ -101,20 +103,36 @@ export async function soak(
     await passes(options.duration, undefined, AbortSignal.any([signal, over.signal]))
     endedAt = elapsed()
     const [fromClient, fromServer] = await Promise.all([stop(client), server && stop(server)])
-    if (server !== undefined && fromServer !== undefined) {
-      const [atServer, atClient] = await Promise.all([
-        expect(server, fromClient.bytes),
-        expect(client, fromServer.bytes),
-      ])
-      intact = atServer.hash === fromClient.hash && atClient.hash === fromServer.hash
-    } else if (foreign?.mode === 'echo') {
-      intact = (await expect(client, fromClient.bytes)).hash === fromClient.hash
-    }
-    if (intact === false) problems.add('what came out is not what went in')
+    const due: [at: End, sent: Sum][] = []
+    if (server !== undefined && fromServer !== undefined) due.push([server, fromClient], [client, fromServer])
+    else if (foreign?.mode === 'echo') due.push([client, fromClient])
+    await Promise.all(due.map(([end, sent]) => expect(end, sent.bytes)))
+    await close(client)
+    // Not before it is closed: nothing may follow the last byte that is due.
+    const same = await Promise.all(due.map(([end, sent]) => compare(end, sent)))
+    if (same.length > 0) intact = !same.includes(false)
+  }
+
+  /** Ends both sides, and waits until the connection is closed. */
+  async function close(client: End): Promise<void> {
     for (const end of ends) end.tell({ type: 'end' })
     const closed = Promise.all(ends.map((end) => end.hears('over')))
-    // Another's server may keep it open for as long as it likes.
-    await (foreign === undefined ? closed : passes(LAST_WORDS, closed))
+    if (foreign !== undefined) {
+      // A server of the user's may keep the connection open, and has nothing more to send.
+      silenceExpected = true
+      await passes(LAST_WORDS, closed)
+      client.tell({ type: 'leave' })
+    }
+    await closed
+  }
+
+  /** Whether all that ever came to `end` is what was sent to it. */
+  async function compare(end: End, sent: Sum): Promise<boolean> {
+    const { received } = await end.hears('over')
+    const tooMany = received.bytes - sent.bytes
+    if (tooMany > 0) problems.add(`more came out than went in: ${tooMany} bytes too many reached the ${end.side}`)
+    else if (received.hash !== sent.hash) problems.add('what came out is not what went in')
+    return received.hash === sent.hash
   }
 
   /** Returns the client's. */
@@ -131,6 +149,7 @@ export async function soak(
     let since = performance.now()
     const problem = (): string | undefined => {
       for (const end of ends) if (end.problem !== undefined) return `${end.side}: ${end.problem}`
+      if (silenceExpected) return undefined
       const now = ends.reduce((sum, { status }) => sum + (status ? status.sentBytes + status.receivedBytes : 0), 0)
       if (now !== bytes) since = performance.now()
       bytes = now
@@ -203,9 +222,10 @@ async function stop(end: End): Promise<Sum> {
   return (await end.hears('sent')).sum
 }
 
-async function expect(end: End, bytes: number): Promise<Sum> {
+/** Waits until so many bytes have come to an end. */
+async function expect(end: End, bytes: number): Promise<void> {
   end.tell({ type: 'expect', bytes })
-  return (await end.hears('received')).sum
+  await end.hears('received')
 }
 
 /** One of the processes, seen from outside. */

@@ -151,7 +151,32 @@ t.test('an echo that changes a byte', async (t) => {
   t.equal(result.report.intact, false)
 })
 
-const sink = ['--duration', '500ms', '--every', '50ms', '--mode', 'sink']
+const briefly = ['--duration', '500ms', '--every', '50ms']
+
+t.test('an echo that keeps the connection open is left alone after a while, longer than a stall', async (t) => {
+  const echo = (socket: RenegotiationTLSSocket) => socket.pipe(socket, { end: false })
+  const result = await against(t, echo, [...briefly, '--stall', '1s'], { allowHalfOpen: true })
+  t.same(result.report.problems, [])
+  t.equal(result.code, 0)
+  t.equal(result.report.intact, true)
+})
+
+for (const [title, more] of [
+  ['before it closes', (socket: RenegotiationTLSSocket) => socket.end('more')],
+  ['and keeps the connection open', (socket: RenegotiationTLSSocket) => socket.write('more')],
+] as const) {
+  t.test(`an echo that sends more than it got, ${title}`, async (t) => {
+    const echo = (socket: RenegotiationTLSSocket) => {
+      socket.pipe(socket, { end: false })
+      socket.on('end', () => more(socket))
+    }
+    const result = await against(t, echo, briefly, { allowHalfOpen: true })
+    failed(t, result, /more came out than went in: 4 bytes too many reached the client/)
+    t.equal(result.report.intact, false)
+  })
+}
+
+const sink = [...briefly, '--mode', 'sink']
 
 t.test('a sink of yours, of which can only be known what went in', async (t) => {
   const { code, report } = await against(t, (socket) => socket.resume(), sink)
