@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { connect, type RenegotiationTLSSocket } from '../index.ts'
+import { connect, type RenegotiationError, type RenegotiationTLSSocket } from '../index.ts'
 import { ms, time } from './format.ts'
 import { type Address, hostAndPort } from './parse.ts'
 import type { Credentials } from './soak-messages.ts'
@@ -26,9 +26,11 @@ export interface ProbeReport {
   readonly authorizationError: string | null
   /** RFC 5746; null where it isn't known. */
   readonly secureRenegotiation: boolean | null
-  /** What became of a renegotiation that the client began. */
+  /** What became of a renegotiation that the client began; null where that could not be found out. */
   readonly clientInitiated: 'allowed' | 'refused' | 'no answer' | 'connection lost' | 'impossible' | null
-  /** In words, where it is not `allowed`. */
+  /** The server came out of it with another certificate; null where it was not allowed. */
+  readonly certificateChanged: boolean | null
+  /** In words, what is to be said of it; null where it was allowed and changed nothing but the keys. */
   readonly reason: string | null
   /** From asking to new keys, in milliseconds. */
   readonly milliseconds: number | null
@@ -51,7 +53,8 @@ export async function probe(options: ProbeOptions): Promise<ProbeReport> {
     maxVersion: 'TLSv1.2',
     ciphers: 'DEFAULT@SECLEVEL=0',
     rejectUnauthorized: false,
-    renegotiation: { handshakeTimeout: timeout, drainTimeout: timeout },
+    // Another certificate is told about, too. Otherwise it would be the end of the connection.
+    renegotiation: { handshakeTimeout: timeout, drainTimeout: timeout, allowIdentityChange: true },
   })
   const report: ProbeReport = {
     address: hostAndPort(address),
@@ -63,6 +66,7 @@ export async function probe(options: ProbeOptions): Promise<ProbeReport> {
     authorizationError: null,
     secureRenegotiation: null,
     clientInitiated: null,
+    certificateChanged: null,
     reason: null,
     milliseconds: null,
     traffic: null,
@@ -88,8 +92,8 @@ async function attempt(stream: RenegotiationTLSSocket, options: ProbeOptions): P
     secureRenegotiation: true,
   }
   let attempts: 0 | 1 = 0
-  stream.once('renegotiating', () => {
-    attempts = 1
+  stream.on('renegotiating', ({ origin }) => {
+    if (origin === 'local') attempts = 1
   })
   let bytes = 0
   stream.on('data', (chunk) => {
@@ -97,7 +101,11 @@ async function attempt(stream: RenegotiationTLSSocket, options: ProbeOptions): P
   })
   if (traffic !== undefined) stream.write(traffic)
   try {
-    const { drainMs, handshakeMs } = await stream.renegotiate()
+    let done = await stream.renegotiate()
+    // One of the server's own stood for ours, which never began.
+    if (done.origin === 'peer') done = await stream.renegotiate()
+    if (done.origin === 'peer') return { ...common, reason: 'the server began one itself each time, and was not asked' }
+    const changed = done.peerCertificateChanged === true
     const during = bytes
     if (traffic !== undefined) {
       stream.write(traffic)
@@ -108,25 +116,47 @@ async function attempt(stream: RenegotiationTLSSocket, options: ProbeOptions): P
       ...common,
       attempts: 1,
       clientInitiated: 'allowed',
-      milliseconds: drainMs + handshakeMs,
+      certificateChanged: changed,
+      reason: changed ? 'it came out with another certificate, which this package refuses by default' : null,
+      milliseconds: done.drainMs + done.handshakeMs,
       traffic: traffic === undefined ? null : { during, after: bytes - during },
     }
   } catch (error) {
-    const { code, message, cause } = error as NodeJS.ErrnoException
     const told = { ...common, attempts, traffic: traffic === undefined ? null : { during: bytes, after: 0 } }
-    if (bytes > 0 && code === 'ERR_RENEGOTIATION_CLOSED' && cause === undefined) {
-      return { ...told, reason: 'the server answered and closed the connection; try it without traffic' }
-    }
-    const reason = cause instanceof Error ? `${message}: ${cause.message.trim()}` : message
-    return { ...told, clientInitiated: outcomes[code as string] ?? 'connection lost', reason }
+    return { ...told, ...withoutRenegotiation(error as RenegotiationError, attempts, bytes) }
   }
 }
 
-const outcomes: Record<string, ProbeReport['clientInitiated']> = {
-  ERR_RENEGOTIATION_REFUSED: 'refused',
-  ERR_RENEGOTIATION_DRAIN_TIMEOUT: 'no answer',
-  ERR_RENEGOTIATION_HANDSHAKE_TIMEOUT: 'no answer',
-  ERR_RENEGOTIATION_UNSUPPORTED: 'impossible',
+/** What it means that a renegotiation failed, with so many bytes received by then. */
+export function withoutRenegotiation(
+  { code, message, cause }: RenegotiationError,
+  attempts: 0 | 1,
+  bytes: number,
+): Partial<ProbeReport> {
+  if (bytes > 0 && code === 'ERR_RENEGOTIATION_CLOSED' && cause === undefined) {
+    return { reason: 'the server answered and closed the connection; try it without traffic' }
+  }
+  const reason = cause instanceof Error ? `${message}: ${cause.message.trim()}` : message
+  // A legacy server: OpenSSL connects to it where its configuration says so, but does not renegotiate with it.
+  if (/unsafe legacy renegotiation/.test(reason)) {
+    return { secureRenegotiation: false, clientInitiated: 'impossible', reason }
+  }
+  // The server was not asked: the connection ended first, or the drain did not, or OpenSSL on this side was told not to.
+  if (attempts === 0) return { reason }
+  switch (code) {
+    case 'ERR_RENEGOTIATION_REFUSED':
+      return { clientInitiated: 'refused', reason }
+    case 'ERR_RENEGOTIATION_HANDSHAKE_TIMEOUT':
+      return { clientInitiated: 'no answer', reason }
+    case 'ERR_RENEGOTIATION_PEER_DATA':
+      // Nothing of ours was on its way: it is the ClientHello that was not expected. Go and wolfSSL refuse like this.
+      if (/alert unexpected message/.test(reason)) {
+        return { clientInitiated: 'refused', reason: 'the server answered with the alert unexpected_message' }
+      }
+      return { clientInitiated: 'connection lost', reason }
+    default:
+      return { clientInitiated: 'connection lost', reason }
+  }
 }
 
 /** What can be told all the same. */

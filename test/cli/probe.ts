@@ -1,11 +1,13 @@
 import { constants } from 'node:crypto'
 import net, { type AddressInfo } from 'node:net'
-import type tls from 'node:tls'
+import tls from 'node:tls'
 import t, { type Test } from 'tap'
-import type { ProbeReport } from '../../src/cli/probe.ts'
+import { type ProbeReport, withoutRenegotiation } from '../../src/cli/probe.ts'
+import { RenegotiationError } from '../../src/index.ts'
+import { alertingServer } from '../fixtures/alerting-server.ts'
 import { cli } from '../fixtures/cli.ts'
 import { skip as noOpenSSL, OpenSSL } from '../fixtures/openssl.ts'
-import { ca, client, server as identity } from '../fixtures/pki.ts'
+import { ca, client, server as identity, otherServer } from '../fixtures/pki.ts'
 import { legacyServer, skip } from '../fixtures/servers.ts'
 import { tlsServer } from '../fixtures/tls-pair.ts'
 import { listen, webServer } from '../fixtures/web.ts'
@@ -182,6 +184,118 @@ t.test('a server that closes instead', async (t) => {
   t.match(report, { attempts: 1, clientInitiated: 'connection lost', reason: String })
 })
 
+t.test('a server that comes out with another certificate', async (t) => {
+  const server = await tlsServer(t)
+  server.on('secureConnection', (socket: tls.TLSSocket) => {
+    socket.setKeyCert(tls.createSecureContext(otherServer))
+    socket.resume()
+  })
+  const { code, report } = await probe(t, server.port)
+  t.equal(code, 0)
+  t.match(report, {
+    attempts: 1,
+    clientInitiated: 'allowed',
+    certificateChanged: true,
+    reason: /another certificate/,
+    milliseconds: Number,
+  })
+  t.match(
+    await readable(server.port),
+    /client-initiated +allowed; new keys after [\d.]+ ms; it came out with another certificate, which .* by default$/m,
+  )
+})
+
+t.test('a server that begins a renegotiation itself is asked all the same', async (t) => {
+  const origins: string[] = []
+  const { port } = await listen(t, {}, (socket) => {
+    socket.on('renegotiated', ({ origin }) => origins.push(origin)).resume()
+    void socket.renegotiate()
+  })
+  const { code, report } = await probe(t, port)
+  t.equal(code, 0)
+  t.match(report, { attempts: 1, clientInitiated: 'allowed' })
+  t.same(origins, ['local', 'peer'])
+})
+
+t.test('a server that always begins one itself is never asked', async (t) => {
+  const secureOptions = constants.SSL_OP_NO_SESSION_RESUMPTION_ON_RENEGOTIATION
+  const { port } = await listen(t, { secureOptions }, (socket) => {
+    const again = () => void socket.renegotiate().catch(() => {})
+    socket
+      .on('error', () => {})
+      .on('renegotiated', again)
+      .resume()
+    again()
+  })
+  const { code, report } = await probe(t, port)
+  t.equal(code, 3)
+  t.match(report, { attempts: 0, clientInitiated: null, reason: /began one itself each time/ })
+})
+
+t.test('a server that closes before it is asked', async (t) => {
+  const server = await tlsServer(t)
+  server.on('secureConnection', (socket: tls.TLSSocket) => socket.on('error', () => {}).end())
+  const port = await tcpServer(t, (socket) => {
+    const upstream = net.connect(server.port, '127.0.0.1').on('error', () => {})
+    t.teardown(() => upstream.destroy())
+    socket.pipe(upstream)
+    upstream.once('data', (firstFlight) => {
+      socket.write(firstFlight)
+      // All else comes at once, so that the end of the handshake and that of the connection are read together.
+      const rest: Buffer[] = []
+      upstream.on('data', (chunk) => rest.push(chunk)).on('end', () => socket.end(Buffer.concat(rest)))
+    })
+  })
+  const { code, report } = await probe(t, port)
+  t.equal(code, 3)
+  t.match(report, { attempts: 0, clientInitiated: null, reason: /closed the connection before/ })
+})
+
+for (const [level, description, library, expected] of [
+  [1, 100, 'OpenSSL: no_renegotiation', 'refused'],
+  [2, 40, 'handshake_failure', 'refused'],
+  [2, 10, 'Go and wolfSSL: unexpected_message', 'refused'],
+  [2, 80, 'internal_error', 'connection lost'],
+] as const) {
+  t.test(`a server that answers with an alert, ${library}: ${expected}`, async (t) => {
+    const { code, report } = await probe(t, await alertingServer(t, level, description))
+    t.equal(code, 1)
+    t.match(report, { attempts: 1, clientInitiated: expected, reason: String })
+  })
+}
+
+t.test('where OpenSSL on this side was told not to renegotiate, nothing is known of the server', async (t) => {
+  const { port } = await listen(t, {}, (socket) => socket.resume())
+  const sections = ['nodejs_conf = all', '[all]', 'ssl_conf = ssl', '[ssl]', 'system_default = contexts', '[contexts]']
+  const directory = t.testdir({ 'openssl.cnf': `${sections.join('\n')}\nOptions = NoRenegotiation\n` })
+  const { NODE_OPTIONS } = process.env
+  process.env['NODE_OPTIONS'] = `${NODE_OPTIONS ?? ''} --openssl-config=${directory}/openssl.cnf`
+  t.teardown(() => {
+    if (NODE_OPTIONS === undefined) delete process.env['NODE_OPTIONS']
+    else process.env['NODE_OPTIONS'] = NODE_OPTIONS
+  })
+  const { code, stdout } = await cli(['probe', `127.0.0.1:${port}`, '--json'])
+  t.equal(code, 3)
+  t.match(JSON.parse(stdout), { attempts: 0, clientInitiated: null, reason: /could not begin a renegotiation: / })
+})
+
+t.test('what the other failures of a renegotiation say of the server', async (t) => {
+  const legacy = new Error('error:0A000152:SSL routines::unsafe legacy renegotiation disabled')
+  t.match(withoutRenegotiation(new RenegotiationError('ERR_RENEGOTIATION_REFUSED', 'A legacy peer', legacy), 1, 0), {
+    secureRenegotiation: false,
+    clientInitiated: 'impossible',
+    reason: /^A legacy peer: .*unsafe legacy renegotiation disabled$/,
+  })
+  // A write that does not finish within the timeout would have to find all buffers on the way full.
+  const drain = new RenegotiationError('ERR_RENEGOTIATION_DRAIN_TIMEOUT', 'The write in flight did not finish in time')
+  t.same(withoutRenegotiation(drain, 0, 0), { reason: 'The write in flight did not finish in time' })
+  const record = new Error('error:0A0000F4:SSL routines::unexpected record')
+  t.match(withoutRenegotiation(new RenegotiationError('ERR_RENEGOTIATION_PEER_DATA', 'Data', record), 1, 5), {
+    clientInitiated: 'connection lost',
+    reason: /^Data: .*unexpected record$/,
+  })
+})
+
 t.test('a server of TLS 1.3 only', async (t) => {
   const server = await tlsServer(t, { minVersion: 'TLSv1.3', maxVersion: 'TLSv1.3' })
   const { code, report } = await probe(t, server.port)
@@ -200,6 +314,25 @@ t.test('a server of TLS 1.3 only', async (t) => {
   t.match(said, /certificate +unknown/)
   t.match(said, /secure renegotiation +unknown/)
   t.match(said, /client-initiated +impossible; it speaks TLS 1.3 only/)
+})
+
+t.test('a server that knows nothing of RFC 5746', async (t) => {
+  const port = await tcpServer(t, (socket) => {
+    // ServerHello: TLS 1.2, a random, no session, ECDHE-ECDSA-AES128-GCM-SHA256, no compression, and no extension.
+    const hello = Buffer.from([3, 3, ...Buffer.alloc(32, 'random'), 0, 0xc0, 0x2b, 0])
+    const message = Buffer.from([2, 0, 0, hello.length, ...hello])
+    socket.once('data', () => socket.write(Buffer.from([22, 3, 3, 0, message.length, ...message])))
+  })
+  const { code, report } = await probe(t, port)
+  t.equal(code, 1)
+  t.match(report, {
+    attempts: 0,
+    protocol: null,
+    secureRenegotiation: false,
+    clientInitiated: 'impossible',
+    reason: /RFC 5746/,
+  })
+  t.match(await readable(port), /secure renegotiation +no$/m)
 })
 
 t.test('a legacy server', { skip: skip.gnutls }, async (t) => {
