@@ -54,8 +54,8 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
   #starts = 0
   /** The handshake on its way is one of ours. */
   #local = false
-  /** {@link Session.keys} when the handshake began. */
-  #keysBefore: Buffer | undefined
+  /** {@link Session.keys} in the handshake on its way, as they are until the peer's hello. Undefined while there is none. */
+  #keysUnanswered: Buffer | undefined
   /** Node will set the socket's timeout to 0 with every handshake. */
   #restoresTimeout = false
   /** The socket's timeout in milliseconds when the handshake began. */
@@ -89,20 +89,10 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
     return this.#policy ?? certificatePolicy(this.stream)
   }
 
-  /**
-   * A client's first ClientHello changes the value that keys are told apart by, its own and a server's. A client has
-   * had an answer when a cipher is chosen: SSL_renegotiate() makes a new session, which has none until ServerHello.
-   */
+  /** Either hello changes the value that keys are told apart by: its random is part of it. */
   get peerAnswered(): boolean {
-    const socket = this.stream
-    if (!this.#handshaking || socket.destroyed) return false
-    if (!this.isServer) return socket.getCipher() !== undefined
-    try {
-      return this.#keysBefore !== undefined && !exportedKeys(socket).equals(this.#keysBefore)
-    } catch {
-      // There is a new session, and no secret in it yet.
-      return true
-    }
+    if (this.#keysUnanswered === undefined || this.stream.destroyed) return false
+    return !exportedKeys(this.stream).equals(this.#keysUnanswered)
   }
 
   protected override attached(): void {
@@ -206,11 +196,17 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
   readonly #onHandshakeStart = (): void => {
     this.#begin()
     this.#starts++
+    if (!this.isServer) setImmediate(this.#onClientHello)
     if (this.#starts > (this.#local && this.isServer ? 2 : 1) || isSecurePending(this.stream)) {
       this.#failUnjudged('A handshake began before the one before it was complete')
     } else {
       this.events.handshakeStarted()
     }
+  }
+
+  /** OpenSSL has sent our hello by now: right after it has told of the start. */
+  readonly #onClientHello = (): void => {
+    if (this.#handshaking && !this.stream.destroyed) this.#keysUnanswered = exportedKeys(this.stream)
   }
 
   readonly #onHandshakeDone = (): void => {
@@ -269,7 +265,8 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
     if (this.#handshaking) return
     this.#handshaking = true
     this.shown.freeze()
-    this.#keysBefore = exportedKeys(this.stream)
+    // A client's own hello changes them, too.
+    if (this.isServer) this.#keysUnanswered = exportedKeys(this.stream)
     this.#timeout = this.stream.timeout
     this.#mustVerify = verifiedHere(this.stream) && this.session().authorized === true
     suspendNagle(this.stream, true)
@@ -279,6 +276,7 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
     const socket = this.stream
     this.#handshaking = this.#local = false
     this.#starts = 0
+    this.#keysUnanswered = undefined
     if (this.#restoresTimeout && this.#timeout) socket.setTimeout(this.#timeout)
     // Else Node is still to look at the certificate, and must not destroy the socket for it.
     if (!isSecurePending(socket)) this.#restorePolicy()
