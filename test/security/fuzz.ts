@@ -10,9 +10,11 @@ import { alice, facts, mallory, otherServer, selfMade, server as serverCredentia
 import * as pki from '../fixtures/pki.ts'
 import { SEED } from '../fixtures/random.ts'
 import { closed } from '../fixtures/settled.ts'
+import { Extension, HandshakeType } from '../fixtures/tls12/constants.ts'
 import { ephemeralKey } from '../fixtures/tls12/credentials.ts'
 import type { Listener } from '../fixtures/tls12/listener.ts'
 import { type Disguises, randomHandshake, randomMove } from '../fixtures/tls12/moves.ts'
+import { parseServerName } from '../fixtures/tls12/parse.ts'
 import { RawPeer } from '../fixtures/tls12/peer.ts'
 
 /*
@@ -149,6 +151,10 @@ async function live(life: Life): Promise<string[]> {
     if (name === 'client') wrong.push('mallory became alice')
     if (name === 'rogue client' && stream.authorized) wrong.push('a self-made certificate is authorized')
     if (stream.servername !== first.servername) wrong.push('SNI has changed')
+    const asked = raw.role === 'client' && raw.state.sent.has(HandshakeType.Finished) && raw.state.clientHello
+    if (asked && parseServerName(asked.extensions.get(Extension.serverName)) === 'other.example') {
+      if (options.allowIdentityChange !== true) wrong.push('a handshake for another server was judged good')
+    }
     if (stream.alpnProtocol !== first.alpnProtocol) wrong.push('ALPN has changed')
     if (stream.counters.byPeer > PEER_LIMIT) wrong.push(`${stream.counters.byPeer} handshakes of the peer's`)
   }
