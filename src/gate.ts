@@ -21,7 +21,10 @@ export interface Face {
   uncork(): void
   on(event: 'error', listener: (error: Error) => void): unknown
   emit(event: keyof RenegotiationEvents, detail: { origin: Origin } | RenegotiationReport | Error): boolean
+  once(event: 'end', listener: () => void): unknown
   readonly readableLength: number
+  /** As {@link writableBuffer}: what the Readable holds. */
+  readonly readableBuffer: { readonly length: number }
   readonly writableLength: number
   readonly writableEnded: boolean
   /** Not in the types of either Duplex, yet public: what the Writable has queued. */
@@ -59,7 +62,7 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
     this.transport = new GuardedTransport(transport, this)
     this.settings = settings
     this.outbox = new Outbox(this.transport, this)
-    this.inbox = new Inbox(face, this.transport, settings.maxInboundBytes)
+    this.inbox = new Inbox(face, this.transport, settings)
     this.#renegotiator = new Renegotiator(this)
     this.#schedule = settings.rekey && this.#newSchedule(settings.rekey)
     // As tls.Server does it: a client can't bring the process down by an error that nobody listens for.
@@ -139,6 +142,7 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
     const { unsent, done: batchDone, taken } = this.outbox.close()
     this.#unsent = [...unsent, ...this.face.writableBuffer.map(({ chunk }) => chunk)]
     this.#schedule?.stop()
+    this.inbox.close()
     if (batchDone !== null) process.nextTick(batchDone, taken ? null : (error ?? streamDestroyed()))
     try {
       // A listener of the application may throw.
@@ -178,8 +182,12 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
   end(): void {
     this.#peerEnded = true
     try {
-      this.face.push(null)
-      this.#renegotiator.peerEnded()
+      try {
+        this.inbox.end()
+      } finally {
+        // A listener of the application for data may throw.
+        this.#renegotiator.peerEnded()
+      }
     } catch (error) {
       this.applicationThrew(error)
     }

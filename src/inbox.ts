@@ -1,35 +1,66 @@
+import { type BudgetWaiter, budgetHasRoom, chargeBudget, leaveBudget, waitForBudget } from './inbound-budget.ts'
+import type { Settings } from './options.ts'
+import { SmallChunks } from './small-chunks.ts'
 import type { Transport } from './transport/transport.ts'
 
 /** What the inbox needs of the stream above. */
 export interface InboxFace {
-  /** Hands a chunk to the application's side; false: it has enough for now. */
-  push(chunk: Buffer): boolean
+  /** Hands a chunk, or the end, to the application's side; false: it has enough for now. */
+  push(chunk: Buffer | null): boolean
   /** Bytes handed over and not yet read by the application. */
   readonly readableLength: number
+  /** Not in the types of either Duplex, yet public: the chunks that these bytes are in, and at times some more. */
+  readonly readableBuffer: { readonly length: number }
+  once(event: 'end', listener: () => void): unknown
+  destroy(error: Error): unknown
 }
+
+/** While reading ahead of the application, chunks of fewer bytes are gathered. */
+const SMALL_BYTES = 4096
+
+/** What a chunk in a Readable takes beside its bytes: Buffer, ArrayBuffer and its memory. Some 400 on Node 20. */
+const CHUNK_OVERHEAD_BYTES = 512
+
+/** So many chunks count for their bytes only: no more than a stream with a small limit may well hold. */
+const FREE_CHUNKS = 128
 
 /**
  * The way in. While the stream is `open`, ordinary backpressure: an application
  * that doesn't read stops the transport. While a renegotiation is on its way,
  * reading goes on whether the application reads or not, because the handshake's
- * messages come behind the data already in flight; up to `maxInboundBytes`.
+ * messages come behind the data already in flight; up to `maxInboundBytes`, and
+ * as far as the budget of the process goes (inbound-budget.ts).
  *
  * What is read ahead goes where all data goes, into the Readable's own buffer:
- * no second queue, and an application's `pause()` is never touched.
+ * no second queue, and an application's `pause()` is never touched. Only small
+ * chunks are gathered first, lest each costs many times its bytes. That needs
+ * an application that does not ask (the last push() returned false, or there
+ * was no _read() yet) and a transport that flows. So whoever waits for data gets
+ * it at once: a Readable calls _read() before it waits. And a transport that is
+ * paused has left nothing here.
  */
-export class Inbox {
+export class Inbox implements BudgetWaiter {
   readonly #face: InboxFace
   readonly #transport: Pick<Transport, 'pause' | 'resume'>
-  readonly #maxInboundBytes: number
+  readonly #settings: Pick<Settings, 'maxInboundBytes' | 'readableHighWaterMark'>
   #wanted = false
   #readingAhead = false
   #flowing = false
+  #ended = false
   #bytesRead = 0
+  /** Made for the first small chunk that is read ahead. */
+  #small: SmallChunks | undefined
+  /** Our share of the budget. While the application asks, none. */
+  #charged = 0
 
-  constructor(face: InboxFace, transport: Pick<Transport, 'pause' | 'resume'>, maxInboundBytes: number) {
+  constructor(
+    face: InboxFace,
+    transport: Pick<Transport, 'pause' | 'resume'>,
+    settings: Pick<Settings, 'maxInboundBytes' | 'readableHighWaterMark'>,
+  ) {
     this.#face = face
     this.#transport = transport
-    this.#maxInboundBytes = maxInboundBytes
+    this.#settings = settings
   }
 
   /** All bytes that ever came in. */
@@ -43,19 +74,25 @@ export class Inbox {
    * takes.
    */
   get hasRoom(): boolean {
-    return this.#face.readableLength <= this.#maxInboundBytes / 2
+    return this.#bytesWaiting + this.#overhead <= this.#settings.maxInboundBytes / 2
   }
 
   /** The application's side has room again. */
   want(): void {
     this.#wanted = true
+    if (this.#small !== undefined) {
+      this.#handOver()
+      if (!this.#readingAhead) this.#small = undefined
+    }
     this.#adjust()
   }
 
   /** A chunk from the transport. */
   receive(chunk: Buffer): void {
     this.#bytesRead += chunk.length
-    this.#wanted = this.#face.push(chunk)
+    if (!this.#readingAhead) this.#wanted = this.#face.push(chunk)
+    else if (this.#wanted || chunk.length >= SMALL_BYTES) this.#handOver(chunk)
+    else this.#gather(chunk)
     this.#adjust()
   }
 
@@ -63,13 +100,102 @@ export class Inbox {
   readAhead(on: boolean): void {
     this.#readingAhead = on
     this.#adjust()
+    if (!on && this.#wanted) this.#small = undefined
+  }
+
+  /** The peer has ended. */
+  end(): void {
+    this.#ended = true
+    leaveBudget(this)
+    try {
+      this.#handOver()
+    } finally {
+      // A Readable that has ended asks no more, whatever is read of it.
+      if (this.#charged > 0) this.#face.once('end', () => this.#charge(0))
+      this.#face.push(null)
+    }
+  }
+
+  /** The stream is destroyed: nobody will read what is here. */
+  close(): void {
+    this.#readingAhead = false
+    this.#small = undefined
+    this.#charge(0)
+  }
+
+  /** Others have released a part of the budget. */
+  wake(): void {
+    try {
+      this.#adjust()
+    } catch (error) {
+      // Of this transport's, which is no business of whoever waits behind it.
+      this.#face.destroy(error as Error)
+    }
+  }
+
+  #gather(chunk: Buffer): void {
+    this.#small ??= new SmallChunks()
+    const full = this.#small.add(chunk)
+    if (full === undefined) return
+    this.#wanted = this.#face.push(full)
+    if (this.#wanted) this.#handOver()
+  }
+
+  /** Hands over what is gathered, and the chunk behind it. */
+  #handOver(chunk?: Buffer): void {
+    try {
+      if (this.#gathered > 0) this.#wanted = this.#face.push((this.#small as SmallChunks).take())
+    } finally {
+      // A listener of the application, which may throw, must not cost it the chunk.
+      if (chunk !== undefined) this.#wanted = this.#face.push(chunk)
+    }
   }
 
   #adjust(): void {
-    const flowing = this.#wanted || (this.#readingAhead && this.#face.readableLength < this.#maxInboundBytes)
+    // What is gathered is not to wait longer than the transport flows. Then the application may ask for more.
+    if (this.#gathered > 0 && !this.#mayFlow()) this.#handOver()
+    const flowing = this.#mayFlow()
     if (flowing === this.#flowing) return
     this.#flowing = flowing
     if (flowing) this.#transport.resume()
     else this.#transport.pause()
+  }
+
+  #mayFlow(): boolean {
+    if (this.#wanted) {
+      // It has room: after the read() that asks, no more than the high water mark is left.
+      this.#charge(0)
+      return true
+    }
+    if (!this.#readingAhead) return false
+    const waiting = this.#bytesWaiting
+    const held = waiting + this.#overhead
+    const { maxInboundBytes, readableHighWaterMark } = this.#settings
+    this.#charge(waiting > readableHighWaterMark ? held - readableHighWaterMark : 0)
+    if (held >= maxInboundBytes) return false
+    if (this.#charged === 0 || budgetHasRoom()) return true
+    if (!this.#ended) waitForBudget(this)
+    return false
+  }
+
+  get #gathered(): number {
+    return this.#small === undefined ? 0 : this.#small.bytes
+  }
+
+  get #bytesWaiting(): number {
+    return this.#face.readableLength + this.#gathered
+  }
+
+  get #overhead(): number {
+    return Math.max(0, this.#face.readableBuffer.length - FREE_CHUNKS) * CHUNK_OVERHEAD_BYTES
+  }
+
+  /** Sets our share. Whoever holds none has nothing to wait for. */
+  #charge(bytes: number): void {
+    if (bytes === this.#charged) return
+    const change = bytes - this.#charged
+    this.#charged = bytes
+    if (bytes === 0) leaveBudget(this)
+    chargeBudget(change)
   }
 }

@@ -1,5 +1,6 @@
 export type { RenegotiationTrace } from './diagnostics.ts'
 export { AbortError, RenegotiationError, type RenegotiationErrorCode } from './errors.ts'
+export { type InboundBudget, inboundBudget } from './inbound-budget.ts'
 export type { KeyLimits, RekeyOptions, RenegotiateOptions, RenegotiationOptions } from './options.ts'
 export { RenegotiationDuplex } from './renegotiation-duplex.ts'
 export type { RenegotiationEvents, RenegotiationStream } from './renegotiation-stream.ts'

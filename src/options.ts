@@ -208,7 +208,8 @@ export function milliseconds<K extends string>(from: { [name in K]?: unknown }, 
   return number(name, from[name], 0, MAX_TIMEOUT)
 }
 
-function bytes<K extends string>(
+/** The option of that name, checked. */
+export function bytes<K extends string>(
   from: { [name in K]?: unknown },
   name: K,
   max = Number.MAX_SAFE_INTEGER,

@@ -9,16 +9,19 @@ function inbox({ room = 2, maxInboundBytes = 6 } = {}) {
   const inbox = new Inbox(
     {
       push(chunk) {
-        delivered.push(chunk.toString())
-        buffered += chunk.length
+        delivered.push(chunk === null ? 'end' : chunk.toString())
+        buffered += chunk?.length ?? 0
         return buffered < room
       },
       get readableLength() {
         return buffered
       },
+      readableBuffer: [],
+      once: () => {},
+      destroy: () => {},
     },
     { pause: () => calls.push('pause'), resume: () => calls.push('resume') },
-    maxInboundBytes,
+    { maxInboundBytes, readableHighWaterMark: room },
   )
   return {
     inbox,
