@@ -34,7 +34,13 @@ let waking = false
 /**
  * The memory that this process spends on reading ahead of applications, over
  * all streams. The option `maxInboundBytes` limits one stream; this limits the
- * sum, however many clients leave a renegotiation unanswered.
+ * sum, however many peers leave a handshake unanswered.
+ *
+ * A stream whose application reads is never affected. One whose application
+ * does not read is stopped by backpressure while the budget is used up, as it
+ * is outside of a renegotiation; its renegotiation goes on when the application
+ * reads, or when another stream releases its share. A share is released when
+ * the application has read the data, or the stream is destroyed.
  */
 export const inboundBudget: InboundBudget = Object.freeze({
   get maxBytes() {
@@ -70,7 +76,7 @@ export function leaveBudget(waiter: BudgetWaiter): void {
   waiting.delete(waiter)
 }
 
-/** In a turn of its own: the stream that releases its share is in the middle of something, and the others are not its business. */
+/** In a turn of its own: the stream that releases its share may be in the middle of a read() or a destroy(). */
 function wakeSoon(): void {
   if (waking || waiting.size === 0 || !budgetHasRoom()) return
   waking = true

@@ -23,7 +23,10 @@ export interface RenegotiationOptions {
   /**
    * How many bytes are read ahead of the application while draining or
    * handshaking, when reading must go on whether it reads or not. Beyond that,
-   * backpressure again. Default: 16 MiB.
+   * backpressure again. Counts what is held: the bytes that the application has
+   * not read, and 512 for each chunk that they are in, the first 128 chunks
+   * excepted. Small chunks are put together, so that few count. All streams
+   * together are limited by {@link inboundBudget}. Default: 16 MiB.
    */
   maxInboundBytes?: number | undefined
   /**
