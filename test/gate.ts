@@ -1,6 +1,7 @@
 import sinon from 'sinon'
 import t from 'tap'
 import { type Face, Gate } from '../src/gate.ts'
+import { inboundBudget } from '../src/inbound-budget.ts'
 import { parseOptions, type RenegotiationOptions } from '../src/options.ts'
 import { outcome } from './fixtures/scripted-stream.ts'
 import { type Script, ScriptedTransport, turn } from './fixtures/scripted-transport.ts'
@@ -47,6 +48,30 @@ t.test('a face that has enough stops the transport until it reads again', async 
   t.equal(transport.flowing, false)
   it.read()
   t.equal(transport.flowing, true)
+})
+
+t.test(
+  'what is gathered while reading ahead is pushed before the end, of which all is told whatever a listener throws',
+  async (t) => {
+    const { gate: it, face, transport } = gate()
+    const report = outcome(it.renegotiate())
+    transport.brings(Buffer.from('abc'))
+    face.push.onFirstCall().throws(new Error('mine'))
+    t.throws(() => it.end(), /mine/)
+    t.same(face.push.args, [[Buffer.from('abc')], [null]])
+    t.match(await report, { code: 'ERR_RENEGOTIATION_CLOSED' })
+  },
+)
+
+t.test('destroy() releases the share of the budget', async (t) => {
+  const { gate: it, face, transport } = gate({}, { readableHighWaterMark: 2 })
+  const report = outcome(it.renegotiate())
+  transport.brings(Buffer.from('abc'))
+  t.equal(inboundBudget.bytes, 1)
+  it.destroy(null, () => {})
+  t.equal(inboundBudget.bytes, 0)
+  t.same(face.push.args, [])
+  await report
 })
 
 t.test('the events of a renegotiation are emitted by the face', async (t) => {

@@ -61,7 +61,7 @@ for (const sizes of [[16], [1, 4096], [4095], [16_384]]) {
     const { grown, held } = await many(t, 1, sizes)
     t.ok(held > 15 * MIB && held < 17 * MIB, `${held} bytes are charged`)
     // Beyond it, chunks that were copied and wait for the garbage collector.
-    t.ok(grown < 40 * MIB, `${grown} bytes are used`)
+    t.ok(grown < 48 * MIB, `${grown} bytes are used`)
   })
 }
 
@@ -72,7 +72,7 @@ t.test(
     t.ok(held >= 256 * MIB, 'the budget is used up')
     // Of each stream, what any stream may hold, and the slab that is being filled.
     const ordinary = 1000 * (64 + 64) * 1024
-    t.ok(grown < 256 * MIB + ordinary + 64 * MIB, `${Math.round(grown / MIB)} MiB are used`)
+    t.ok(grown < 256 * MIB + ordinary + 128 * MIB, `${Math.round(grown / MIB)} MiB are used`)
     t.equal(left, 0)
   },
 )
