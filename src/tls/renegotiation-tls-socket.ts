@@ -5,7 +5,7 @@ import { parseOptions, quote, type RenegotiateOptions, type RenegotiationOptions
 import type { RenegotiationListening, RenegotiationStream } from '../renegotiation-stream.ts'
 import type { RenegotiationCounters, RenegotiationReport } from '../report.ts'
 import type { State } from '../state.ts'
-import { isSecured, tlsTransport } from '../transport/tls-socket.ts'
+import { isSecured, tlsSocketTransport } from '../transport/tls-socket.ts'
 import { type ShownSession, sessionMethods, sessionProperties } from './shown-session.ts'
 
 type Callback = (error?: Error | null) => void
@@ -43,7 +43,7 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
 
   constructor(socket: tls.TLSSocket, options?: RenegotiationOptions) {
     const settings = parseOptions(options)
-    const transport = tlsTransport(socket)
+    const transport = tlsSocketTransport(socket)
     const isPaused = socket.isPaused()
     super({
       allowHalfOpen: transport.allowHalfOpen,

@@ -34,7 +34,12 @@ import type { CertificatePolicy, HandshakeFailure, PeerLimit, Session, Transport
  * @throws TypeError where `socket` is no tls.TLSSocket, has an encoding set, was
  *   made with `onread`, or is wrapped already.
  */
-export function tlsTransport(socket: TLSSocket): TLSSocketTransport {
+export function tlsTransport(socket: TLSSocket): Transport {
+  return tlsSocketTransport(socket)
+}
+
+/** The same, with what a face of a TLS socket needs besides. */
+export function tlsSocketTransport(socket: TLSSocket): TLSSocketTransport {
   if (!(socket instanceof tls.TLSSocket)) throw new TypeError(`socket must be a tls.TLSSocket, got ${quote(socket)}`)
   if (socket.readableEncoding !== null) {
     throw new TypeError(`socket must not have an encoding set, it has '${socket.readableEncoding}'`)

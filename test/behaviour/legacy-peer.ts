@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import type tls from 'node:tls'
 import t, { type Test } from 'tap'
 import { RenegotiationError, wrapTLSSocket } from '../../src/index.ts'
+import { attackedServer } from '../fixtures/attack.ts'
 import { skip } from '../fixtures/servers.ts'
 import { nextError, rejection } from '../fixtures/settled.ts'
 import { tlsServer } from '../fixtures/tls-pair.ts'
@@ -18,7 +19,22 @@ async function legacyClient(t: Test): Promise<tls.TLSSocket> {
   return socket.resume()
 }
 
-if (skip.gnutls) t.plan(0, skip.gnutls)
+t.test('a server is told that its client is a legacy one, which says nothing of RFC 5746', async (t) => {
+  const { raw, stream, errors } = await attackedServer(t, { raw: { renegotiationInfo: false } })
+  const renegotiated = stream.renegotiate()
+  await raw.expect('HelloRequest')
+  void raw.handshake()
+  const error = await rejection(renegotiated)
+  t.match(error, {
+    code: 'ERR_RENEGOTIATION_REFUSED',
+    message: /legacy.*RFC 5746/,
+    cause: { code: 'ERR_SSL_UNSAFE_LEGACY_RENEGOTIATION_DISABLED' },
+  })
+  t.same(errors, [error])
+  raw.destroy()
+})
+
+if (skip.gnutls) t.comment(skip.gnutls)
 else {
   t.test("the control: a plain socket's error names a setting, and the callback never comes", async (t) => {
     const socket = await legacyClient(t)

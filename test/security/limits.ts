@@ -71,7 +71,7 @@ t.test('a client has answered when its ClientHello is complete', async (t) => {
   await new Promise(setImmediate)
   t.equal(transport.peerAnswered, false)
   complete()
-  await until(() => transport.peerAnswered)
+  await until(() => transport.peerAnswered === true)
   t.equal(stream.state, 'handshaking')
   stream.destroy()
   t.equal(transport.peerAnswered, false)
@@ -87,7 +87,7 @@ t.test('a server has answered with its ServerHello, also where it asked for the 
     await until(() => raw.state !== state)
     t.equal(transport.peerAnswered, false, begins)
     void raw.handshake({ until: 'ServerHello' })
-    await until(() => transport.peerAnswered)
+    await until(() => transport.peerAnswered === true)
     t.equal(stream.state, 'handshaking')
     stream.destroy()
   }

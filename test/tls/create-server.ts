@@ -76,6 +76,29 @@ t.test('who has none is thrown out, with a word', async (t) => {
   await closed(stream)
 })
 
+for (const listen of [tls.createServer, createServer] as (typeof tls.createServer)[]) {
+  const whose = listen === tls.createServer ? 'the control: of Node' : 'ours'
+  t.test(`pauseOnConnect: nothing comes before resume(), ${whose}`, async (t) => {
+    const server = listen({ ...options, pauseOnConnect: true })
+    const port = await listening(t, server)
+    const socket = tls.connect(clientOptions(port))
+    t.teardown(() => socket.destroy())
+    socket.write('early')
+    const [stream] = (await once(server, 'secureConnection')) as [tls.TLSSocket]
+    t.equal(stream.isPaused(), true)
+    const received: string[] = []
+    stream.on('data', (chunk) => received.push(String(chunk)))
+    // The other way is open: what comes back is behind what was to be kept.
+    stream.write('hello')
+    await once(socket, 'data')
+    t.same(received, [])
+    stream.resume()
+    await once(stream, 'data')
+    t.same(received, ['early'])
+    stream.destroy()
+  })
+}
+
 t.test('what is queued when the peer ends first arrives, with and without allowHalfOpen', async (t) => {
   for (const allowHalfOpen of [false, true]) {
     const server = createServer({ ...options, allowHalfOpen } as RenegotiationServerOptions)
