@@ -23,6 +23,7 @@ export interface Face {
   emit(event: keyof RenegotiationEvents, detail: { origin: Origin } | RenegotiationReport | Error): boolean
   once(event: 'end', listener: () => void): unknown
   readonly readableLength: number
+  readonly readableHighWaterMark: number
   /** As {@link writableBuffer}: what the Readable holds. */
   readonly readableBuffer: { readonly length: number }
   readonly writableLength: number

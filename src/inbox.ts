@@ -9,6 +9,8 @@ export interface InboxFace {
   push(chunk: Buffer | null): boolean
   /** Bytes handed over and not yet read by the application. */
   readonly readableLength: number
+  /** What it may hold anyway; a read() of more raises it. */
+  readonly readableHighWaterMark: number
   /** Not in the types of either Duplex, yet public: the chunks that these bytes are in, and at times some more. */
   readonly readableBuffer: { readonly length: number }
   once(event: 'end', listener: () => void): unknown
@@ -45,7 +47,7 @@ const FREE_CHUNKS = 128
 export class Inbox implements BudgetWaiter {
   readonly #face: InboxFace
   readonly #transport: Pick<Transport, 'pause' | 'resume'>
-  readonly #settings: Pick<Settings, 'maxInboundBytes' | 'readableHighWaterMark'>
+  readonly #settings: Pick<Settings, 'maxInboundBytes'>
   #wanted = false
   #readingAhead = false
   #flowing = false
@@ -59,7 +61,7 @@ export class Inbox implements BudgetWaiter {
   constructor(
     face: InboxFace,
     transport: Pick<Transport, 'pause' | 'resume'>,
-    settings: Pick<Settings, 'maxInboundBytes' | 'readableHighWaterMark'>,
+    settings: Pick<Settings, 'maxInboundBytes'>,
   ) {
     this.#face = face
     this.#transport = transport
@@ -176,7 +178,8 @@ export class Inbox implements BudgetWaiter {
     if (!this.#readingAhead) return false
     const waiting = this.#bytesWaiting
     const held = waiting + this.#overhead
-    const { maxInboundBytes, readableHighWaterMark } = this.#settings
+    const { maxInboundBytes } = this.#settings
+    const { readableHighWaterMark } = this.#face
     this.#charge(waiting > readableHighWaterMark ? held - readableHighWaterMark : 0)
     if (held >= maxInboundBytes) return false
     if (this.#charged === 0 || budgetHasRoom()) return true

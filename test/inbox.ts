@@ -31,11 +31,12 @@ function inbox({ room = 2, maxInboundBytes = 6, chunks = 0 } = {}) {
       return buffered
     },
     readableBuffer,
+    readableHighWaterMark: room,
     once: (_event: 'end', listener: () => void) => ends.push(listener),
     destroy: (error: Error) => destroyed.push(error),
   }
   const transport = { pause: () => void calls.push('pause'), resume: () => void calls.push('resume') }
-  const inbox = new Inbox(face, transport, { maxInboundBytes, readableHighWaterMark: room })
+  const inbox = new Inbox(face, transport, { maxInboundBytes })
   made.push(inbox)
   return {
     inbox,
