@@ -137,12 +137,7 @@ export class Renegotiator {
     void this.#queue.add(() => {
       if (request.isSettled) return request.settled
       this.#turn = request
-      try {
-        this.#takeTurn()
-      } catch (error) {
-        // A transport that throws where its contract has nothing to throw.
-        this.#host.face.destroy(error as Error)
-      }
+      this.#takeTurn()
       return request.settled
     })
     return request.promise

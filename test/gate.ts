@@ -18,6 +18,7 @@ function gate(script: Script = {}, options?: RenegotiationOptions) {
     once: sinon.spy(),
     readableLength: 0,
     readableBuffer: [],
+    readableHighWaterMark: 2,
     writableLength: 0,
     writableEnded: false,
     writableBuffer: [] as { chunk: Buffer }[],

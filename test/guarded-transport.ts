@@ -129,6 +129,15 @@ t.test('what a listener throws within a call into the transport is uncaught, as 
   stream.destroy()
 })
 
+t.test('what a listener throws when the transport has ended passes through it', async (t) => {
+  const ends = scriptedStream({ ends: 'when told' })
+  ends.stream.on('prefinish', throws)
+  ends.stream.end()
+  await turn()
+  t.throws(() => ends.transport.endDone(), mine)
+  ends.stream.destroy()
+})
+
 /** An engine that does nothing, until a part of it throws. */
 class QuietEngine implements TLSEngine {
   onReady: (() => void) | null = null

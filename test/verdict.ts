@@ -119,3 +119,56 @@ t.test('a change of identity weighs more than a certificate that is missing', as
     error: { code: 'ERR_RENEGOTIATION_IDENTITY_CHANGED' },
   })
 })
+
+t.test('where the extended master secret is required, a session without it is fatal', async (t) => {
+  const required = { ...nothing, requireExtendedMasterSecret: true }
+  for (const extendedMasterSecret of [false, undefined]) {
+    t.match(judge(before, { ...after, extendedMasterSecret }, required), {
+      outcome: 'fatal',
+      error: { code: 'ERR_RENEGOTIATION_UNSUPPORTED', message: /RFC 7627/ },
+    })
+  }
+  t.match(judge(before, { ...after, extendedMasterSecret: true }, required), { outcome: 'renegotiated' })
+})
+
+t.test('another identity is fatal, even where the keys seem to be the old ones', async (t) => {
+  t.match(judge({ ...before, identity: anna }, { ...before, identity: otto }, nothing), {
+    outcome: 'fatal',
+    error: { code: 'ERR_RENEGOTIATION_IDENTITY_CHANGED' },
+  })
+})
+
+t.test('another identity for a pre-shared key, or none, is a change', async (t) => {
+  const [first, second] = [{ ...before, pskIdentity: anna }, after]
+  for (const pskIdentity of [otto, undefined]) {
+    t.match(judge(first, { ...second, pskIdentity }, nothing), {
+      outcome: 'fatal',
+      error: { code: 'ERR_RENEGOTIATION_IDENTITY_CHANGED', message: /pre-shared key/ },
+    })
+  }
+  t.match(judge(first, { ...second, pskIdentity: anna }, nothing), { outcome: 'renegotiated' })
+  t.match(judge(before, { ...after, pskIdentity: anna }, nothing), { outcome: 'renegotiated' }, 'a first one is not')
+})
+
+t.test('another name of the server (SNI) is a change where both are known', async (t) => {
+  const named = (session: Session, servername?: string): Session => ({ ...session, servername })
+  for (const [first, second] of [
+    ['one', 'other'],
+    ['', 'other'],
+  ] as const) {
+    t.match(judge(named(before, first), named(after, second), nothing), {
+      outcome: 'fatal',
+      error: { code: 'ERR_RENEGOTIATION_IDENTITY_CHANGED', message: /SNI/ },
+    })
+    t.match(judge(named(before, first), named(after, second), { ...nothing, allowIdentityChange: true }), {
+      outcome: 'renegotiated',
+    })
+  }
+  for (const [first, second] of [
+    ['one', 'one'],
+    ['one', undefined],
+    [undefined, 'one'],
+  ] as const) {
+    t.match(judge(named(before, first), named(after, second), nothing), { outcome: 'renegotiated' })
+  }
+})

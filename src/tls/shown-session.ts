@@ -75,9 +75,9 @@ export class ShownSession {
    * chooses a context by it, and `alpnProtocol` is false after any renegotiation.
    */
   established(): void {
-    if (this.#own !== undefined) return
+    if (this.#frozen !== none) return
     const { servername, alpnProtocol } = this.#socket as TLSSocket & { servername?: unknown }
-    this.#own = { servername, alpnProtocol }
+    this.#own = { servername, alpnProtocol, ...this.#own }
     this.#thaw()
   }
 
@@ -123,14 +123,16 @@ export class ShownSession {
   }
 
   property(name: SessionProperty): unknown {
-    if (this.#frozen !== undefined) return this.#frozen[name]
-    return this.#own !== undefined && name in this.#own ? this.#own[name] : this.#socket[name]
+    const frozen = this.#frozen
+    if (frozen !== undefined && frozen !== none) return frozen[name]
+    if (this.#own !== undefined && name in this.#own) return this.#own[name]
+    return frozen === undefined ? this.#socket[name] : none[name]
   }
 
   /** Some set what is a plain property of Node's own socket. */
   setProperty(name: SessionProperty, value: unknown): void {
     this.#own = { ...this.#own, [name]: value }
-    if (this.#frozen !== undefined) this.#frozen = { ...this.#frozen, [name]: value }
+    if (this.#frozen !== undefined && this.#frozen !== none) this.#frozen = { ...this.#frozen, [name]: value }
   }
 
   #thaw(): void {
@@ -156,7 +158,7 @@ function peerX509Certificate(socket: TLSSocket): X509Certificate | undefined {
   return raw && new X509Certificate(raw)
 }
 
-/** `authorizationError` of Node is the code of the error, or its message. */
+/** `authorizationError` of Node is the code of OpenSSL's error. */
 function codeOf(error: Error | string | undefined): string | undefined {
-  return error instanceof Error ? ((error as NodeJS.ErrnoException).code ?? error.message) : error
+  return error instanceof Error ? (error as NodeJS.ErrnoException).code : error
 }

@@ -361,6 +361,32 @@ t.test('properties that are plain in a socket of Node can be set', async (t) => 
   const stream = wrapTLSSocket(client)
   stream.servername = 'other'
   t.equal(stream.servername, 'other')
+  Object.assign(stream, { secureConnecting: true })
+  for (const socket of [client, stream]) t.match(socket, { secureConnecting: true })
+  const renegotiated = stream.renegotiate()
+  await once(stream, 'renegotiating')
+  stream.servername = 'another'
+  t.equal(stream.servername, 'another')
+  stream.destroy()
+  await renegotiated.catch(() => {})
+
+  const connecting = wrapTLSSocket(tls.connect({ port: 1, host: '127.0.0.1', lookup: () => {} }))
+  connecting.on('error', () => {})
+  t.equal(connecting.servername, null)
+  connecting.servername = 'early'
+  t.equal(connecting.servername, 'early')
+  connecting.destroy()
+})
+
+t.test('a property that is set before the first handshake does not hide what that brings', async (t) => {
+  const server = await tlsServer(t)
+  const stream = wrapTLSSocket(tls.connect(clientOptions(server.port)))
+  t.teardown(() => stream.destroy())
+  stream.servername = 'early'
+  await once(stream, 'secureConnect')
+  t.equal(stream.servername, 'early')
+  t.equal(stream.authorized, true)
+  t.match(stream.getPeerCertificate(), { subject: { CN: 'localhost' } })
 })
 
 t.test('methods can be replaced, as http does', async (t) => {
