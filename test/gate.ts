@@ -18,7 +18,7 @@ function gate(script: Script = {}, options?: RenegotiationOptions) {
     once: sinon.spy(),
     readableLength: 0,
     readableBuffer: [],
-    readableHighWaterMark: 2,
+    readableHighWaterMark: options?.readableHighWaterMark ?? 65_536,
     writableLength: 0,
     writableEnded: false,
     writableBuffer: [] as { chunk: Buffer }[],
