@@ -203,19 +203,11 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
   }
 
   handshakeDone(): void {
-    try {
-      this.#renegotiator.handshakeDone()
-    } catch (error) {
-      this.applicationThrew(error)
-    }
+    this.#renegotiator.handshakeDone()
   }
 
   error(error: Error): void {
-    try {
-      this.face.destroy(this.#renegotiator.explain(error))
-    } catch (thrown) {
-      this.applicationThrew(thrown)
-    }
+    this.face.destroy(this.#renegotiator.explain(error))
   }
 
   closed(): void {

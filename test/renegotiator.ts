@@ -1286,17 +1286,6 @@ t.test('a listener that throws does not keep the stream from reading ahead', asy
   t.equal(stream.counters.byPeer, 1)
 })
 
-t.test('what a listener throws when the transport tells of an error passes through the transport', async (t) => {
-  const { stream, transport, errors } = await flushing()
-  const mine = new Error('mine')
-  stream.once('renegotiated', () => {
-    throw mine
-  })
-  t.throws(() => transport.breaks(failure('ECONNRESET')), mine)
-  await turn()
-  t.match(errors, [{ code: 'ECONNRESET' }])
-})
-
 t.test('a listener that throws while the stream is destroyed leaves nothing undone', async (t) => {
   const { stream, transport, events } = await flushing()
   const mine = new Error('mine')
