@@ -17,12 +17,11 @@ const EXTENDED_MASTER_SECRET = 1
  * other way to these facts. Never throws: what cannot be read is left out.
  */
 export function readSessionDER(session: Buffer | undefined): SessionFacts {
-  const fields = session && elements(session)?.find(({ tag }) => tag === SEQUENCE)
-  const elementsOfSession = fields && elements(fields.content)
-  if (elementsOfSession === undefined) return {}
+  const fields = session && fieldsOf(session)
+  if (fields === undefined) return {}
   let flags = 0
   let pskIdentity: Buffer | undefined
-  for (const { tag, content } of elementsOfSession) {
+  for (const { tag, content } of fields) {
     const value = tag === FLAGS || tag === PSK_IDENTITY ? elements(content)?.[0]?.content : undefined
     if (value === undefined) continue
     if (tag === FLAGS) flags = value[value.length - 1] ?? 0
@@ -34,12 +33,28 @@ export function readSessionDER(session: Buffer | undefined): SessionFacts {
   }
 }
 
+/**
+ * The fields of SSL_SESSION_ASN1, the sequence that ends with the buffer. On a
+ * client, newer releases of Node put a header before it, with the name of the
+ * server ("nodejs:tls:session:1").
+ */
+function fieldsOf(session: Buffer): Element[] | undefined {
+  for (let start = session.indexOf(SEQUENCE); start !== -1; start = session.indexOf(SEQUENCE, start + 1)) {
+    const [sequence, more] = elements(session.subarray(start)) ?? []
+    const fields = sequence && more === undefined ? elements(sequence.content) : undefined
+    // Its first field is the version of the structure, an integer.
+    if (fields?.[0]?.tag === INTEGER) return fields
+  }
+  return undefined
+}
+
 interface Element {
   readonly tag: number
   readonly content: Buffer
 }
 
 const SEQUENCE = 0x30
+const INTEGER = 0x02
 
 /** The DER elements of `der`, one after the other; undefined if it is cut off or malformed. */
 function elements(der: Buffer): Element[] | undefined {

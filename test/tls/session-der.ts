@@ -23,6 +23,14 @@ t.test('the flags and the identity of a session are read', async (t) => {
   t.same(readSessionDER(session(long, identity)), { extendedMasterSecret: false, pskIdentity: Buffer.from('pump') })
 })
 
+t.test('a header before it, as newer releases of Node put it on a client, is passed over', async (t) => {
+  const header = Buffer.from('\0nodejs:tls:session:1\0\0\x050.0.0')
+  t.same(readSessionDER(Buffer.concat([header, session(identity, flags(1))])), {
+    extendedMasterSecret: true,
+    pskIdentity: Buffer.from('pump'),
+  })
+})
+
 t.test('of what is no session nothing is read', async (t) => {
   const whole = session(identity, flags(1))
   t.same(readSessionDER(undefined), {})
