@@ -7,6 +7,7 @@ import { createServer, type RenegotiationTLSSocket, wrapTLSSocket } from '../../
 import { alice, facts, mallory, selfMade, server as serverCredentials, until } from '../fixtures/attack.ts'
 import { ca, server as identity } from '../fixtures/pki.ts'
 import { closed, rejection } from '../fixtures/settled.ts'
+import type { HandshakeOptions } from '../fixtures/tls12/options.ts'
 import { RawPeer } from '../fixtures/tls12/peer.ts'
 
 /** No tickets: then a listener for `newSession` is asked, and `secure` waits for it. */
@@ -39,6 +40,19 @@ function behindFinished(raw: RawPeer, only?: number) {
     if (step !== 'Finished') return
     raw.sendHandshake('ClientHello', raw.clientHello(), only === undefined ? {} : { only })
   }
+}
+
+/** A connection of a plain server whose store is slow, from the first handshake on; that one is over. */
+async function acceptedBehindStore(t: Test, serverOptions: tls.TlsOptions, rawOptions: HandshakeOptions) {
+  const server = tls.createServer(serverOptions)
+  const stores = slowStore(server)
+  const accepted = once(server, 'secureConnection') as Promise<[TLSSocket]>
+  const raw = await RawPeer.connect({ port: await listen(t, server), ...rawOptions }, t)
+  const first = raw.handshake()
+  await once(server, 'newSession')
+  stores.pop()?.()
+  await first
+  return { raw, plain: (await accepted)[0], stores }
 }
 
 for (const only of [5, undefined]) {
@@ -112,15 +126,8 @@ t.test('wrapTLSSocket(): a handshake that began before the socket was wrapped', 
 })
 
 t.test('a handshake that begins while Node still holds `secure` back for the one before it', async (t) => {
-  const server = tls.createServer(options)
-  const stores = slowStore(server)
-  const accepted = once(server, 'secureConnection') as Promise<[TLSSocket]>
-  const raw = await RawPeer.connect({ port: await listen(t, server), ...mallory }, t)
-  const first = raw.handshake()
-  await once(server, 'newSession')
-  stores.pop()?.()
-  await first
-  const stream = wrapTLSSocket((await accepted)[0]).resume()
+  const { raw, plain, stores } = await acceptedBehindStore(t, options, mallory)
+  const stream = wrapTLSSocket(plain).resume()
   const before = facts(stream)
   const errors: Error[] = []
   stream.on('error', (error) => errors.push(error))
@@ -135,15 +142,8 @@ t.test('a handshake that begins while Node still holds `secure` back for the one
 
 for (const [name, who] of Object.entries({ alice, selfMade })) {
   t.test(`${name} behind a store that is slow: judged before the next byte, whatever follows Finished`, async (t) => {
-    const server = tls.createServer({ ...options, rejectUnauthorized: false })
-    const stores = slowStore(server)
-    const accepted = once(server, 'secureConnection') as Promise<[TLSSocket]>
-    const raw = await RawPeer.connect({ port: await listen(t, server), ...mallory }, t)
-    const first = raw.handshake()
-    await once(server, 'newSession')
-    stores.pop()?.()
-    await first
-    const stream = wrapTLSSocket((await accepted)[0])
+    const { raw, plain, stores } = await acceptedBehindStore(t, { ...options, rejectUnauthorized: false }, mallory)
+    const stream = wrapTLSSocket(plain)
     const before = facts(stream)
     const data = t.captureFn(() => {})
     const errors: Error[] = []
@@ -165,15 +165,8 @@ for (const [name, who] of Object.entries({ alice, selfMade })) {
 
 t.test('a self-made certificate does not come out authorized when it was asked for late', async (t) => {
   const secureOptions = constants.SSL_OP_NO_TICKET | constants.SSL_OP_NO_SESSION_RESUMPTION_ON_RENEGOTIATION
-  const server = tls.createServer({ ...options, requestCert: false, secureOptions })
-  const stores = slowStore(server)
-  const accepted = once(server, 'secureConnection') as Promise<[TLSSocket]>
-  const raw = await RawPeer.connect({ port: await listen(t, server) }, t)
-  const first = raw.handshake()
-  await once(server, 'newSession')
-  stores.pop()?.()
-  await first
-  const stream = wrapTLSSocket((await accepted)[0]).resume()
+  const { raw, plain, stores } = await acceptedBehindStore(t, { ...options, requestCert: false, secureOptions }, {})
+  const stream = wrapTLSSocket(plain).resume()
   stream.on('error', () => {})
   const asked = stream.renegotiate({ requestCert: true })
   await raw.expect('HelloRequest')
