@@ -1,4 +1,4 @@
-import type { RenegotiateOptions } from './options.ts'
+import { quote, type RenegotiateOptions } from './options.ts'
 import type {
   CertificatePolicy,
   HandshakeFailure,
@@ -99,7 +99,7 @@ export class GuardedTransport {
   }
 
   session(): Session {
-    return this.#call((transport) => transport.session()) ?? {}
+    return this.#call((transport) => checkedSession(transport.session())) ?? {}
   }
 
   failure(error: Error): HandshakeFailure | undefined {
@@ -127,4 +127,15 @@ export class GuardedTransport {
     if (this.#host.isOfApplication(error)) throw error
     this.#host.transportThrew(error instanceof Error ? error : new Error(`The transport threw ${String(error)}`))
   }
+}
+
+/** @throws TypeError where what is compared before and after a handshake is no bytes. */
+export function checkedSession(session: Session): Session {
+  for (const name of ['keys', 'identity', 'pskIdentity'] as const) {
+    const value: unknown = session[name]
+    if (value !== undefined && !(value instanceof Uint8Array)) {
+      throw new TypeError(`session().${name} must be a Uint8Array, got ${quote(value)}`)
+    }
+  }
+  return session
 }

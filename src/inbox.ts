@@ -87,7 +87,7 @@ export class Inbox implements BudgetWaiter {
     this.#wanted = true
     if (this.#small !== undefined) {
       this.#handOver()
-      if (!this.#readingAhead) this.#small = undefined
+      this.#dropEmptySlab()
     }
     this.#adjust()
   }
@@ -105,7 +105,7 @@ export class Inbox implements BudgetWaiter {
   readAhead(on: boolean): void {
     this.#readingAhead = on
     this.#adjust()
-    if (!on && this.#wanted) this.#small = undefined
+    this.#dropEmptySlab()
   }
 
   /** The peer has ended. */
@@ -157,6 +157,11 @@ export class Inbox implements BudgetWaiter {
       // A listener of the application, which may throw, must not cost it the chunk.
       if (chunk !== undefined) this.#wanted = this.#face.push(chunk)
     }
+  }
+
+  /** The slab serves the next handshake, too, as long as the Readable may hold a part of it: a byte must not keep one each. */
+  #dropEmptySlab(): void {
+    if (!this.#readingAhead && this.#gathered === 0 && this.#face.readableLength === 0) this.#small = undefined
   }
 
   #adjust(): void {

@@ -282,7 +282,7 @@ export class Renegotiator {
           error,
         )
       case 'broken':
-        return refusedError('The handshake failed: the peer did not keep to the protocol', error)
+        return refusedError('The handshake failed', error)
       default:
         return error
     }

@@ -104,6 +104,16 @@ t.test('what destroy() throws does not keep `close` from coming', async (t) => {
   t.match(await settled, { code: 'ERR_RENEGOTIATION_CLOSED' })
 })
 
+t.test('a session that tells of something else than bytes ends the stream', async (t) => {
+  for (const name of ['keys', 'identity', 'pskIdentity']) {
+    const { stream, transport, errors } = scriptedStream()
+    Object.assign(transport, { session: () => ({ [name]: 'alice' }) })
+    t.match(await outcome(stream.renegotiate()), { code: 'ERR_RENEGOTIATION_CLOSED' })
+    await closed(stream)
+    t.match(errors, [{ name: 'TypeError', message: `session().${name} must be a Uint8Array, got 'alice'` }])
+  }
+})
+
 t.test('what is thrown need not be an Error', async (t) => {
   const { stream, transport, errors } = scriptedStream()
   Object.assign(transport, {

@@ -399,3 +399,24 @@ t.test('a transport that throws when it is woken ends its own stream, and no oth
   t.same([...first.told(), ...third.told()], ['resume', 'resume'])
   for (const { inbox } of streams) inbox.close()
 })
+
+t.test('a byte that is left lying does not keep a slab of each handshake', async (t) => {
+  const chunks: Buffer[] = []
+  const { inbox: it, face } = inbox({ room: 1000, maxInboundBytes: 1000 })
+  const { push } = face
+  face.push = (chunk) => {
+    if (chunk !== null) chunks.push(chunk)
+    return push(chunk)
+  }
+  it.want()
+  for (let handshake = 0; handshake < 5; handshake++) {
+    it.readAhead(true)
+    it.receive(Buffer.from('a'))
+    it.receive(Buffer.from('b'))
+    it.readAhead(false)
+    it.want()
+  }
+  const slabs = new Set(chunks.map(({ buffer }) => buffer).filter(({ byteLength }) => byteLength === 65_536))
+  t.equal(Buffer.concat(chunks).toString(), 'ab'.repeat(5))
+  t.equal(slabs.size, 1)
+})

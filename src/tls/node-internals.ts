@@ -36,6 +36,7 @@ interface Internals {
   _requestCert?: boolean
   _rejectUnauthorized?: boolean
   _securePending?: boolean
+  _secureEstablished?: boolean
   _tlsOptions?: { isServer?: boolean; handshakeTimeout?: number }
 }
 
@@ -88,12 +89,23 @@ export function onHandshakes(socket: TLSSocket, started: () => void, done: () =>
 }
 
 /**
- * Whether a client has begun another handshake after the first one, and before
- * anybody listened by {@link onHandshakes}. Node counts them on a server
- * (`_handle.handshakes`). Without that count, and on a client: false.
+ * Whether another handshake has begun after the first one, and before anybody
+ * listened by {@link onHandshakes}; it may be over, or not. Node counts them on
+ * a server (`_handle.handshakes`). Without that count, and on a client: false.
  */
 export function hasBegunAnother(socket: TLSSocket): boolean {
   return (internals(socket)._handle?.handshakes ?? 0) > 0
+}
+
+/**
+ * Whether Node has taken note of the end of the first handshake, and `secure`
+ * has been or is being emitted. `secureConnecting` stays true on a server's
+ * socket that tls.createServer didn't make. Without `_secureEstablished`:
+ * whether OpenSSL has both ends' Finished, which comes a little earlier.
+ */
+export function isSecured(socket: TLSSocket): boolean {
+  const { _secureEstablished } = internals(socket)
+  return _secureEstablished ?? Boolean(socket.getFinished() && socket.getPeerFinished())
 }
 
 /**

@@ -5,7 +5,8 @@ import { parseOptions, quote, type RenegotiateOptions, type RenegotiationOptions
 import type { RenegotiationListening, RenegotiationStream } from '../renegotiation-stream.ts'
 import type { RenegotiationCounters, RenegotiationReport } from '../report.ts'
 import type { State } from '../state.ts'
-import { isSecured, tlsSocketTransport } from '../transport/tls-socket.ts'
+import { tlsSocketTransport } from '../transport/tls-socket.ts'
+import { isSecured } from './node-internals.ts'
 import { type ShownSession, sessionMethods, sessionProperties } from './shown-session.ts'
 
 type Callback = (error?: Error | null) => void

@@ -1,5 +1,5 @@
 import { X509Certificate } from 'node:crypto'
-import type { TLSSocket } from 'node:tls'
+import type { PeerCertificate, TLSSocket } from 'node:tls'
 import type { Session } from '../transport/transport.ts'
 import { isServer } from './node-internals.ts'
 
@@ -38,6 +38,7 @@ export const sessionProperties = Object.keys(properties) as SessionProperty[]
 
 /** {@link ShownSession} keeps the answer of `getPeerCertificate(true)` under this name. */
 const DETAILED = 'getPeerCertificate(true)'
+const DETAILED_CALL = ['getPeerCertificate', [true]] as const
 const none: Answers = { ...methods, ...properties, [DETAILED]: methods.getPeerCertificate }
 
 /**
@@ -53,6 +54,8 @@ export class ShownSession {
   #frozen: Answers | undefined = none
   /** Properties whose value is not the socket's own. */
   #own: Partial<Record<SessionProperty, unknown>> | undefined
+  /** The answer of `getPeerCertificate(true)`, if somebody has asked for it since the last handshake. */
+  #detailed: unknown
   /** What waits for the handshake to be judged good. */
   #waiting: (() => void)[] | undefined
 
@@ -63,9 +66,14 @@ export class ShownSession {
   /** A handshake has begun, and its first message has not been looked at. */
   freeze(): void {
     if (this.#frozen !== undefined) return
-    const answers: Record<string, unknown> = { [DETAILED]: this.#ask('getPeerCertificate', [true]) }
-    for (const name of sessionMethods) answers[name] = this.#ask(name, [])
+    const answers: Record<string, unknown> = {}
+    for (const name of sessionMethods) if (name !== 'getPeerX509Certificate') answers[name] = this.#ask(name, [])
     for (const name of sessionProperties) answers[name] = this.property(name)
+    // Converting a chain is work that grows with it, up to 60 ms for a message of 5 bytes. Node itself does it for a
+    // server's chain with every handshake. A client's is given without its issuers, unless somebody has asked before;
+    // and the X509Certificate of either, which is made when somebody asks.
+    answers[DETAILED] = this.#detailed ?? answers['getPeerCertificate']
+    if (this.#detailed === undefined && !isServer(this.#socket)) answers[DETAILED] = this.#ask(...DETAILED_CALL)
     this.#frozen = answers
   }
 
@@ -88,10 +96,11 @@ export class ShownSession {
 
   /** A later handshake was judged good: `session` is what it has proven. */
   accept({ authorized = false, authorizationError }: Session): void {
-    this.#own = {
-      ...this.#own,
-      authorized,
-      authorizationError: authorized ? null : (codeOf(authorizationError) ?? this.#socket.authorizationError),
+    // A server's `authorized` of Node stays true after a certificate that does not verify. A client's is right: Node has
+    // verified chain and host name, or neither ever.
+    if (isServer(this.#socket)) {
+      const error = authorized ? null : (codeOf(authorizationError) ?? this.#socket.authorizationError)
+      this.#own = { ...this.#own, authorized, authorizationError: error }
     }
     this.#thaw()
   }
@@ -114,12 +123,20 @@ export class ShownSession {
    */
   method(name: SessionMethod | 'exportKeyingMaterial', args: readonly unknown[]): unknown {
     const frozen = this.#frozen
-    if (frozen === undefined || (frozen === none && this.#socket.destroyed)) return this.#ask(name, args)
+    const isDetailed = name === 'getPeerCertificate' && Boolean(args[0])
+    if (frozen === undefined || (frozen === none && this.#socket.destroyed)) {
+      const answer = this.#ask(name, args)
+      if (isDetailed) this.#detailed = answer
+      return answer
+    }
     if (name === 'exportKeyingMaterial') {
       const message = 'Keying material cannot be exported while a handshake is in progress'
       throw Object.assign(new Error(message), { code: 'ERR_TLS_INVALID_STATE' })
     }
-    return frozen[name === 'getPeerCertificate' && args[0] ? DETAILED : name]
+    if (name === 'getPeerX509Certificate') return x509Certificate(frozen['getPeerCertificate'])
+    const answer = frozen[isDetailed ? DETAILED : name]
+    // An object of its own for each who asks.
+    return frozen === none ? structuredClone(answer) : answer
   }
 
   property(name: SessionProperty): unknown {
@@ -137,13 +154,13 @@ export class ShownSession {
 
   #thaw(): void {
     const waiting = this.#waiting
-    this.#frozen = this.#waiting = undefined
+    this.#frozen = this.#waiting = this.#detailed = undefined
     for (const judged of waiting ?? []) process.nextTick(judged)
   }
 
   #ask(name: SessionMethod | 'exportKeyingMaterial', args: readonly unknown[]): unknown {
     const socket = this.#socket
-    if (name === 'getPeerX509Certificate' && !isServer(socket)) return peerX509Certificate(socket)
+    if (name === 'getPeerX509Certificate' && !isServer(socket)) return x509Certificate(socket.getPeerCertificate())
     return Reflect.apply(socket[name], socket, args)
   }
 }
@@ -153,8 +170,8 @@ export class ShownSession {
  * chain (X509Certificate::GetPeerCert: sk_X509_delete), and the next to ask
  * finds none. This one knows no `issuerCertificate`.
  */
-function peerX509Certificate(socket: TLSSocket): X509Certificate | undefined {
-  const { raw } = socket.getPeerCertificate() ?? {}
+function x509Certificate(peerCertificate: unknown): X509Certificate | undefined {
+  const { raw } = (peerCertificate ?? {}) as Partial<PeerCertificate>
   return raw && new X509Certificate(raw)
 }
 

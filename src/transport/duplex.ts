@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream'
 import tls from 'node:tls'
+import { checkedSession } from '../guarded-transport.ts'
 import { quote, type RenegotiateOptions } from '../options.ts'
 import { StreamTransport } from './stream-transport.ts'
 import type { HandshakeFailure, Session, Transport, WriteCallback } from './transport.ts'
@@ -128,14 +129,7 @@ class DuplexTransport extends StreamTransport<Duplex> {
   }
 
   override session(): Session {
-    const session = this.#options.session?.() ?? {}
-    for (const name of ['keys', 'identity'] as const) {
-      const value: unknown = session[name]
-      if (value !== undefined && !(value instanceof Uint8Array)) {
-        throw new TypeError(`session().${name} must be a Uint8Array, got ${quote(value)}`)
-      }
-    }
-    return session
+    return checkedSession(this.#options.session?.() ?? {})
   }
 
   override failure(error: Error): HandshakeFailure | undefined {

@@ -12,7 +12,8 @@ export function openSSLFailure(error: Error): HandshakeFailure | undefined {
   if (/unsafe legacy renegotiation/.test(text)) return 'insecure'
   if (/unexpected record|app data in handshake/.test(text)) return 'peer-data'
   if (/alert unexpected message/.test(text)) return 'our-data'
-  // Our own OpenSSL took offence at a message of the peer's.
-  if (code?.startsWith('ERR_SSL_') && !/alert|unexpected eof/.test(text)) return 'broken'
+  // Our own OpenSSL took offence at a message of the peer's, and not at how it is set up itself.
+  if (code?.startsWith('ERR_SSL_') && !/alert|unexpected eof|session id context|internal error/.test(text))
+    return 'broken'
   return undefined
 }

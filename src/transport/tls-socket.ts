@@ -4,6 +4,7 @@ import { quote, type RenegotiateOptions } from '../options.ts'
 import {
   certificatePolicy,
   hasBegunAnother,
+  isSecured,
   isSecurePending,
   isServer,
   keepTimeout,
@@ -232,7 +233,9 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
     if (this.#isUnjudged()) {
       // Not within attach(), for that may be on the stack.
       process.nextTick(() =>
-        this.#failUnjudged('The client began another handshake before its first was taken note of'),
+        this.#failUnjudged(
+          'Another handshake began on the socket before it was wrapped, or its first was taken note of',
+        ),
       )
       return
     }
@@ -324,11 +327,6 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
     const error = verifyError(socket) ?? (this.isServer ? undefined : wrongName(socket))
     return { ...common, authorized: error === undefined, authorizationError: error }
   }
-}
-
-/** Its first handshake is complete. `secureConnecting` stays true on a server's socket that tls.createServer didn't make. */
-export function isSecured(socket: TLSSocket): boolean {
-  return Boolean(socket.getFinished() && socket.getPeerFinished())
 }
 
 /** Keying material (RFC 5705) changes with every handshake, and tells nothing about the keys in use. */

@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import sinon from 'sinon'
 import t from 'tap'
 import {
   alice,
@@ -69,6 +70,22 @@ t.test('a server that shows a certificate which it has no key for gains nothing 
   raw.reset()
   await closed(stream)
   t.strictSame(facts(stream), before)
+})
+
+t.test('the first bytes of a ClientHello make nobody convert a long chain of certificates', async (t) => {
+  const certificates = Array.from({ length: 100 }, () => mallory.certificates[0] as Buffer)
+  const server = { rejectUnauthorized: false }
+  const { raw, stream, plain } = await attackedServer(t, { server, raw: { certificates } })
+  stream.resume()
+  const x509 = sinon.spy(plain, 'getPeerX509Certificate')
+  const certificate = sinon.spy(plain, 'getPeerCertificate')
+  const begins = once(stream, 'renegotiating')
+  raw.sendHandshake('ClientHello', raw.clientHello(), { only: 5 })
+  await begins
+  t.equal(x509.callCount, 0)
+  t.equal(certificate.calledWith(true), false)
+  t.match(stream.getPeerCertificate(true), { subject: { CN: 'other client' } })
+  t.match(stream.getPeerX509Certificate()?.subject, 'CN=other client')
 })
 
 t.test('a new session is told when it was judged good, and not before', async (t) => {

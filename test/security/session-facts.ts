@@ -1,10 +1,12 @@
 import { constants } from 'node:crypto'
 import { once } from 'node:events'
+import net from 'node:net'
 import tls from 'node:tls'
 import t from 'tap'
 import { wrapTLSSocket } from '../../src/index.ts'
+import { ca, elsewhere } from '../fixtures/pki.ts'
 import { nextError, rejection } from '../fixtures/settled.ts'
-import { type PairOptions, tlsPair } from '../fixtures/tls-pair.ts'
+import { type PairOptions, tlsPair, tlsServer } from '../fixtures/tls-pair.ts'
 
 for (const whose of ['client', 'server'] as const) {
   t.test(`no other identity comes with a pre-shared key in a renegotiation that the ${whose} begins`, async (t) => {
@@ -97,6 +99,34 @@ t.test('requireExtendedMasterSecret refuses to renegotiate without it, before an
     t.match(await failed, { code: 'ERR_RENEGOTIATION_UNSUPPORTED', message: /The peer began.*RFC 7627/ })
     t.match(stream.counters, { hold: { count: 0 } }, 'nothing was held')
   }
+})
+
+t.test('a client that named no server does not come to be authorized by a renegotiation', async (t) => {
+  const listening = await tlsServer(t, elsewhere)
+  const accepted = once(listening, 'secureConnection') as Promise<[tls.TLSSocket]>
+  const raw = net.connect(listening.port, '127.0.0.1')
+  const plain = new tls.TLSSocket(raw, { secureContext: tls.createSecureContext({ ca }) })
+  t.teardown(() => plain.destroy())
+  const stream = wrapTLSSocket(plain).resume()
+  stream.write('what it writes first begins the handshake')
+  const server = wrapTLSSocket((await accepted)[0]).resume()
+  t.equal(stream.authorized, false)
+  const renegotiated = once(stream, 'renegotiated')
+  await server.renegotiate()
+  await renegotiated
+  t.equal(plain.authorized, false)
+  t.equal(stream.authorized, false)
+})
+
+t.test('what is told before the first handshake is an object of its own for each who asks', async (t) => {
+  const connecting = () => {
+    const socket = tls.connect({ port: 1, host: '127.0.0.1', lookup: () => {} })
+    t.teardown(() => socket.destroy())
+    return wrapTLSSocket(socket)
+  }
+  const [one, other] = [connecting(), connecting()]
+  Object.assign(one.getPeerCertificate(), { subject: { CN: 'mallory' } })
+  for (const stream of [one, other]) t.same(stream.getPeerCertificate(), {})
 })
 
 t.test('before the first handshake a stream tells of no session', async (t) => {

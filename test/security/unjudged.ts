@@ -7,6 +7,7 @@ import { createServer, type RenegotiationTLSSocket, wrapTLSSocket } from '../../
 import { alice, facts, mallory, selfMade, server as serverCredentials, until } from '../fixtures/attack.ts'
 import { ca, server as identity } from '../fixtures/pki.ts'
 import { closed, rejection } from '../fixtures/settled.ts'
+import { tlsPair } from '../fixtures/tls-pair.ts'
 import type { HandshakeOptions } from '../fixtures/tls12/options.ts'
 import { RawPeer } from '../fixtures/tls12/peer.ts'
 
@@ -176,6 +177,49 @@ t.test('a self-made certificate does not come out authorized when it was asked f
   t.equal(stream.authorized, false)
   t.same(stream.getPeerCertificate(), {})
   stores.pop()?.()
+})
+
+for (const only of [undefined, 5]) {
+  const what = only === undefined ? 'an honest client' : 'a client that begins another handshake at once'
+  t.test(`wrapTLSSocket() while Node holds \`secure\` back for the first handshake: ${what}`, async (t) => {
+    const server = tls.createServer({ ...options, ALPNProtocols: ['mqtt'] })
+    const stores = slowStore(server)
+    const held = once(server, 'keylog') as Promise<[Buffer, TLSSocket]>
+    const raw = await RawPeer.connect({ port: await listen(t, server), alpn: ['mqtt'], ...mallory }, t)
+    const first = raw.handshake(only === undefined ? {} : { after: behindFinished(raw, only) })
+    const [, plain] = await held
+    await once(server, 'newSession')
+    await new Promise(setImmediate)
+    const stream = wrapTLSSocket(plain)
+    t.same(stream.getPeerCertificate(), {}, 'nobody is shown yet')
+    const error = only === undefined ? undefined : once(stream, 'error')
+    stores.pop()?.()
+    if (error !== undefined) {
+      t.match((await error)[0], UNJUDGED)
+      return
+    }
+    await first
+    t.equal(stream.alpnProtocol, 'mqtt')
+    t.match(stream.getPeerCertificate(), { subject: { CN: 'other client' } })
+    raw.sendData('hello')
+    t.equal(String((await once(stream, 'data'))[0]), 'hello')
+    const renegotiated = once(stream, 'renegotiated')
+    const again = raw.handshake()
+    await once(server, 'newSession')
+    stores.pop()?.()
+    await again
+    t.match((await renegotiated)[0], { verified: true })
+    stream.destroy()
+  })
+}
+
+t.test('wrapTLSSocket(): a handshake that this end began before, on the plain socket', async (t) => {
+  const { client, server } = await tlsPair(t)
+  client.resume()
+  server.resume()
+  await new Promise((resolve) => server.renegotiate({}, resolve))
+  const stream = wrapTLSSocket(server)
+  t.match((await once(stream, 'error'))[0], UNJUDGED)
 })
 
 t.test('wrapTLSSocket(): the end of a handshake whose beginning was not seen', async (t) => {

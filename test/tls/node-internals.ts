@@ -5,6 +5,7 @@ import t from 'tap'
 import {
   certificatePolicy,
   hasBegunAnother,
+  isSecured,
   isSecurePending,
   isServer,
   keepTimeout,
@@ -98,6 +99,10 @@ t.test('without any private part nothing breaks', (t) => {
     const socket = { authorized: true, ...nothing } as unknown as TLSSocket
     t.equal(onHandshakes(socket, t.fail, t.fail), undefined)
     t.equal(hasBegunAnother(socket), false)
+    const finished = { getFinished: () => Buffer.of(1), getPeerFinished: () => Buffer.of(2) }
+    t.equal(isSecured({ ...socket, ...finished } as unknown as TLSSocket), true)
+    t.equal(isSecured({ ...socket, ...finished, getPeerFinished: () => undefined } as unknown as TLSSocket), false)
+    t.equal(isSecured({ ...socket, getFinished: () => undefined } as unknown as TLSSocket), false)
     t.equal(isSecurePending(socket), false)
     t.equal(requestedName(socket), undefined)
     t.equal(renegotiationDisabled(socket), false)
