@@ -49,7 +49,8 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
   readonly #renegotiator: Renegotiator
   readonly #usage = new KeyUsage()
   readonly #schedule: RekeySchedule | undefined
-  readonly #peerHandshakes = new PeerHandshakes()
+  /** Made for the first of them, or with a schedule: most connections see none. */
+  #peerHandshakes: PeerHandshakes | undefined
   /** What a listener or callback of the application has thrown within a call of the transport. */
   #thrownByApplication: { readonly error: unknown } | undefined
   #peerEnded = false
@@ -246,7 +247,10 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
   // What the renegotiator asks and tells.
 
   keysChanged(): void {
-    this.#peerHandshakes.keysChanged(this.#schedule?.share ?? 0)
+    if (this.#schedule !== undefined) {
+      this.#peerHandshakes ??= new PeerHandshakes()
+      this.#peerHandshakes.keysChanged(this.#schedule.share)
+    }
     this.#usage.restart()
     this.#schedule?.restart()
   }
@@ -256,7 +260,9 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
     const limit = peerLimit ?? this.transport.peerLimit
     // Who has set a limit means it, whatever the schedule is.
     const share = peerLimit === undefined ? (this.#schedule?.share ?? 0) : 0
-    return limit !== false && this.#peerHandshakes.exceeds(limit, share) ? limit : undefined
+    if (limit === false) return undefined
+    this.#peerHandshakes ??= new PeerHandshakes()
+    return this.#peerHandshakes.exceeds(limit, share) ? limit : undefined
   }
 
   // What the guard asks and tells.
