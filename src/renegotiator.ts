@@ -307,12 +307,7 @@ export class Renegotiator {
     const request = this.#turn
     if (request === undefined || !this.#ready || this.#state !== 'open') return
     const { transport } = this.#host
-    const unsupported =
-      transport.unsupported() ??
-      this.#cannotAsk(request) ??
-      (this.#host.settings.requireExtendedMasterSecret
-        ? this.#lacksExtendedMasterSecret(transport.session())
-        : undefined)
+    const unsupported = transport.unsupported() ?? this.#cannotAsk(request) ?? this.#lacksExtendedMasterSecret()
     if (this.#isClosed) return
     if (unsupported !== undefined) {
       this.#fail(request, new RenegotiationError('ERR_RENEGOTIATION_UNSUPPORTED', unsupported))
@@ -437,7 +432,7 @@ export class Renegotiator {
     if (unsupported !== undefined) {
       return new RenegotiationError('ERR_RENEGOTIATION_UNSUPPORTED', `The peer began a handshake. ${unsupported}`)
     }
-    const insecure = this.#lacksExtendedMasterSecret(transport.session())
+    const insecure = this.#lacksExtendedMasterSecret()
     if (insecure !== undefined) {
       return new RenegotiationError('ERR_RENEGOTIATION_UNSUPPORTED', `The peer began a handshake. ${insecure}`)
     }
@@ -452,8 +447,9 @@ export class Renegotiator {
   }
 
   /** RFC 7627, 5.4: such a session must not be renegotiated where the option says so. */
-  #lacksExtendedMasterSecret({ extendedMasterSecret }: Session): string | undefined {
-    if (!this.#host.settings.requireExtendedMasterSecret || extendedMasterSecret === true) return undefined
+  #lacksExtendedMasterSecret(): string | undefined {
+    const { settings, transport } = this.#host
+    if (!settings.requireExtendedMasterSecret || transport.session().extendedMasterSecret === true) return undefined
     return 'The session lacks the extended master secret (RFC 7627, 5.4; option requireExtendedMasterSecret)'
   }
 
