@@ -16,6 +16,7 @@ import type { PeerLimit, Transport, TransportEvents } from './transport/transpor
 /** What the gate needs of the stream that the application sees. Every Duplex has it. */
 export interface Face {
   push(chunk: Buffer | null): boolean
+  read(size: 0): unknown
   destroy(error?: Error): unknown
   cork(): void
   uncork(): void
@@ -118,8 +119,14 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
     this.face.destroy(new RenegotiationError('ERR_RENEGOTIATION_HOLD_OVERFLOW', message))
   }
 
+  /** The Readable has room. */
   read(): void {
     this.inbox.want()
+  }
+
+  /** To be told after every read() of the application, and of the Readable itself in its name; `size` is what it asked for. */
+  wasRead(size: number | undefined): void {
+    if (size !== 0) this.inbox.wasRead()
   }
 
   /** Everything is written. The end waits for the renegotiations that were asked for before it. */
@@ -169,6 +176,8 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
     this.#usage.restart()
     this.#schedule?.start()
     this.#renegotiator.ready()
+    // Like a net.Socket: from the beginning, for only who reads hears that the peer has gone. The face may still be in the making.
+    process.nextTick(startReading, this.face)
   }
 
   data(chunk: Buffer): void {
@@ -306,3 +315,7 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
 }
 
 function ignore(): void {}
+
+function startReading(face: Face): void {
+  face.read(0)
+}

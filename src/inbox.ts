@@ -13,6 +13,8 @@ export interface InboxFace {
   readonly readableHighWaterMark: number
   /** Not in the types of either Duplex, yet public: the chunks that these bytes are in, and at times some more. */
   readonly readableBuffer: { readonly length: number }
+  /** Makes a Readable that has ended, and holds nothing, say so. */
+  read(size: 0): unknown
   once(event: 'end', listener: () => void): unknown
   destroy(error: Error): unknown
 }
@@ -22,6 +24,9 @@ const SMALL_BYTES = 4096
 
 /** What a chunk in a Readable takes beside its bytes: a Buffer, an ArrayBuffer, and its memory. Measured: 390 to 440. */
 const CHUNK_OVERHEAD_BYTES = 512
+
+/** So many chunks an application may leave unread while the stream is `open`, however small they are. */
+const MAX_CHUNKS_LEFT = 1024
 
 /** So many chunks count for their bytes only, 64 KiB at most: a small `maxInboundBytes` means payload. */
 const FREE_CHUNKS = 128
@@ -49,6 +54,8 @@ export class Inbox implements BudgetWaiter {
   readonly #transport: Pick<Transport, 'pause' | 'resume'>
   readonly #settings: Pick<Settings, 'maxInboundBytes'>
   #wanted = false
+  /** The application has left so many chunks that it gets no more before it reads. */
+  #left = false
   #readingAhead = false
   #flowing = false
   #ended = false
@@ -92,10 +99,17 @@ export class Inbox implements BudgetWaiter {
     this.#adjust()
   }
 
+  /** The application has read, or tried to. */
+  wasRead(): void {
+    if (!this.#left) return
+    this.#left = false
+    this.#adjust()
+  }
+
   /** A chunk from the transport. */
   receive(chunk: Buffer): void {
     this.#bytesRead += chunk.length
-    if (!this.#readingAhead) this.#wanted = this.#face.push(chunk)
+    if (!this.#readingAhead) this.#pushOpen(chunk)
     else if (chunk.length >= SMALL_BYTES || (this.#wanted && this.#face.readableLength === 0)) this.#handOver(chunk)
     else this.#gather(chunk)
     this.#adjust()
@@ -118,6 +132,8 @@ export class Inbox implements BudgetWaiter {
       // A Readable that has ended asks no more, whatever is read of it.
       if (this.#charged > 0) this.#face.once('end', () => this.#charge(0))
       this.#face.push(null)
+      // As net.Socket does: it is told to an application that doesn't read, where nothing is left for it to read.
+      this.#face.read(0)
     }
   }
 
@@ -149,6 +165,16 @@ export class Inbox implements BudgetWaiter {
     if (this.#wanted) this.#handOver()
   }
 
+  /**
+   * Hands over a chunk while the stream is `open`. A Readable asks for more until it holds its high water mark in bytes,
+   * which a peer could fill with chunks of one byte each.
+   */
+  #pushOpen(chunk: Buffer): void {
+    this.#left = false
+    this.#wanted = this.#face.push(chunk)
+    if (chunk.length < SMALL_BYTES) this.#left = this.#face.readableBuffer.length >= MAX_CHUNKS_LEFT
+  }
+
   /** Hands over what is gathered, and the chunk behind it. */
   #handOver(chunk?: Buffer): void {
     try {
@@ -175,7 +201,7 @@ export class Inbox implements BudgetWaiter {
   }
 
   #mayFlow(): boolean {
-    if (this.#wanted) {
+    if (this.#wanted && !this.#left) {
       // It has room: after the read() that asks, no more than the high water mark is left.
       this.#charge(0)
       return true

@@ -134,12 +134,18 @@ export class RenegotiationDuplex extends ListeningDuplex implements Renegotiatio
     this.#gate.written()
     return this
   }
-  // biome-ignore-end lint/suspicious/noExplicitAny: Writable's own signatures
 
   override uncork(): void {
     super.uncork()
     this.#gate.written()
   }
+
+  override read(size?: number): any {
+    const chunk = super.read(size)
+    this.#gate.wasRead(size)
+    return chunk
+  }
+  // biome-ignore-end lint/suspicious/noExplicitAny: Writable's own signatures
 
   override _write(chunk: Buffer, _encoding: string, done: Callback): void {
     this.#gate.write(chunk, done)

@@ -32,6 +32,7 @@ function inbox({ room = 2, maxInboundBytes = 6, chunks = 0 } = {}) {
     },
     readableBuffer,
     readableHighWaterMark: room,
+    read: () => null,
     once: (_event: 'end', listener: () => void) => ends.push(listener),
     destroy: (error: Error) => destroyed.push(error),
   }

@@ -124,7 +124,9 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
   }
 
   override read(size?: number): any {
-    return Duplex.prototype.read.call(this, size)
+    const chunk = Duplex.prototype.read.call(this, size)
+    this.#gate.wasRead(size)
+    return chunk
   }
   // biome-ignore-end lint/suspicious/noExplicitAny: Writable's own signatures
 
