@@ -2,6 +2,7 @@ import { contractTests, otherContractTests, renegotiatingContractTests } from '.
 import { End } from './compliance/end.ts'
 import { Random } from './compliance/random.ts'
 import { otherStreamTests, renegotiatingStreamTests, streamTests } from './compliance/stream.ts'
+import { invalidType } from './errors.ts'
 import { flag, integer, milliseconds, mustBeObject, quote } from './options.ts'
 import { RenegotiationDuplex } from './renegotiation-duplex.ts'
 import type { Transport } from './transport/transport.ts'
@@ -49,7 +50,7 @@ export interface ComplianceTest {
 export function complianceTests(options: ComplianceOptions): ComplianceTest[] {
   mustBeObject('options', options)
   const { connect } = options
-  if (typeof connect !== 'function') throw new TypeError(`connect must be a function, got ${quote(connect)}`)
+  if (typeof connect !== 'function') throw invalidType(`connect must be a function, got ${quote(connect)}`)
   const renegotiates = flag(options, 'renegotiates') ?? true
   const timeout = milliseconds(options, 'timeout') ?? 60_000
   const seed = integer(options, 'seed') ?? Math.floor(Math.random() * 2 ** 31)
@@ -135,7 +136,7 @@ async function onStreams(
 
 function twoTransports(made: Transports): Transports {
   const isTwo = Array.isArray(made) && made.length === 2 && made.every((one) => typeof one?.attach === 'function')
-  if (!isTwo) throw new TypeError(`connect() must make an array of two transports, got ${quote(made)}`)
+  if (!isTwo) throw invalidType(`connect() must make an array of two transports, got ${quote(made)}`)
   return made
 }
 

@@ -63,5 +63,43 @@ export class AbortError extends Error {
 
 /** What the callback of a write that will never happen gets: Node's code for it. */
 export function streamDestroyed(): Error {
-  return Object.assign(new Error('Cannot call write after a stream was destroyed'), { code: 'ERR_STREAM_DESTROYED' })
+  return withCode(new Error('Cannot call write after a stream was destroyed'), 'ERR_STREAM_DESTROYED')
+}
+
+/** The same, where there never was a connection. */
+export function closedBeforeConnection(): Error {
+  return withCode(
+    new Error('Socket closed before the connection was established'),
+    'ERR_SOCKET_CLOSED_BEFORE_CONNECTION',
+  )
+}
+
+/** What a write gets after the peer's end, to which our side has answered with its own. */
+export function endedByPeer(): Error {
+  return withCode(new Error('This socket has been ended by the other party'), 'EPIPE')
+}
+
+/** What Node says where a client begins more than `tls.CLIENT_RENEG_LIMIT` handshakes. */
+export function sessionAttack(): Error {
+  return withCode(new Error('TLS session renegotiation attack detected'), 'ERR_TLS_SESSION_ATTACK')
+}
+
+/** An argument or option is of the wrong type, or no object of the right kind. */
+export function invalidType(message: string): TypeError {
+  return withCode(new TypeError(message), 'ERR_INVALID_ARG_TYPE')
+}
+
+/** An argument or option is of the right type, and cannot be used. */
+export function invalidValue(message: string): TypeError {
+  return withCode(new TypeError(message), 'ERR_INVALID_ARG_VALUE')
+}
+
+/** A number is out of its range. */
+export function outOfRange(message: string): RangeError {
+  return withCode(new RangeError(message), 'ERR_OUT_OF_RANGE')
+}
+
+/** Gives an error the code that Node gives one of its kind. */
+export function withCode<E extends Error>(error: E, code: string): E & { code: string } {
+  return Object.assign(error, { code })
 }

@@ -152,7 +152,8 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
     this.#unsent = [...unsent, ...this.face.writableBuffer.map(({ chunk }) => chunk)]
     this.#schedule?.stop()
     this.inbox.close()
-    if (batchDone !== null) process.nextTick(batchDone, taken ? null : (error ?? streamDestroyed()))
+    // After `error`, as with a net.Socket: a face may emit that in the next turn.
+    if (batchDone !== null) process.nextTick(process.nextTick, batchDone, taken ? null : (error ?? streamDestroyed()))
     try {
       // A listener of the application may throw.
       this.#renegotiator.close(error)
@@ -164,6 +165,11 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
         if (!this.transport.destroy()) process.nextTick(() => this.closed())
       }
     }
+  }
+
+  /** What an error of the transport means, in the light of a handshake that it ended. */
+  explain(error: Error): Error {
+    return this.#renegotiator.explain(error)
   }
 
   unsent(): Buffer[] {
@@ -217,7 +223,7 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
   }
 
   error(error: Error): void {
-    this.face.destroy(this.#renegotiator.explain(error))
+    this.face.destroy(this.explain(error))
   }
 
   closed(): void {

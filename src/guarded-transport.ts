@@ -1,3 +1,4 @@
+import { invalidType } from './errors.ts'
 import { quote, type RenegotiateOptions } from './options.ts'
 import type {
   CertificatePolicy,
@@ -134,7 +135,7 @@ export function checkedSession(session: Session): Session {
   for (const name of ['keys', 'identity', 'pskIdentity'] as const) {
     const value: unknown = session[name]
     if (value !== undefined && !(value instanceof Uint8Array)) {
-      throw new TypeError(`session().${name} must be a Uint8Array, got ${quote(value)}`)
+      throw invalidType(`session().${name} must be a Uint8Array, got ${quote(value)}`)
     }
   }
   return session

@@ -1,3 +1,4 @@
+import { invalidType } from './errors.ts'
 import { bytes as checkedBytes, quote } from './options.ts'
 
 /** What all streams of this process may read ahead together. */
@@ -48,7 +49,7 @@ export const inboundBudget: InboundBudget = Object.freeze({
   },
   set maxBytes(value: number) {
     const checked = checkedBytes({ maxBytes: value }, 'maxBytes', Infinity)
-    if (checked === undefined) throw new TypeError(`maxBytes must be a number, got ${quote(value)}`)
+    if (checked === undefined) throw invalidType(`maxBytes must be a number, got ${quote(value)}`)
     maxBytes = checked
     wakeSoon()
   },

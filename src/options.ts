@@ -1,4 +1,5 @@
 import { inspect } from 'node:util'
+import { invalidType, invalidValue, outOfRange } from './errors.ts'
 import { SLICE_BYTES } from './slice.ts'
 
 import type { PeerLimit } from './transport/transport.ts'
@@ -192,7 +193,7 @@ export function parseRenegotiateOptions(options: RenegotiateOptions = {}): Reneg
   mustBeObject('options', options)
   const { signal } = options
   if (signal !== undefined && !(signal instanceof AbortSignal)) {
-    throw new TypeError(`signal must be an AbortSignal, got ${quote(signal)}`)
+    throw invalidType(`signal must be an AbortSignal, got ${quote(signal)}`)
   }
   return {
     requestCert: flag(options, 'requestCert'),
@@ -227,9 +228,9 @@ export function integer<K extends string>(from: { [name in K]?: unknown }, name:
 
 function number(name: string, value: unknown, min: number, max: number, whole = false): number | undefined {
   if (value === undefined) return undefined
-  if (typeof value !== 'number') throw new TypeError(`${name} must be a number, got ${quote(value)}`)
+  if (typeof value !== 'number') throw invalidType(`${name} must be a number, got ${quote(value)}`)
   if (!(value >= min && value <= max) || (whole && value !== Infinity && !Number.isInteger(value))) {
-    throw new RangeError(`${name} must be ${whole ? 'an integer' : 'a number'} from ${min} to ${max}, got ${value}`)
+    throw outOfRange(`${name} must be ${whole ? 'an integer' : 'a number'} from ${min} to ${max}, got ${value}`)
   }
   return value
 }
@@ -238,7 +239,7 @@ function number(name: string, value: unknown, min: number, max: number, whole = 
 export function flag<K extends string>(from: { [name in K]?: unknown }, name: K): boolean | undefined {
   const value: unknown = from[name]
   if (value === undefined || typeof value === 'boolean') return value
-  throw new TypeError(`${name} must be a boolean, got ${quote(value)}`)
+  throw invalidType(`${name} must be a boolean, got ${quote(value)}`)
 }
 
 function peerLimit(value: unknown): PeerLimit | false | undefined {
@@ -246,7 +247,7 @@ function peerLimit(value: unknown): PeerLimit | false | undefined {
   mustBeObject('peerLimit', value)
   const { max, windowMs } = value as Partial<PeerLimit>
   if (max === undefined || windowMs === undefined) {
-    throw new TypeError(`peerLimit must be false or { max, windowMs }, got ${quote(value)}`)
+    throw invalidValue(`peerLimit must be false or { max, windowMs }, got ${quote(value)}`)
   }
   number('peerLimit.max', max, 0, Number.MAX_SAFE_INTEGER, true)
   number('peerLimit.windowMs', windowMs, 0, Infinity)
@@ -272,7 +273,7 @@ function parseRekeyOptions(rekey: RekeyOptions): RekeySettings {
   mustBeBeyond('bytes', hardLimit.bytes, 'everyBytes', everyBytes)
   mustBeBeyond('records', hardLimit.records, 'everyRecords', everyRecords)
   if ([everyMs?.[1] ?? Infinity, everyBytes, everyRecords, ...Object.values(hardLimit)].every((n) => n === Infinity)) {
-    throw new TypeError(
+    throw invalidValue(
       `rekey must have everyMs, everyBytes, everyRecords or hardLimit { ms, bytes, records }, got ${quote(rekey)}`,
     )
   }
@@ -283,11 +284,11 @@ function timeWindow(value: RekeyOptions['everyMs']): readonly [number, number] |
   if (value === undefined) return undefined
   const [min, max, more] = Array.isArray(value) ? value : [value, value]
   if (min === undefined || max === undefined || more !== undefined) {
-    throw new TypeError(`rekey.everyMs must be a number or [min, max], got ${inspect(value)}`)
+    throw invalidValue(`rekey.everyMs must be a number or [min, max], got ${inspect(value)}`)
   }
   number('rekey.everyMs', min, 1, MAX_TIMEOUT)
   number('rekey.everyMs', max, 1, MAX_TIMEOUT)
-  if (min > max) throw new RangeError(`rekey.everyMs must be [min, max], got ${inspect(value)}`)
+  if (min > max) throw outOfRange(`rekey.everyMs must be [min, max], got ${inspect(value)}`)
   return [min, max]
 }
 
@@ -297,17 +298,17 @@ function count(name: string, value: unknown): number {
 
 function mustBeBeyond(limit: keyof KeyLimits, value: number, name: keyof RekeyOptions, scheduled: number): void {
   if (value > scheduled || scheduled === Infinity) return
-  throw new RangeError(`rekey.hardLimit.${limit} must be more than rekey.${name} (${scheduled}), got ${value}`)
+  throw outOfRange(`rekey.hardLimit.${limit} must be more than rekey.${name} (${scheduled}), got ${value}`)
 }
 
 /** Throws a TypeError where it is none. */
 export function mustBeObject(name: string, value: unknown): void {
-  if (value === null || typeof value !== 'object') throw new TypeError(`${name} must be an object, got ${quote(value)}`)
+  if (value === null || typeof value !== 'object') throw invalidType(`${name} must be an object, got ${quote(value)}`)
 }
 
 function mustHaveOnly(name: string, value: object, known: readonly string[]): void {
   const unknown = Object.keys(value).find((key) => !known.includes(key))
-  if (unknown !== undefined) throw new TypeError(`${name} has ${known.join(', ')}, got ${quote(unknown)}`)
+  if (unknown !== undefined) throw invalidValue(`${name} has ${known.join(', ')}, got ${quote(unknown)}`)
 }
 
 /** A value as an error message shows it. */

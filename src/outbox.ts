@@ -8,7 +8,10 @@ export type BatchCallback = (error?: Error | null) => void
 /** After so many, the event loop has its turn. */
 const WRITES_A_TURN = 4
 
+/** What a barrier gives the transport. */
 const EMPTY = new Uint8Array(0)
+/** What a batch without a byte gives the transport: its turn comes with the connection, like that of any other. */
+const NOTHING = new Uint8Array(0)
 
 /** What the outbox needs of the transport. */
 export interface OutboxTransport {
@@ -50,6 +53,8 @@ export class Outbox {
   #done: BatchCallback | null = null
   /** Bytes of the batch that the transport has taken. */
   #taken = 0
+  /** The transport has called back for the batch, or a part of it. */
+  #begun = false
 
   /** What the transport has and hasn't called back for: one buffer, several, or a barrier. */
   #offer: Uint8Array | readonly Uint8Array[] | null = null
@@ -98,6 +103,7 @@ export class Outbox {
   offer(buffers: readonly Uint8Array[], done: BatchCallback): void {
     this.#batch = new Batch(buffers)
     this.#taken = 0
+    this.#begun = false
     this.#done = done
   }
 
@@ -187,7 +193,7 @@ export class Outbox {
       return false
     }
     if (this.#rests > 0) return false
-    if (this.#isTaken || (this.#batch?.bytesLeft === 0 && !this.#held)) {
+    if (this.#isTaken) {
       if (!this.#calledByWriter) this.#finishBatch()
       this.#rest()
       return false
@@ -203,6 +209,8 @@ export class Outbox {
     if (room === 0) return false
     if (this.#again !== null) {
       this.#give(this.#again, this.#againBytes)
+    } else if (this.#batch.bytesLeft === 0) {
+      this.#give(NOTHING, 0)
     } else {
       const bytes = Math.min(SLICE_BYTES, room, this.#batch.bytesLeft)
       const views = this.#batch.peek(bytes)
@@ -213,9 +221,9 @@ export class Outbox {
     return true
   }
 
-  /** The transport has all of the batch, which was not empty. */
+  /** The transport has all of the batch. */
   get #isTaken(): boolean {
-    return this.#taken > 0 && this.#batch?.bytesLeft === 0
+    return this.#begun && this.#batch?.bytesLeft === 0
   }
 
   #give(offer: Uint8Array | readonly Uint8Array[], bytes: number): void {
@@ -237,7 +245,7 @@ export class Outbox {
   #calledBack(error: Error | null | undefined, bytes: number | undefined): void {
     const offer = this.#offer
     const offered = this.#bytesInFlight
-    const bytesTaken = offer === EMPTY ? 0 : bytes
+    const bytesTaken = offered === 0 ? 0 : bytes
     this.#offer = null
     if (this.#closed || error || !isCount(bytesTaken, offered)) {
       // Still in flight while the stream is destroyed for it, for it may be anywhere.
@@ -253,10 +261,12 @@ export class Outbox {
         this.#pump()
       }
     } else {
-      this.#again = bytesTaken === 0 ? offer : null
-      this.#againBytes = bytesTaken === 0 ? offered : 0
+      const isRefused = bytesTaken === 0 && offered > 0
+      this.#again = isRefused ? offer : null
+      this.#againBytes = isRefused ? offered : 0
       if (bytesTaken < offered) this.#rest(true)
       else if (++this.#writesSinceRest === WRITES_A_TURN) this.#rest()
+      this.#begun = true
       this.#taken += bytesTaken
       this.#batch?.advance(bytesTaken)
       // What comes on the callback waits until the keys have been told of this.

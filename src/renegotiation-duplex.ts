@@ -40,7 +40,9 @@
  *     handshake and tell that one began or is over. Nothing else.
  *   - The gate (gate.ts) puts the parts together, for any face.
  */
+
 import { Duplex, type DuplexOptions, Writable } from 'readable-stream'
+import { invalidType } from './errors.ts'
 import { type Face, Gate } from './gate.ts'
 import { parseOptions, quote, type RenegotiateOptions, type RenegotiationOptions } from './options.ts'
 import type { RenegotiationListening, RenegotiationStream } from './renegotiation-stream.ts'
@@ -80,7 +82,7 @@ export class RenegotiationDuplex extends ListeningDuplex implements Renegotiatio
   constructor(transport: Transport, options?: RenegotiationOptions) {
     if (typeof transport?.attach !== 'function') {
       const help = 'tlsTransport() and duplexTransport() make one of a socket or a Duplex'
-      throw new TypeError(`transport must be a Transport (${help}), got ${quote(transport)}`)
+      throw invalidType(`transport must be a Transport (${help}), got ${quote(transport)}`)
     }
     const settings = parseOptions(options)
     super({

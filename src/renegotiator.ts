@@ -1,6 +1,6 @@
 import PQueue from 'p-queue'
 import { Tracer } from './diagnostics.ts'
-import { type AbortError, RenegotiationError } from './errors.ts'
+import { type AbortError, RenegotiationError, sessionAttack } from './errors.ts'
 import type { GuardedTransport } from './guarded-transport.ts'
 import { HoldTime } from './hold-time.ts'
 import type { Inbox } from './inbox.ts'
@@ -232,16 +232,25 @@ export class Renegotiator {
       this.#failAll(closedError('The peer closed the connection before it answered'))
       this.#handshake = undefined
       this.#giveUp()
-    } else if (this.#state === 'handshaking' || !this.#ready) {
+    } else if (this.#state === 'handshaking') {
       // The handshake will never finish, so nothing can be written any more; what was received can still be read.
       clearTimeout(this.#timer)
-      this.#failAll(closedError('The peer closed the connection in the middle of a handshake'))
-      this.#host.outbox.refuse(closedError('The peer closed the connection in the middle of a handshake'))
+      this.#neverFinished()
+    } else if (!this.#ready) {
+      // Whoever makes the connection may know a better error: Node does, in this turn, for a client of tls.connect().
+      setImmediate(() => this.#neverFinished())
     } else {
       this.#failAll(closedError('The peer closed the connection before the renegotiation'))
       if (this.#state === 'draining') this.#giveUp()
       if (this.#state === 'flushing') this.#endedFlushing()
     }
+    this.#checkIdle()
+  }
+
+  #neverFinished(): void {
+    const error = closedError('The peer closed the connection in the middle of a handshake')
+    this.#failAll(error)
+    if (!this.#isClosed) this.#host.outbox.refuse(error)
     this.#checkIdle()
   }
 
@@ -442,6 +451,7 @@ export class Renegotiator {
       new RenegotiationError(
         'ERR_RENEGOTIATION_LIMIT',
         `The peer began more than ${exceeded.max} handshakes within ${exceeded.windowMs} ms (option peerLimit)`,
+        sessionAttack(),
       )
     )
   }

@@ -1,4 +1,4 @@
-import tls, { type ConnectionOptions } from 'node:tls'
+import tls, { type ConnectionOptions, type TLSSocket } from 'node:tls'
 import { parseOptions, type RenegotiationOptions } from '../options.ts'
 import type { RenegotiationTLSSocket } from './renegotiation-tls-socket.ts'
 import { wrapTLSSocket } from './wrap-tls-socket.ts'
@@ -11,6 +11,9 @@ export interface RenegotiationConnectionOptions extends ConnectionOptions {
 }
 
 type SecureConnectListener = () => void
+
+/** Node's own, for good: somebody may put ours in its place. */
+const connectPlain = tls.connect as (...args: unknown[]) => TLSSocket
 
 /**
  * `tls.connect()`, with all of its signatures; what it returns can renegotiate
@@ -39,7 +42,7 @@ export function connect(...args: unknown[]): RenegotiationTLSSocket {
   const options = args.find((arg): arg is RenegotiationConnectionOptions => typeof arg === 'object' && arg !== null)
   parseOptions(options?.renegotiation)
   // With the listener on the socket below, it would be called with every handshake.
-  const socket = (tls.connect as (...args: unknown[]) => tls.TLSSocket)(...args.filter((arg) => arg !== listener))
+  const socket = connectPlain(...args.filter((arg) => arg !== listener))
   try {
     const stream = wrapTLSSocket(socket, options?.renegotiation)
     if (listener !== undefined) stream.once('secureConnect', listener)

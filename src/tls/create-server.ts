@@ -1,9 +1,9 @@
 import { constants } from 'node:crypto'
-import tls, { type SecureContextOptions, type TlsOptions } from 'node:tls'
+import tls, { type SecureContextOptions, type TLSSocket, type TlsOptions } from 'node:tls'
 import { RenegotiationError } from '../errors.ts'
 import { parseOptions, type RenegotiationOptions } from '../options.ts'
 import { onHandshakes } from './node-internals.ts'
-import type { RenegotiationTLSSocket } from './renegotiation-tls-socket.ts'
+import { RenegotiationTLSSocket } from './renegotiation-tls-socket.ts'
 import { wrapTLSSocket } from './wrap-tls-socket.ts'
 
 /** tls.createServer's options, and those of the streams. */
@@ -27,15 +27,16 @@ export function createServer(
   secureConnectionListener?: SecureConnectionListener,
 ): tls.Server
 export function createServer(
-  options: RenegotiationServerOptions | SecureConnectionListener = {},
+  options?: RenegotiationServerOptions | SecureConnectionListener | null,
   secureConnectionListener?: SecureConnectionListener,
 ): tls.Server {
   if (typeof options === 'function') return new RenegotiationServer({}, options)
-  return new RenegotiationServer(options, secureConnectionListener)
+  return new RenegotiationServer(options ?? {}, secureConnectionListener)
 }
 
 class RenegotiationServer extends tls.Server {
   readonly #renegotiation: RenegotiationOptions | undefined
+  readonly #streams = new WeakMap<TLSSocket, RenegotiationTLSSocket>()
 
   constructor(options: RenegotiationServerOptions, listener: SecureConnectionListener | undefined) {
     parseOptions(options.renegotiation)
@@ -52,8 +53,20 @@ class RenegotiationServer extends tls.Server {
 
   override emit(event: string | symbol, ...args: unknown[]): boolean {
     if (event === 'connection') this.#watchFirstHandshakes()
-    if (event === 'secureConnection') args[0] = wrapTLSSocket(args[0] as tls.TLSSocket, this.#renegotiation)
+    if (event === 'secureConnection') args[0] = this.#streamOf(args[0] as TLSSocket)
+    // Before the first handshake is complete. Our own listener is not to be the reason for a stream of the socket.
+    if (event === 'keylog' && this.listenerCount('keylog', watchFirstHandshake) < this.listenerCount('keylog')) {
+      args[1] = this.#streamOf(args[1] as TLSSocket)
+    }
     return super.emit(event as string, ...args)
+  }
+
+  #streamOf(socket: TLSSocket): RenegotiationTLSSocket {
+    const known = this.#streams.get(socket)
+    if (known !== undefined) return known
+    const stream = wrapTLSSocket(socket, this.#renegotiation)
+    this.#streams.set(socket, stream)
+    return stream
   }
 
   /**
@@ -73,7 +86,9 @@ class RenegotiationServer extends tls.Server {
  * is complete, Node asks for a verdict on a session that is gone, which is a
  * segmentation fault (`verifyError`, Node 20 to 26).
  */
-function watchFirstHandshake(_line: Buffer, socket: tls.TLSSocket): void {
+function watchFirstHandshake(_line: Buffer, keylogged: TLSSocket): void {
+  // Where others listen to `keylog`, too, they hear of the stream.
+  const socket = keylogged instanceof RenegotiationTLSSocket ? keylogged.socket : keylogged
   if (watched.has(socket) || socket.getProtocol() === 'TLSv1.3') return
   watched.add(socket)
   const remove = onHandshakes(
@@ -87,4 +102,4 @@ function watchFirstHandshake(_line: Buffer, socket: tls.TLSSocket): void {
   if (remove !== undefined) socket.prependOnceListener('secure', remove)
 }
 
-const watched = new WeakSet<tls.TLSSocket>()
+const watched = new WeakSet<TLSSocket>()

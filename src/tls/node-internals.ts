@@ -23,6 +23,7 @@ interface Handle {
 
 /** lib/internal/js_stream_socket.js, or another TLS socket. */
 interface ParentWrap {
+  destroyed?: boolean
   _handle?: {
     _parentWrap?: ParentWrap | null
     finishWrite?: (request: unknown, status: number) => void
@@ -35,6 +36,7 @@ interface Internals {
   _parent?: object | null
   _requestCert?: boolean
   _rejectUnauthorized?: boolean
+  _controlReleased?: boolean
   _securePending?: boolean
   _secureEstablished?: boolean
   _tlsOptions?: { isServer?: boolean; handshakeTimeout?: number }
@@ -122,6 +124,20 @@ export function renegotiationDisabled(socket: TLSSocket): boolean {
   return hidden(socket, 'disable-renegotiation') === true
 }
 
+/**
+ * Calls `failed` for the errors of TLS that Node keeps to itself: of a socket
+ * that somebody has made by `new tls.TLSSocket()` it emits them as `_tlsError`
+ * only, and leaves the socket open. A server does that until the first handshake
+ * is complete, and tells of them by `tlsClientError`. Without `_controlReleased`:
+ * does nothing.
+ */
+export function onHiddenErrors(socket: TLSSocket, failed: (error: Error) => void): void {
+  if (internals(socket)._controlReleased !== false) return
+  socket.on('_tlsError', (error: Error) => {
+    if (!internals(socket)._controlReleased && !socket.destroyed) failed(error)
+  })
+}
+
 /** Whether it is the server's end. Without `_tlsOptions` it is taken for a client's. */
 export function isServer(socket: TLSSocket): boolean {
   return internals(socket)._tlsOptions?.isServer === true
@@ -165,6 +181,16 @@ export function mendJavaScriptStream(socket: TLSSocket): boolean {
     return 0
   }
   return true
+}
+
+/**
+ * Whether the socket below, on which somebody made this one, was destroyed and
+ * is about to close, which destroys this one too. To destroy this one before
+ * that is a segmentation fault (TLSWrap's `close`: destroySSL, while the handle
+ * below still has something to tell). Without `_parentWrap`: false.
+ */
+export function isClosingBelow(socket: TLSSocket): boolean {
+  return internals(socket)._handle?._parentWrap?.destroyed === true
 }
 
 /** Whether the socket was made with the option `onread`, and emits no `data`. Without Node's symbol for it: false. */

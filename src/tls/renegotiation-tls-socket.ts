@@ -1,7 +1,8 @@
-import { Duplex, type DuplexOptions, Writable } from 'node:stream'
+import { Duplex, type DuplexOptions, getDefaultHighWaterMark, Writable } from 'node:stream'
 import tls from 'node:tls'
+import { closedBeforeConnection, endedByPeer, invalidType } from '../errors.ts'
 import { type Face, Gate } from '../gate.ts'
-import { parseOptions, quote, type RenegotiateOptions, type RenegotiationOptions } from '../options.ts'
+import { mustBeObject, parseOptions, quote, type RenegotiateOptions, type RenegotiationOptions } from '../options.ts'
 import type { RenegotiationListening, RenegotiationStream } from '../renegotiation-stream.ts'
 import type { RenegotiationCounters, RenegotiationReport } from '../report.ts'
 import type { State } from '../state.ts'
@@ -39,6 +40,8 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
   readonly #gate: Gate
   /** What is said of the session: only what a handshake that was judged good has proven. */
   readonly #shown: ShownSession
+  /** There has not been a connection yet. Of the socket below, nothing tells it any more when it is destroyed. */
+  #connecting = false
   /** The events of the socket below that are passed on, and by what. Most connections have no listener for any. */
   #passing: Map<string | symbol, Listener> | undefined
 
@@ -48,8 +51,10 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
     const isPaused = socket.isPaused()
     super({
       allowHalfOpen: transport.allowHalfOpen,
-      readableHighWaterMark: settings.readableHighWaterMark,
-      writableHighWaterMark: settings.writableHighWaterMark,
+      readableHighWaterMark:
+        chosen(socket.readableHighWaterMark, options, 'readableHighWaterMark') ?? settings.readableHighWaterMark,
+      writableHighWaterMark:
+        chosen(socket.writableHighWaterMark, options, 'writableHighWaterMark') ?? settings.writableHighWaterMark,
       // As net.Socket has it: `close` tells whether there was an error.
       emitClose: false,
     })
@@ -58,6 +63,12 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
     // The tls.Server that accepted it: a property of our own, for http assigns itself to it. Not in every version of the types.
     Object.assign(this, { server: (socket as { server?: unknown }).server })
     this.#gate = new Gate(this as unknown as Face, transport, settings)
+    if (socket.connecting) {
+      this.#connecting = true
+      socket.once('connect', () => {
+        this.#connecting = false
+      })
+    }
     if (!isSecured(socket)) for (const event of passedOnOnce) this.#passOn(event)
     if (transport.ended) this.end()
     if (isPaused) this.pause()
@@ -90,11 +101,15 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
    * Node has it: returns whether it could be asked for, and calls back once.
    */
   override renegotiate(options?: RenegotiateOptions): Promise<RenegotiationReport>
-  override renegotiate(options: RenegotiateOptions, callback: RenegotiateCallback): boolean
-  override renegotiate(options?: RenegotiateOptions, callback?: RenegotiateCallback) {
+  override renegotiate(options: RenegotiateOptions, callback: RenegotiateCallback): boolean | undefined
+  override renegotiate(
+    options?: RenegotiateOptions,
+    callback?: RenegotiateCallback,
+  ): Promise<RenegotiationReport> | boolean | undefined {
     if (callback === undefined) return this.#gate.renegotiate(options)
-    if (typeof callback !== 'function') throw new TypeError(`callback must be a function, got ${quote(callback)}`)
-    const asked = !this.destroyed
+    mustBeObject('options', options)
+    if (typeof callback !== 'function') throw invalidType(`callback must be a function, got ${quote(callback)}`)
+    const asked = this.destroyed ? undefined : true
     // In a turn of its own: what it throws is an uncaught exception, as with Node, and no rejection.
     this.#gate.renegotiate(options).then(
       () => process.nextTick(callback, null),
@@ -107,9 +122,20 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
 
   // biome-ignore-start lint/suspicious/noExplicitAny: Writable's own signatures
   override write(chunk: any, encoding?: any, callback?: any): boolean {
+    if (this.writableEnded && this.readableEnded && !this.allowHalfOpen) {
+      return this.#writeAfterEnd(typeof encoding === 'function' ? encoding : callback)
+    }
     const more = Duplex.prototype.write.call(this, chunk, encoding, callback)
     this.#gate.written()
     return more
+  }
+
+  /** As net.Socket does it: who writes has not made the mistake of writing after an end() of its own. */
+  #writeAfterEnd(callback: unknown): boolean {
+    const error = endedByPeer()
+    if (typeof callback === 'function') process.nextTick(callback as Callback, error)
+    this.destroy(error)
+    return false
   }
 
   override end(chunk?: any, encoding?: any, callback?: any): this {
@@ -141,11 +167,22 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
   }
 
   override _write(chunk: Buffer, _encoding: string, done: Callback): void {
-    this.#gate.write(chunk, done)
+    this.#gate.write(chunk, this.#connecting ? this.#beforeConnection(done) : done)
   }
 
   override _writev(chunks: { chunk: Buffer }[], done: Callback): void {
-    this.#gate.writev(chunks, done)
+    this.#gate.writev(chunks, this.#connecting ? this.#beforeConnection(done) : done)
+  }
+
+  /** As net.Socket has it: what fails to be written because there never was a connection says so, with `close`. */
+  #beforeConnection(done: Callback): Callback {
+    const neverConnected = () => done(closedBeforeConnection())
+    this.once('close', neverConnected)
+    return (error) => {
+      if (error && this.#connecting) return
+      this.off('close', neverConnected)
+      done(error)
+    }
   }
 
   override _read(): void {
@@ -162,7 +199,10 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
     return this
   }
 
-  override _destroy(error: Error | null, done: (error: Error | null) => void): void {
+  override _destroy(reason: Error | null, done: (error: Error | null) => void): void {
+    const { errored } = this.socket
+    // The socket below has failed and is still to tell: both ends of the stream have ended in the same turn.
+    const error = reason ?? (errored && this.#gate.explain(errored))
     this.#gate.destroy(error, () => {
       for (const [event, listener] of this.#passing ?? []) this.socket.off(event, listener)
       // After `error`, even where the socket was closed before it.
@@ -176,6 +216,11 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
 
   /** None, whatever is below. */
   get _handle(): null {
+    return null
+  }
+
+  /** Node's other name for it. */
+  get ssl(): null {
     return null
   }
 
@@ -260,6 +305,16 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
   }
 }
 
+/** The socket's own high water mark in bytes, where somebody has chosen it, and nothing else for the stream. */
+function chosen(
+  highWaterMark: number,
+  { highWaterMark: both, ...options }: RenegotiationOptions = {},
+  name: 'readableHighWaterMark' | 'writableHighWaterMark',
+): number | undefined {
+  if ((options[name] ?? both) !== undefined || highWaterMark === getDefaultHighWaterMark(false)) return undefined
+  return highWaterMark
+}
+
 /** Events of the socket below that are events of ours, from when somebody listens to them. */
 const passedOn = new Set<string | symbol>([
   'lookup',
@@ -336,7 +391,7 @@ define(prototype, 'bytesWritten', {
 })
 define(prototype, 'bufferSize', {
   get() {
-    return this.writableLength
+    return this.destroyed ? undefined : this.writableLength
   },
 })
 

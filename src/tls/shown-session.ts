@@ -1,5 +1,5 @@
 import { X509Certificate } from 'node:crypto'
-import type { PeerCertificate, TLSSocket } from 'node:tls'
+import type { DetailedPeerCertificate, TLSSocket } from 'node:tls'
 import type { Session } from '../transport/transport.ts'
 import { isServer } from './node-internals.ts'
 
@@ -133,7 +133,7 @@ export class ShownSession {
       const message = 'Keying material cannot be exported while a handshake is in progress'
       throw Object.assign(new Error(message), { code: 'ERR_TLS_INVALID_STATE' })
     }
-    if (name === 'getPeerX509Certificate') return x509Certificate(frozen['getPeerCertificate'])
+    if (name === 'getPeerX509Certificate') return x509Certificate(frozen[DETAILED])
     const answer = frozen[isDetailed ? DETAILED : name]
     // An object of its own for each who asks.
     return frozen === none ? structuredClone(answer) : answer
@@ -160,7 +160,7 @@ export class ShownSession {
 
   #ask(name: SessionMethod | 'exportKeyingMaterial', args: readonly unknown[]): unknown {
     const socket = this.#socket
-    if (name === 'getPeerX509Certificate' && !isServer(socket)) return x509Certificate(socket.getPeerCertificate())
+    if (name === 'getPeerX509Certificate' && !isServer(socket)) return x509Certificate(socket.getPeerCertificate(true))
     return Reflect.apply(socket[name], socket, args)
   }
 }
@@ -168,11 +168,19 @@ export class ShownSession {
 /**
  * On a client, that of Node 20 to 24 takes the certificate out of OpenSSL's
  * chain (X509Certificate::GetPeerCert: sk_X509_delete), and the next to ask
- * finds none. This one knows no `issuerCertificate`.
+ * finds none.
  */
 function x509Certificate(peerCertificate: unknown): X509Certificate | undefined {
-  const { raw } = (peerCertificate ?? {}) as Partial<PeerCertificate>
-  return raw && new X509Certificate(raw)
+  const { raw, issuerCertificate } = (peerCertificate ?? {}) as Partial<DetailedPeerCertificate>
+  if (raw === undefined) return undefined
+  const certificate = new X509Certificate(raw)
+  // The issuer of a root is the root itself in the one form, and none in the other.
+  const hasIssuer = issuerCertificate !== undefined && issuerCertificate.raw !== raw
+  Object.defineProperty(certificate, 'issuerCertificate', {
+    configurable: true,
+    get: () => (hasIssuer ? x509Certificate(issuerCertificate) : undefined),
+  })
+  return certificate
 }
 
 /** `authorizationError` of Node is the code of OpenSSL's error. */

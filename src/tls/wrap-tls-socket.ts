@@ -1,5 +1,5 @@
 import type { TLSSocket } from 'node:tls'
-import type { RenegotiationOptions } from '../options.ts'
+import { parseOptions, type RenegotiationOptions } from '../options.ts'
 import { RenegotiationTLSSocket } from './renegotiation-tls-socket.ts'
 
 /**
@@ -10,10 +10,16 @@ import { RenegotiationTLSSocket } from './renegotiation-tls-socket.ts'
  *
  * A client's socket or a server's, before its `secureConnect` or at any time
  * after; what it has received and nobody has read yet comes through the stream.
+ * Where `socket` is such a stream already, it is returned, and keeps the options
+ * that it has.
  *
- * @throws TypeError or RangeError for bad arguments, or where the socket is
- *   wrapped already; nothing has been touched then.
+ * @throws TypeError (ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE) or RangeError
+ *   (ERR_OUT_OF_RANGE) for bad arguments; where the socket has an encoding set,
+ *   was made with `onread`, or has a stream already. Nothing has been touched
+ *   then.
  */
 export function wrapTLSSocket(socket: TLSSocket, options?: RenegotiationOptions): RenegotiationTLSSocket {
-  return new RenegotiationTLSSocket(socket, options)
+  if (!(socket instanceof RenegotiationTLSSocket)) return new RenegotiationTLSSocket(socket, options)
+  parseOptions(options)
+  return socket
 }

@@ -1,9 +1,12 @@
 import type { Duplex } from 'node:stream'
 import tls from 'node:tls'
+import { invalidType, invalidValue } from '../errors.ts'
 import { checkedSession } from '../guarded-transport.ts'
 import { quote, type RenegotiateOptions } from '../options.ts'
 import { StreamTransport } from './stream-transport.ts'
 import type { HandshakeFailure, Session, Transport, WriteCallback } from './transport.ts'
+
+const { TLSSocket } = tls
 
 /** How a Duplex tells of the renegotiations that its peer begins. */
 export interface PeerHandshakes {
@@ -53,22 +56,21 @@ export interface DuplexTransportOptions {
 export function duplexTransport(duplex: Duplex, options: DuplexTransportOptions = {}): Transport {
   // Streams of other kinds don't call back or don't tell their state; older ones end by themselves whatever they are told.
   if (typeof duplex?.closed !== 'boolean' || typeof duplex.writableLength !== 'number') {
-    throw new TypeError(`duplex must be a Duplex of Node's, or of readable-stream 4 or newer, got ${quote(duplex)}`)
+    throw invalidType(`duplex must be a Duplex of Node's, or of readable-stream 4 or newer, got ${quote(duplex)}`)
   }
-  if (duplex instanceof tls.TLSSocket)
-    throw new TypeError('duplex must not be a tls.TLSSocket; tlsTransport() is for that')
-  if (duplex.readableObjectMode || duplex.writableObjectMode) throw new TypeError('duplex must not be in object mode')
+  if (duplex instanceof TLSSocket) throw invalidValue('duplex must not be a tls.TLSSocket; tlsTransport() is for that')
+  if (duplex.readableObjectMode || duplex.writableObjectMode) throw invalidValue('duplex must not be in object mode')
   if (duplex.readableEncoding) {
-    throw new TypeError(`duplex must not have an encoding set, it has '${duplex.readableEncoding}'`)
+    throw invalidValue(`duplex must not have an encoding set, it has '${duplex.readableEncoding}'`)
   }
   for (const name of ['renegotiate', 'peerHandshakes', 'session'] as const) {
     const value: unknown = options[name]
     if (value !== undefined && typeof value !== 'function') {
-      throw new TypeError(`${name} must be a function, got ${quote(value)}`)
+      throw invalidType(`${name} must be a function, got ${quote(value)}`)
     }
   }
   if (options.peerHandshakes !== undefined && options.renegotiate === undefined) {
-    throw new TypeError('peerHandshakes needs renegotiate: where there is none, the peer can begin none')
+    throw invalidValue('peerHandshakes needs renegotiate: where there is none, the peer can begin none')
   }
   const transport = new DuplexTransport(duplex, options)
   // Without a _writev() of its own, the Duplex would queue what comes, and still write when a handshake has begun.

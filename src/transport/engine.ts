@@ -1,3 +1,4 @@
+import { invalidType, invalidValue } from '../errors.ts'
 import { flag, milliseconds, quote, type RenegotiateOptions } from '../options.ts'
 import { openSSLFailure } from './openssl-failure.ts'
 import type {
@@ -96,10 +97,10 @@ export interface EngineTransportOptions {
  */
 export function engineTransport(engine: TLSEngine, options: EngineTransportOptions = {}): Transport {
   for (const method of ['read', 'write', 'renegotiate', 'end', 'destroy'] as const) {
-    if (typeof engine?.[method] !== 'function') throw new TypeError(`engine must have a method ${method}()`)
+    if (typeof engine?.[method] !== 'function') throw invalidType(`engine must have a method ${method}()`)
   }
   if (typeof engine.handshaking !== 'boolean') {
-    throw new TypeError(`engine.handshaking must be a boolean, got ${quote(engine.handshaking)}`)
+    throw invalidType(`engine.handshaking must be a boolean, got ${quote(engine.handshaking)}`)
   }
   return new EngineTransport(engine, options)
 }
@@ -154,7 +155,7 @@ class EngineTransport implements Transport {
   }
 
   attach(events: TransportEvents): void {
-    if (this.#engine.onReady) throw new TypeError('The engine has a transport already')
+    if (this.#engine.onReady) throw invalidValue('The engine has a transport already')
     this.#events = events
     this.#engine.onReady = () => this.#drive()
     // Not now: who attaches is not ready to be told of anything.

@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream'
+import { invalidValue } from '../errors.ts'
 import type { RenegotiateOptions } from '../options.ts'
 import type { HandshakeFailure, PeerLimit, Session, Transport, TransportEvents, WriteCallback } from './transport.ts'
 
@@ -33,7 +34,7 @@ export abstract class StreamTransport<S extends Duplex> implements Transport {
 
   attach(events: TransportEvents): void {
     const { stream } = this
-    if (wrapped.has(stream)) throw new TypeError('The socket, or Duplex, is wrapped already')
+    if (wrapped.has(stream)) throw invalidValue('The socket, or Duplex, is wrapped already')
     wrapped.add(stream)
     this.events = events
     if (stream.closed) {
@@ -50,7 +51,8 @@ export abstract class StreamTransport<S extends Duplex> implements Transport {
     while (stream.writableCorked > 0) stream.uncork()
     stream.pause()
     stream.on('data', this.#onData)
-    stream.on('end', this.#onEnd)
+    // Before Node's own listener, which destroys a client that is not secure yet: the end came first.
+    stream.prependListener('end', this.#onEnd)
     stream.on('error', this.#onError)
     stream.on('close', this.#onClose)
     this.attached()

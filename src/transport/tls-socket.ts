@@ -1,15 +1,17 @@
 import tls, { type TLSSocket } from 'node:tls'
-import { RenegotiationError } from '../errors.ts'
+import { invalidType, invalidValue, RenegotiationError } from '../errors.ts'
 import { quote, type RenegotiateOptions } from '../options.ts'
 import {
   certificatePolicy,
   hasBegunAnother,
+  isClosingBelow,
   isSecured,
   isSecurePending,
   isServer,
   keepTimeout,
   mendJavaScriptStream,
   onHandshakes,
+  onHiddenErrors,
   readsIntoBuffer,
   renegotiationDisabled,
   requestedName,
@@ -24,6 +26,9 @@ import { gather, reuse } from './gather.ts'
 import { openSSLFailure } from './openssl-failure.ts'
 import { StreamTransport } from './stream-transport.ts'
 import type { CertificatePolicy, HandshakeFailure, PeerLimit, Session, Transport, WriteCallback } from './transport.ts'
+
+/** Node's own, for good: somebody may put another in its place. */
+const PlainTLSSocket = tls.TLSSocket
 
 /**
  * A transport over Node's own TLS socket, a client's or a server's.
@@ -41,12 +46,15 @@ export function tlsTransport(socket: TLSSocket): Transport {
 
 /** The same, with what a face of a TLS socket needs besides. */
 export function tlsSocketTransport(socket: TLSSocket): TLSSocketTransport {
-  if (!(socket instanceof tls.TLSSocket)) throw new TypeError(`socket must be a tls.TLSSocket, got ${quote(socket)}`)
+  if (!(socket instanceof PlainTLSSocket)) throw invalidType(`socket must be a tls.TLSSocket, got ${quote(socket)}`)
+  // A stream of this package is a TLS socket to all that look, and has none of its own.
+  if ('heldBytes' in socket)
+    throw invalidValue('socket must not be a stream of this package, which renegotiates already')
   if (socket.readableEncoding !== null) {
-    throw new TypeError(`socket must not have an encoding set, it has '${socket.readableEncoding}'`)
+    throw invalidValue(`socket must not have an encoding set, it has '${socket.readableEncoding}'`)
   }
   if (readsIntoBuffer(socket))
-    throw new TypeError('socket must not be made with the option onread, which takes its data')
+    throw invalidValue('socket must not be made with the option onread, which takes its data')
   return new TLSSocketTransport(socket)
 }
 
@@ -103,6 +111,7 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
 
   protected override attached(): void {
     const socket = this.stream
+    onHiddenErrors(socket, (error) => this.events.error(error))
     socket.on('secure', this.#onSecure)
     // Before Node's own listener, which emits `secureConnect`.
     if (isSecured(socket)) this.#firstHandshakeDone()
@@ -159,6 +168,10 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
     this.#servername ??= session.servername
     // Without the hook, the next handshake is seen when its first messages have been looked at.
     if (this.#removeHook === undefined) this.shown.freeze()
+  }
+
+  override destroy(): void {
+    if (!isClosingBelow(this.stream)) super.destroy()
   }
 
   unsupported(): string | undefined {
