@@ -146,7 +146,7 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
     })
   }
 
-  /** Calls `closed` once, when the transport has closed, never before it returns. */
+  /** Calls `closed` once, when the transport has closed. */
   destroy(error: Error | null, closed: () => void): void {
     const { unsent, done: batchDone, taken } = this.outbox.close()
     this.#unsent = [...unsent, ...this.face.writableBuffer.map(({ chunk }) => chunk)]

@@ -172,6 +172,7 @@ export class RenegotiationDuplex extends ListeningDuplex implements Renegotiatio
   }
 
   override _destroy(error: Error | null, done: (error: Error | null) => void): void {
-    this.#gate.destroy(error, () => done(error))
+    // `close` is the last event: the callback of a write that was not sent comes a turn later than this.
+    this.#gate.destroy(error, () => process.nextTick(done, error))
   }
 }

@@ -238,7 +238,7 @@ export class Renegotiator {
       this.#neverFinished()
     } else if (!this.#ready) {
       // Whoever makes the connection may know a better error: Node does, in this turn, for a client of tls.connect().
-      setImmediate(() => this.#neverFinished())
+      setImmediate(() => (this.#ready ? this.peerEnded() : this.#neverFinished()))
     } else {
       this.#failAll(closedError('The peer closed the connection before the renegotiation'))
       if (this.#state === 'draining') this.#giveUp()

@@ -11,6 +11,7 @@ function gate(script: Script = {}, options?: RenegotiationOptions) {
   const transport = new ScriptedTransport(script)
   const face = {
     push: sinon.stub<[Buffer | null], boolean>().returns(true),
+    read: sinon.spy(),
     destroy: sinon.spy(),
     cork: sinon.spy(),
     uncork: sinon.spy(),

@@ -88,7 +88,8 @@ class Life {
     if (options.maxHeldBytes) this.#reasons.add('ERR_RENEGOTIATION_HOLD_OVERFLOW')
 
     transport.onWrite = ({ length }) => {
-      const states = length > 0 ? ['open'] : ['draining', 'flushing']
+      // Empty: a barrier, or a batch without a byte.
+      const states = length > 0 ? ['open'] : ['open', 'draining', 'flushing']
       must(states.includes(stream.state), `${length} bytes are written while ${stream.state}`)
     }
     transport.onRenegotiate = () => {

@@ -81,14 +81,19 @@ t.test('a single buffer goes by write() even where the transport can take severa
   t.equal(transport.offers[0], buffer)
 })
 
-t.test('a batch without a byte is called back for, and nothing is offered', async (t) => {
-  const { outbox, transport } = single()
-  const done = sinon.spy()
-  offer(outbox, [Buffer.alloc(0)], done)
-  t.equal(done.callCount, 0, 'not before the write returns')
-  await turn()
-  t.equal(done.callCount, 1)
-  t.same(transport.offers, [])
+t.test('a batch without a byte is an empty write, and is called back for when that is done', async (t) => {
+  for (const empty of [[], [Buffer.alloc(0)], [Buffer.alloc(0), Buffer.alloc(0)]]) {
+    const { outbox, transport } = single()
+    const done = sinon.spy()
+    offer(outbox, empty, done)
+    t.same(transport.offers.map(({ length }) => length), [0])
+    await turn()
+    t.equal(done.callCount, 0)
+    transport.take(0)
+    await turn()
+    t.equal(done.callCount, 1)
+    t.equal(transport.offers.length, 1, 'and is not offered again')
+  }
 })
 
 t.test('after nothing taken, the identical object is offered again, in a later turn', async (t) => {
@@ -302,13 +307,14 @@ t.test('hold() parks the batch, release() lets it go', async (t) => {
 })
 
 t.test('hold() parks an empty batch as well', async (t) => {
-  const { outbox } = single()
+  const { outbox, transport } = single()
   const done = sinon.spy()
   outbox.hold()
   offer(outbox, [], done)
-  t.equal(done.callCount, 0)
+  t.equal(transport.inFlight, undefined)
   outbox.release()
   await turn()
+  transport.take(0)
   t.equal(done.callCount, 1)
 })
 
