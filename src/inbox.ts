@@ -89,6 +89,11 @@ export class Inbox implements BudgetWaiter {
     return this.#bytesWaiting + this.#overhead <= this.#settings.maxInboundBytes / 2
   }
 
+  /** As much has been read ahead as may be, and the transport waits for the application. */
+  get isFull(): boolean {
+    return this.#readingAhead && !this.#flowing
+  }
+
   /** The application's side has room again. */
   want(): void {
     this.#wanted = true

@@ -406,8 +406,14 @@ export class Renegotiator {
   #entered({ origin, request, tracer, timeout }: Handshake): void {
     this.#startTimer(timeout, request, () => {
       const whose = origin === 'local' ? 'The' : "The peer's"
+      const why = this.#host.inbox.isFull
+        ? `: it stands behind data that the application does not read, as much as maxInboundBytes (${this.#host.settings.maxInboundBytes}) or inboundBudget lets in`
+        : ''
       this.#host.face.destroy(
-        new RenegotiationError('ERR_RENEGOTIATION_HANDSHAKE_TIMEOUT', `${whose} handshake did not finish in time`),
+        new RenegotiationError(
+          'ERR_RENEGOTIATION_HANDSHAKE_TIMEOUT',
+          `${whose} handshake did not finish in time${why}`,
+        ),
       )
     })
     ;(request?.tracer ?? tracer)?.handshake()

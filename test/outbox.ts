@@ -86,7 +86,10 @@ t.test('a batch without a byte is an empty write, and is called back for when th
     const { outbox, transport } = single()
     const done = sinon.spy()
     offer(outbox, empty, done)
-    t.same(transport.offers.map(({ length }) => length), [0])
+    t.same(
+      transport.offers.map(({ length }) => length),
+      [0],
+    )
     await turn()
     t.equal(done.callCount, 0)
     transport.take(0)

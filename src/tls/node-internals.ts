@@ -39,7 +39,7 @@ interface Internals {
   _controlReleased?: boolean
   _securePending?: boolean
   _secureEstablished?: boolean
-  _tlsOptions?: { isServer?: boolean; handshakeTimeout?: number }
+  _tlsOptions?: { isServer?: boolean; handshakeTimeout?: number; ALPNProtocols?: unknown }
 }
 
 function internals(socket: TLSSocket): Internals {
@@ -136,6 +136,19 @@ export function onHiddenErrors(socket: TLSSocket, failed: (error: Error) => void
   socket.on('_tlsError', (error: Error) => {
     if (!internals(socket)._controlReleased && !socket.destroyed) failed(error)
   })
+}
+
+/** What Node's own http2 binds to. Null without it, and when the socket is closed. */
+export function handleOf(socket: TLSSocket): object | null {
+  return internals(socket)._handle ?? null
+}
+
+/** Whether it is a client that offers HTTP/2 and nothing else (ALPN). Without `_tlsOptions`: false. */
+export function offersOnlyHTTP2(socket: TLSSocket): boolean {
+  const { isServer, ALPNProtocols } = internals(socket)._tlsOptions ?? {}
+  return (
+    isServer !== true && ALPNProtocols instanceof Uint8Array && Buffer.from(ALPNProtocols).toString() === '\u0002h2'
+  )
 }
 
 /** Whether it is the server's end. Without `_tlsOptions` it is taken for a client's. */

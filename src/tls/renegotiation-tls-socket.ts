@@ -7,7 +7,7 @@ import type { RenegotiationListening, RenegotiationStream } from '../renegotiati
 import type { RenegotiationCounters, RenegotiationReport } from '../report.ts'
 import type { State } from '../state.ts'
 import { tlsSocketTransport } from '../transport/tls-socket.ts'
-import { isSecured } from './node-internals.ts'
+import { handleOf, isSecured, offersOnlyHTTP2 } from './node-internals.ts'
 import { type ShownSession, sessionMethods, sessionProperties } from './shown-session.ts'
 
 type Callback = (error?: Error | null) => void
@@ -24,8 +24,7 @@ const DuplexOfTLSSocket = Duplex as unknown as new (options: DuplexOptions) => R
  * The drop-in: everywhere a tls.TLSSocket, to `instanceof` and to TypeScript,
  * but one that can renegotiate in the middle of traffic. What a TLS socket
  * tells and sets, the socket below tells and sets; what goes through it goes
- * through the gate. It shows no `_handle`: through that, Node's http parser,
- * http2 and tls would go past the gate.
+ * through the gate.
  *
  * Differs from Node's own where that is not as it should be: `secureConnect` and
  * `secure` are emitted once; the timeout lives through renegotiations.
@@ -214,14 +213,19 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
 
   // What differs from what the socket below says.
 
-  /** None, whatever is below. */
-  get _handle(): null {
-    return null
+  /**
+   * None: through it Node's http parser and tls would go past the gate. HTTP/2
+   * has that of the socket below, for it has no renegotiation, and without a
+   * handle http2 takes a connection for one that is there already, and for
+   * one without TLS.
+   */
+  get _handle(): object | null {
+    return this.#shown.property('alpnProtocol') === 'h2' || offersOnlyHTTP2(this.socket) ? handleOf(this.socket) : null
   }
 
   /** Node's other name for it. */
-  get ssl(): null {
-    return null
+  get ssl(): object | null {
+    return this._handle
   }
 
   override setTimeout(milliseconds: number, callback?: () => void): this {
