@@ -1,8 +1,8 @@
 /*
  * When a server asks for a renegotiation, an OpenSSL client offers to resume its
  * session. If the server accepts, nobody is asked for a certificate. OpenSSL has
- * an option against that, SSL_OP_NO_SESSION_RESUMPTION_ON_RENEGOTIATION, but then the
- * server issues no new ticket either: that is decided in
+ * an option against that, SSL_OP_NO_SESSION_RESUMPTION_ON_RENEGOTIATION, but
+ * then the server issues no new ticket either: that is decided in
  * ssl_get_prev_session(), which is not called. No session of the connection can
  * be resumed afterwards, and a GnuTLS client ends the connection.
  *
