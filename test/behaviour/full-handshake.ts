@@ -1,7 +1,9 @@
 import { spawn } from 'node:child_process'
 import { constants, X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import net, { type AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import tls, { type TLSSocket } from 'node:tls'
 import t, { type Test } from 'tap'
@@ -281,8 +283,10 @@ t.test('a server socket that no server has made', async (t) => {
 /** GnuTLS's client, which ends the connection where it waits for a ticket and none comes. */
 async function gnutlsClient(t: Test, site: Site) {
   const { cert, key } = pki.client
-  const directory = t.testdir({ ca: `${pki.ca}\n`, cert: `${cert}\n`, key: `${key}\n` })
+  const directory = mkdtempSync(join(tmpdir(), 'renegotiation-duplex-'))
+  t.teardown(() => rmSync(directory, { recursive: true, force: true }))
   const file = (name: string) => join(directory, name)
+  for (const [name, pem] of Object.entries({ ca: pki.ca, cert, key })) writeFileSync(file(name), `${pem}\n`)
   const credentials = ['--x509cafile', file('ca'), '--x509certfile', file('cert'), '--x509keyfile', file('key')]
   const args = ['--priority', 'NORMAL:-VERS-TLS1.3', ...credentials, '--port', `${site.port}`, 'localhost']
   const client = spawn('gnutls-cli', args, { stdio: ['pipe', 'ignore', 'ignore'] })
