@@ -78,8 +78,8 @@ export function judge(before: Session, after: Session, expected: Expectation): V
         outcome: 'rejected',
         error: new RenegotiationError(
           'ERR_RENEGOTIATION_NO_CERTIFICATE',
-          'The renegotiation resumed the session, so the client was not asked for a certificate. A server that asks ' +
-            'needs crypto.constants.SSL_OP_NO_SESSION_RESUMPTION_ON_RENEGOTIATION in its secureOptions',
+          'The renegotiation resumed the session, so the client was not asked for a certificate. To rule that out, ' +
+            "put crypto.constants.SSL_OP_NO_SESSION_RESUMPTION_ON_RENEGOTIATION into the server's secureOptions",
         ),
       }
     }

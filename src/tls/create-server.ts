@@ -1,5 +1,4 @@
-import { constants } from 'node:crypto'
-import tls, { type SecureContextOptions, type TLSSocket, type TlsOptions } from 'node:tls'
+import tls, { type TLSSocket, type TlsOptions } from 'node:tls'
 import { RenegotiationError } from '../errors.ts'
 import { parseOptions, type RenegotiationOptions } from '../options.ts'
 import { onHandshakes } from './node-internals.ts'
@@ -42,13 +41,6 @@ class RenegotiationServer extends tls.Server {
     parseOptions(options.renegotiation)
     super(options, listener as (socket: tls.TLSSocket) => void)
     this.#renegotiation = options.renegotiation
-  }
-
-  /** Called by tls.Server's constructor, and by whoever changes the certificate of the server. */
-  override setSecureContext(options: SecureContextOptions): void {
-    // Otherwise a renegotiation resumes the session, and nobody is asked for a certificate.
-    const fullHandshake = constants.SSL_OP_NO_SESSION_RESUMPTION_ON_RENEGOTIATION
-    super.setSecureContext({ ...options, secureOptions: (options.secureOptions ?? 0) | fullHandshake })
   }
 
   override emit(event: string | symbol, ...args: unknown[]): boolean {

@@ -18,6 +18,8 @@ interface Handle {
   setVerifyMode?: (requestCert: boolean, rejectUnauthorized: boolean) => void
   verifyError?: () => Error | null
   getServername?: () => string | false
+  _secureContext?: { context?: Partial<TicketContext> }
+  sni_context?: Partial<TicketContext>
   _parentWrap?: ParentWrap | null
 }
 
@@ -29,6 +31,12 @@ interface ParentWrap {
     finishWrite?: (request: unknown, status: number) => void
   } | null
   doWrite?: (request: unknown, buffers: readonly Uint8Array[]) => unknown
+}
+
+/** SecureContext of src/crypto/crypto_context.cc, as far as it is used. */
+export interface TicketContext {
+  getTicketKeys(): Buffer
+  setTicketKeys(keys: Buffer): void
 }
 
 interface Internals {
@@ -276,4 +284,21 @@ export function requestedName(socket: TLSSocket): string | undefined {
   const handle = internals(socket)._handle
   const { servername } = socket as { servername?: string | false | null }
   return (typeof handle?.getServername === 'function' ? handle.getServername() : servername) || undefined
+}
+
+/**
+ * The contexts with whose keys OpenSSL may decrypt a ticket on this server's
+ * socket. It is the one that the socket was made with, until a renegotiation in
+ * which the client names a server (SNI): then it is the one that was chosen by
+ * name (SelectSNIContextCallback). The server may have another by now
+ * (`server.setSecureContext()`), so its own getTicketKeys() and setTicketKeys()
+ * won't do. Without the private parts: none.
+ */
+export function ticketContexts(socket: TLSSocket): TicketContext[] {
+  const { _secureContext: made, sni_context: named } = internals(socket)._handle ?? {}
+  return [made?.context, named].filter(hasTicketKeys)
+}
+
+function hasTicketKeys(context: Partial<TicketContext> | undefined): context is TicketContext {
+  return typeof context?.getTicketKeys === 'function' && typeof context.setTicketKeys === 'function'
 }

@@ -1,6 +1,7 @@
 import tls, { type TLSSocket } from 'node:tls'
 import { invalidType, invalidValue, RenegotiationError } from '../errors.ts'
 import { quote, type RenegotiateOptions } from '../options.ts'
+import { refuseTickets } from '../tls/full-handshake.ts'
 import {
   certificatePolicy,
   hasBegunAnother,
@@ -221,6 +222,14 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
     } else {
       this.events.handshakeStarted()
     }
+    this.#requireFullHandshake()
+  }
+
+  /** Called last, so that listeners which were told of the start still see the server's own ticket keys. */
+  #requireFullHandshake(): void {
+    const isHelloRequest = this.#local && this.#starts === 1
+    // Without the hook it is too late.
+    if (this.isServer && this.#removeHook !== undefined && !isHelloRequest) refuseTickets(this.stream)
   }
 
   /** OpenSSL has sent our hello by now: right after it has told of the start. */

@@ -5,6 +5,7 @@ import t from 'tap'
 import { wrapTLSSocket } from '../../src/index.ts'
 import { ca, server as identity } from '../fixtures/pki.ts'
 import { relay } from '../fixtures/relay.ts'
+import { allowResumption } from '../fixtures/tls-pair.ts'
 
 t.test("a handshake's last message may come together with the first of the next", async (t) => {
   const server = tls.createServer({ ...identity, maxVersion: 'TLSv1.2' }).listen(0, '127.0.0.1')
@@ -20,10 +21,11 @@ t.test("a handshake's last message may come together with the first of the next"
     [TLSSocket],
     unknown,
   ]
+  allowResumption(socket)
   const stream = wrapTLSSocket(socket)
   stream.resume()
 
-  // What a server begins is an abbreviated handshake: the last message of it is the client's.
+  // The last message of an abbreviated handshake that a server begins is the client's.
   client.once('secure', () => setImmediate(() => client.renegotiate({}, () => {})))
   t.match(await stream.renegotiate(), { origin: 'local', resumed: true })
   const [report] = await once(stream, 'renegotiated')

@@ -165,7 +165,7 @@ for (const [name, who] of Object.entries({ alice, selfMade })) {
 }
 
 t.test('a self-made certificate does not come out authorized when it was asked for late', async (t) => {
-  const secureOptions = constants.SSL_OP_NO_TICKET | constants.SSL_OP_NO_SESSION_RESUMPTION_ON_RENEGOTIATION
+  const secureOptions = constants.SSL_OP_NO_TICKET
   const { raw, plain, stores } = await acceptedBehindStore(t, { ...options, requestCert: false, secureOptions }, {})
   const stream = wrapTLSSocket(plain).resume()
   stream.on('error', () => {})

@@ -16,6 +16,7 @@ import {
   requestedName,
   restoreCertificatePolicy,
   suspendNagle,
+  ticketContexts,
   verifyError,
 } from '../../src/tls/node-internals.ts'
 import { tlsPair } from '../fixtures/tls-pair.ts'
@@ -29,6 +30,7 @@ t.test('this Node has every private part that is used', async (t) => {
         setNoDelay: Function,
         setVerifyMode: Function,
         verifyError: Function,
+        _secureContext: { context: { getTicketKeys: Function, setTicketKeys: Function } },
       },
       _requestCert: Boolean,
       _rejectUnauthorized: Boolean,
@@ -105,6 +107,7 @@ t.test('without any private part nothing breaks', (t) => {
     t.equal(isSecured({ ...socket, getFinished: () => undefined } as unknown as TLSSocket), false)
     t.equal(isSecurePending(socket), false)
     t.equal(requestedName(socket), undefined)
+    t.same(ticketContexts(socket), [])
     t.equal(renegotiationDisabled(socket), false)
     t.equal(isServer(socket), false)
     t.equal(certificatePolicy(socket), undefined)
