@@ -47,15 +47,16 @@ export interface RenegotiationOptions {
    */
   writableHighWaterMark?: number | undefined
   /**
-   * How many handshakes the peer may begin in how long; one more destroys the
-   * stream with `ERR_RENEGOTIATION_LIMIT`. Ours never count. Default: on a TLS
+   * How many handshakes the peer may begin (`max`) in how long (`windowMs`,
+   * milliseconds, 600,000 by default); one more destroys the stream with
+   * `ERR_RENEGOTIATION_LIMIT`. `{ max: 0 }` forbids them. Ours never count. Default: on a TLS
    * server Node's `tls.CLIENT_RENEG_LIMIT` per `tls.CLIENT_RENEG_WINDOW` (3
    * per 600 s); elsewhere `false`, no limit. With a `rekey` schedule of our own,
    * the default does not count those that this schedule would have begun itself,
    * so that both ends may have the same; never more of them than the schedule
    * would have made.
    */
-  peerLimit?: PeerLimit | false | undefined
+  peerLimit?: (Pick<PeerLimit, 'max'> & Partial<PeerLimit>) | false | undefined
   /**
    * Whether the peer may come out of a renegotiation with another certificate
    * than it went in with, or with none after one; with another identity for a
@@ -242,13 +243,14 @@ export function flag<K extends string>(from: { [name in K]?: unknown }, name: K)
   throw invalidType(`${name} must be a boolean, got ${quote(value)}`)
 }
 
+/** Node's own: tls.CLIENT_RENEG_WINDOW. */
+const PEER_WINDOW_MS = 600_000
+
 function peerLimit(value: unknown): PeerLimit | false | undefined {
   if (value === undefined || value === false) return value
   mustBeObject('peerLimit', value)
-  const { max, windowMs } = value as Partial<PeerLimit>
-  if (max === undefined || windowMs === undefined) {
-    throw invalidValue(`peerLimit must be false or { max, windowMs }, got ${quote(value)}`)
-  }
+  const { max, windowMs = PEER_WINDOW_MS } = value as Partial<PeerLimit>
+  if (max === undefined) throw invalidValue(`peerLimit must be false or { max, windowMs }, got ${quote(value)}`)
   number('peerLimit.max', max, 0, Number.MAX_SAFE_INTEGER, true)
   number('peerLimit.windowMs', windowMs, 0, Infinity)
   return { max, windowMs }

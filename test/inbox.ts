@@ -96,6 +96,30 @@ t.test('an application that has enough stops the transport, one that has room ag
   t.same(told(), ['resume'])
 })
 
+t.test('an application that leaves a thousand small chunks gets no more until it reads', async (t) => {
+  const { inbox: it, receive, told, readableBuffer } = inbox({ room: 65_536, chunks: 1023, maxInboundBytes: Infinity })
+  it.want()
+  receive('a')
+  t.same(told(), ['resume'])
+  readableBuffer.length = 1024
+  receive('b')
+  t.same(told(), ['pause'])
+  it.want()
+  t.same(told(), [], 'a Readable asks for more below its high water mark, whether anybody reads or not')
+  it.wasRead()
+  t.same(told(), ['resume'])
+  it.wasRead()
+  t.same(told(), [])
+  receive(large)
+  t.same(told(), [], 'large ones do not count')
+  receive('c')
+  t.same(told(), ['pause'])
+  it.readAhead(true)
+  t.same(told(), ['resume'], 'a handshake may stand behind it')
+  it.readAhead(false)
+  t.same(told(), ['pause'])
+})
+
 t.test('reading ahead goes on whether the application reads or not', async (t) => {
   const { inbox: it, receive, told } = inbox()
   it.readAhead(true)

@@ -129,11 +129,11 @@ t.test('allowIdentityChange must be a boolean', async (t) => {
 t.test('peerLimit is false or a number of handshakes in a number of milliseconds', async (t) => {
   t.equal(parseOptions({ peerLimit: false }).peerLimit, false)
   t.same(parseOptions({ peerLimit: { max: 0, windowMs: 0 } }).peerLimit, { max: 0, windowMs: 0 })
+  t.same(parseOptions({ peerLimit: { max: 0 } }).peerLimit, { max: 0, windowMs: 600_000 })
   t.same(parseOptions({ peerLimit: { max: 3, windowMs: Infinity } }).peerLimit, { max: 3, windowMs: Infinity })
   for (const [value, message] of [
     [true, 'peerLimit must be an object, got true'],
     [null, 'peerLimit must be an object, got null'],
-    [{ max: 3 }, 'peerLimit must be false or { max, windowMs }, got { max: 3 }'],
     [{ windowMs: 3 }, 'peerLimit must be false or { max, windowMs }, got { windowMs: 3 }'],
     [{ max: '3', windowMs: 1 }, "peerLimit.max must be a number, got '3'"],
     [{ max: 3, windowMs: '1' }, "peerLimit.windowMs must be a number, got '1'"],

@@ -391,6 +391,18 @@ t.test('HANDSHAKE_TIMEOUT', async (t) => {
     t.equal(stream.errored, await result, 'the same error in the promise and in the event')
   })
 
+  t.test('says so where the handshake stands behind data that nobody reads', async (t) => {
+    const options = { handshakeTimeout: 10, readableHighWaterMark: 1, maxInboundBytes: 4 }
+    const { stream, transport } = scriptedStream({ reads: false }, options)
+    const result = outcome(stream.renegotiate())
+    await turn()
+    transport.peerSends('abcd')
+    t.equal(transport.flowing, false)
+    clock.tick(10)
+    const message = /^The handshake did not finish in time: it stands behind data .* maxInboundBytes \(4\)/
+    t.match(await result, { code: 'ERR_RENEGOTIATION_HANDSHAKE_TIMEOUT', message })
+  })
+
   t.test('is 30 seconds unless told otherwise, and not started anew by the next step', async (t) => {
     const { stream, transport, result } = await handshaking()
     clock.tick(20_000)

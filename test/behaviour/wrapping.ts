@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import net from 'node:net'
 import tls from 'node:tls'
 import t from 'tap'
-import { wrapTLSSocket } from '../../src/index.ts'
+import { createServer, tlsTransport, wrapTLSSocket } from '../../src/index.ts'
 import { ca, server as serverPki } from '../fixtures/pki.ts'
 import { closed, nextError, rejection } from '../fixtures/settled.ts'
 import { clientOptions, tlsPair, tlsServer } from '../fixtures/tls-pair.ts'
@@ -11,6 +11,19 @@ t.test('a socket can be wrapped once', async (t) => {
   const { client } = await tlsPair(t)
   wrapTLSSocket(client)
   t.throws(() => wrapTLSSocket(client), { name: 'TypeError', message: /wrapped already/ })
+})
+
+t.test('a stream is returned as it is, and goes through a server of ours as it is', async (t) => {
+  const { client } = await tlsPair(t)
+  const stream = wrapTLSSocket(client)
+  t.equal(wrapTLSSocket(stream), stream)
+  t.equal(wrapTLSSocket(stream, { drainTimeout: 1 }), stream)
+  t.throws(() => wrapTLSSocket(stream, { drainTimeout: -1 }), { code: 'ERR_OUT_OF_RANGE' })
+  t.throws(() => tlsTransport(stream), { code: 'ERR_INVALID_ARG_VALUE', message: /stream of this package/ })
+  const server = createServer(serverPki)
+  const heard = once(server, 'secureConnection')
+  server.emit('secureConnection', stream)
+  t.equal((await heard)[0], stream)
 })
 
 t.test('bad arguments throw and leave the socket alone', async (t) => {

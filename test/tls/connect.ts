@@ -31,6 +31,21 @@ t.test("it has tls.connect's signatures, and its listener is called once", async
   stream.destroy()
 })
 
+t.test("it works where somebody puts it, and createServer, in the place of Node's own", async (t) => {
+  const { connect: plainConnect, createServer: plainCreateServer } = tls
+  t.teardown(() => Object.assign(tls, { connect: plainConnect, createServer: plainCreateServer }))
+  Object.assign(tls, { connect, createServer })
+  const server = tls.createServer({ ...identity, maxVersion: 'TLSv1.2' }, (socket) =>
+    socket.on('error', () => {}).resume(),
+  )
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  const stream = tls.connect(clientOptions((server.address() as net.AddressInfo).port)) as RenegotiationTLSSocket
+  t.match(await stream.renegotiate(), { verified: true })
+  stream.destroy()
+})
+
 t.test('its option renegotiation is that of the stream', async (t) => {
   const server = await tlsServer(t)
   const stream = connect({ ...clientOptions(server.port), renegotiation: { writableHighWaterMark: 7 } })

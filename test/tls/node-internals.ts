@@ -4,13 +4,17 @@ import { TLSSocket } from 'node:tls'
 import t from 'tap'
 import {
   certificatePolicy,
+  handleOf,
   hasBegunAnother,
+  isClosingBelow,
   isSecured,
   isSecurePending,
   isServer,
   keepTimeout,
   mendJavaScriptStream,
+  offersOnlyHTTP2,
   onHandshakes,
+  onHiddenErrors,
   readsIntoBuffer,
   renegotiationDisabled,
   requestedName,
@@ -33,6 +37,7 @@ t.test('this Node has every private part that is used', async (t) => {
         _secureContext: { context: { getTicketKeys: Function, setTicketKeys: Function } },
       },
       _requestCert: Boolean,
+      _controlReleased: true,
       _rejectUnauthorized: Boolean,
       _tlsOptions: Object,
     })
@@ -110,6 +115,10 @@ t.test('without any private part nothing breaks', (t) => {
     t.same(ticketContexts(socket), [])
     t.equal(renegotiationDisabled(socket), false)
     t.equal(isServer(socket), false)
+    t.equal(handleOf(socket), nothing._handle ?? null)
+    t.equal(offersOnlyHTTP2(socket), false)
+    t.equal(isClosingBelow(socket), false)
+    onHiddenErrors(socket, t.fail)
     t.equal(certificatePolicy(socket), undefined)
     t.equal(verifyError(socket), null)
     t.equal(keepTimeout(socket), false)
