@@ -58,26 +58,32 @@ async function acceptedBehindStore(t: Test, serverOptions: tls.TlsOptions, rawOp
 
 for (const only of [5, undefined]) {
   const what = only === undefined ? 'a whole ClientHello, which crashes plain Node' : 'the first bytes of a ClientHello'
-  t.test(`createServer(): ${what}, while the session of the first handshake is being stored`, async (t) => {
-    const server = createServer(options)
-    const stores = slowStore(server)
-    const accepted = t.captureFn(() => {})
-    server.on('secureConnection', accepted)
-    const raw = await RawPeer.connect({ port: await listen(t, server), ...mallory }, t)
-    const failed = once(server, 'tlsClientError') as Promise<[Error, TLSSocket]>
-    void raw.handshake({ after: behindFinished(raw, only) })
-    const [error, socket] = await failed
-    t.match(error, UNJUDGED)
-    await closed(socket)
-    for (const stored of stores) stored()
-    await new Promise(setImmediate)
-    t.same(accepted.calls, [])
-  })
+  for (const keylog of [false, true]) {
+    const listens = keylog ? ', and somebody listens to keylog' : ''
+    t.test(`createServer(): ${what}, while the session of the first handshake is being stored${listens}`, async (t) => {
+      const server = createServer(options)
+      const stores = slowStore(server)
+      if (keylog) server.on('keylog', () => {})
+      const accepted = t.captureFn(() => {})
+      server.on('secureConnection', accepted)
+      const raw = await RawPeer.connect({ port: await listen(t, server), ...mallory }, t)
+      const failed = once(server, 'tlsClientError') as Promise<[Error, TLSSocket]>
+      void raw.handshake({ after: behindFinished(raw, only) })
+      const [error, socket] = await failed
+      t.match(error, UNJUDGED)
+      await closed(socket)
+      for (const stored of stores) stored()
+      await new Promise(setImmediate)
+      t.same(accepted.calls, [])
+    })
+  }
 }
 
 t.test('createServer(): a client that waits for its turn is accepted when its session is stored', async (t) => {
   const server = createServer(options)
   const stores = slowStore(server)
+  // It has the stream, and the watch over first handshakes the socket below.
+  server.once('keylog', () => {})
   const accepted = once(server, 'secureConnection') as Promise<[RenegotiationTLSSocket]>
   const port = await listen(t, server)
   for (const wait of [0, 1]) {
