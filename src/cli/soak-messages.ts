@@ -2,7 +2,7 @@
  * What the program and the processes at the ends of the connection tell each
  * other (child_process: process.send).
  */
-import type { Origin, RenegotiationCounters } from '../report.ts'
+import type { Origin, RenegotiationCounters } from '../core/report.ts'
 import type { Address, Range } from './parse.ts'
 
 /** What a client shows and checks, in PEM. */

@@ -1,4 +1,4 @@
-import type { Transport, TransportEvents, WriteCallback } from '../transport/transport.ts'
+import type { Transport, TransportEvents, WriteCallback } from '../core/transport.ts'
 
 /** What a transport told, one after the other. Data is told apart by {@link End.received}. */
 type Told = 'ready' | 'data' | 'end' | 'handshakeStarted' | 'handshakeDone' | 'error' | 'closed'

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { createHash, type Hash } from 'node:crypto'
 import { once } from 'node:events'
-import type { RenegotiationDuplex } from '../renegotiation-duplex.ts'
-import type { RenegotiationReport } from '../report.ts'
+import type { RenegotiationReport } from '../core/report.ts'
+import type { RenegotiationDuplex } from '../faces/renegotiation-duplex.ts'
 import { same } from './end.ts'
 import type { Random } from './random.ts'
 

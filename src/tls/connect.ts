@@ -1,6 +1,6 @@
 import tls, { type ConnectionOptions, type TLSSocket } from 'node:tls'
-import { parseOptions, type RenegotiationOptions } from '../options.ts'
-import type { RenegotiationTLSSocket } from './renegotiation-tls-socket.ts'
+import { parseOptions, type RenegotiationOptions } from '../core/options.ts'
+import type { RenegotiationTLSSocket } from '../faces/renegotiation-tls-socket.ts'
 import { wrapTLSSocket } from './wrap-tls-socket.ts'
 
 /** tls.connect's options, and those of the stream. */

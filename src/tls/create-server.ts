@@ -1,8 +1,8 @@
 import tls, { type TLSSocket, type TlsOptions } from 'node:tls'
-import { RenegotiationError } from '../errors.ts'
-import { parseOptions, type RenegotiationOptions } from '../options.ts'
-import { onHandshakes } from './node-internals.ts'
-import { RenegotiationTLSSocket } from './renegotiation-tls-socket.ts'
+import { RenegotiationError } from '../core/errors.ts'
+import { parseOptions, type RenegotiationOptions } from '../core/options.ts'
+import { RenegotiationTLSSocket } from '../faces/renegotiation-tls-socket.ts'
+import { onHandshakes } from '../transports/node-internals.ts'
 import { wrapTLSSocket } from './wrap-tls-socket.ts'
 
 /** tls.createServer's options, and those of the streams. */

@@ -1,6 +1,6 @@
 import type { TLSSocket } from 'node:tls'
-import { parseOptions, type RenegotiationOptions } from '../options.ts'
-import { RenegotiationTLSSocket } from './renegotiation-tls-socket.ts'
+import { parseOptions, type RenegotiationOptions } from '../core/options.ts'
+import { RenegotiationTLSSocket } from '../faces/renegotiation-tls-socket.ts'
 
 /**
  * Puts a stream between the application and `socket` that takes the socket's

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import t from 'tap'
-import { complianceTests } from '../../src/compliance.ts'
+import { complianceTests } from '../../src/compliance/index.ts'
 import type { Transport, TransportEvents, WriteCallback } from '../../src/index.ts'
 import { MemoryTransport } from '../fixtures/memory-transport.ts'
 import { SEED } from '../fixtures/random.ts'

@@ -1,0 +1,237 @@
+#!/usr/bin/env node
+/*
+ * npx renegotiation-duplex: for people. Who imports the package loads none of it.
+ */
+import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import tls from 'node:tls'
+import { Command, InvalidArgumentError, Option } from 'commander'
+import yoctoSpinner from 'yocto-spinner'
+import { bytes, ms, time } from './format.ts'
+import { type Address, address, chunkSizes, duration, hostAndPort, path, type Range, seed, window } from './parse.ts'
+import { headline, picture } from './picture.ts'
+import { probe, readable } from './probe.ts'
+import { type SoakOptions, type SoakProgress, soak } from './soak.ts'
+
+/** Exit codes. */
+const FAILED = 1
+const USAGE = 2
+const UNKNOWN = 3
+
+/** Milliseconds between two lines of progress where they can't be written over each other. */
+const SPARSE = 10_000
+
+interface ClientOptions {
+  readonly servername?: string
+  readonly ca?: string
+  readonly cert?: string
+  readonly key?: string
+}
+
+const { version, description } = createRequire(import.meta.url)('renegotiation-duplex/package.json')
+
+const program = new Command('renegotiation-duplex')
+  .description(description)
+  .version(version)
+  .showHelpAfterError('(see --help)')
+  .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : USAGE))
+
+withClientOptions(
+  program
+    .command('soak')
+    .summary('both ends send without a pause and renegotiate all the while; with a verdict and a picture')
+    .description(
+      'Two processes send each other data without a pause over TLS 1.2, and each renegotiates at random moments. ' +
+        'What comes out is compared with what went in. Exit code 0: not a byte was lost. 1: it failed. 2: it was not ' +
+        'called as it should be. A time without a unit is in seconds, a size in bytes.',
+    )
+    .addOption(
+      new Option('--duration <time>', 'how long, such as 90s, 10m, 8h').argParser(duration).default(60_000, '1m'),
+    )
+    .addOption(
+      new Option('--every <time-time>', 'when an end renegotiates, after the last time')
+        .argParser(window)
+        .default([7000, 14_000], '7s-14s'),
+    )
+    .addOption(
+      new Option('--chunk <size-size>', 'how much is written at once, at random')
+        .argParser(chunkSizes)
+        .default([1024, 262_144], '1KiB-256KiB'),
+    )
+    .addOption(
+      new Option('--stall <time>', 'it has failed when no byte came or went for so long')
+        .argParser(duration)
+        .default(60_000, '1m'),
+    )
+    .option('--seed <number>', 'of the data', seed)
+    .option('--json <file>', 'where the result goes', 'soak.json')
+    .option('--picture <file>', 'where the picture goes, SVG', 'soak.svg')
+    .option(
+      '--connect <host:port>',
+      "a TLS server of yours, instead of one of our own; one on Node needs a peerLimit above Node's 3 in 10 minutes",
+      address,
+    )
+    .addOption(
+      new Option('--mode <mode>', 'what that one does with what it gets; to echo, it has to be guarded too')
+        .choices(['echo', 'sink'])
+        .default('echo'),
+    )
+    .option('--insecure', 'its certificate need not verify', false),
+).action(soakCommand)
+
+withClientOptions(
+  program
+    .command('probe')
+    .summary('does this TLS server let its clients renegotiate?')
+    .description(
+      'Makes one TLS connection (1.2 or lower) and one attempt to renegotiate, and no more. ' +
+        'Exit code 0: it lets its clients renegotiate. 1: it does not. 2: it was not called as it should be. ' +
+        '3: it could not be found out.',
+    )
+    .argument('<host:port>', 'the server', address)
+    .option('--http [path]', 'with a request under way, and another after it', path)
+    .addOption(
+      new Option(
+        '--send <text>',
+        'the same for any protocol; \\r and \\n stand for what they stand for in C',
+      ).conflicts('http'),
+    )
+    .addOption(new Option('--timeout <time>', 'for each step').argParser(duration).default(10_000, '10s'))
+    .option('--json', 'for programs', false),
+).action(probeCommand)
+
+await program.parseAsync()
+
+function withClientOptions(command: Command): Command {
+  return command
+    .option('--servername <name>', 'the name in the certificate, where it is not the host')
+    .option('--ca <file>', 'who has issued its certificate, PEM', pem)
+    .option('--cert <file>', "the client's certificate, PEM", pem)
+    .option('--key <file>', 'and the key to it, PEM', pem)
+}
+
+function pem(file: string): string {
+  let text: string
+  try {
+    text = readFileSync(file, 'utf8')
+  } catch (error) {
+    throw new InvalidArgumentError((error as Error).message)
+  }
+  // OpenSSL takes any file for a list of no certificates.
+  if (!text.includes('-----BEGIN ')) throw new InvalidArgumentError(`There is nothing in PEM in ${file}.`)
+  return text
+}
+
+function credentials({ servername, ca, cert, key }: ClientOptions, command: Command) {
+  try {
+    tls.createSecureContext({ ca, cert, key })
+  } catch (error) {
+    command.error(`error: --ca, --cert or --key is not as it should be: ${(error as Error).message}`)
+  }
+  return { servername, ca, cert, key }
+}
+
+/** Empties it, too: what an earlier run said is not to be taken for what this one says. */
+function mustBeWritable(file: string, command: Command): void {
+  try {
+    closeSync(openSync(file, 'w'))
+  } catch (error) {
+    command.error(`error: the result can't be written: ${(error as Error).message}`)
+  }
+}
+
+interface SoakArguments extends ClientOptions {
+  readonly duration: number
+  readonly every: Range
+  readonly chunk: Range
+  readonly stall: number
+  readonly seed?: number
+  readonly json: string
+  readonly picture: string
+  readonly connect?: Address
+  readonly mode: 'echo' | 'sink'
+  readonly insecure: boolean
+}
+
+async function soakCommand(given: SoakArguments, command: Command): Promise<void> {
+  const { insecure, connect: to } = given
+  if (given.duration <= given.every[1]) {
+    const least = time(given.every[1])
+    command.error(
+      `error: --duration must be more than the ${least} until a renegotiation: without one, nothing is proven`,
+    )
+  }
+  const ofServer = ['mode', 'insecure', 'servername', 'ca', 'cert', 'key'].find(
+    (name) => command.getOptionValueSource(name) === 'cli',
+  )
+  if (to === undefined && ofServer !== undefined) command.error(`error: --${ofServer} goes with --connect`)
+  const options: SoakOptions = {
+    duration: given.duration,
+    everyMs: given.every,
+    chunkBytes: given.chunk,
+    stall: given.stall,
+    seed: given.seed ?? Math.floor(Math.random() * 1e6),
+    ...(to && { server: { address: to, mode: given.mode, credentials: { ...credentials(given, command), insecure } } }),
+  }
+  // Not after hours.
+  for (const file of [given.json, given.picture]) mustBeWritable(file, command)
+  const early = new AbortController()
+  const interrupted = () => early.abort()
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, interrupted)
+  const spinner = yoctoSpinner({ handleSignals: false, text: 'connecting' }).start()
+  const pause = SPARSE * Number(!process.stderr.isTTY)
+  let toldAt = -Infinity
+  const report = await soak(options, early.signal, (progress) => {
+    if (performance.now() - toldAt < pause) return
+    toldAt = performance.now()
+    spinner.text = progressLine(progress, given.duration)
+  })
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.off(signal, interrupted)
+  spinner.stop()
+  writeFileSync(given.json, `${JSON.stringify(report, null, 2)}\n`)
+  writeFileSync(given.picture, picture(report))
+  print(`${report.verdict === 'passed' ? '✔' : '✖'} ${headline(report)}`)
+  for (const problem of report.problems) print(`  ${problem}`)
+  if (report.verdict === 'failed') process.exitCode = FAILED
+  const { toServer, toClient } = report.bytes
+  print(`  sent ${bytes(toServer)}, received ${bytes(toClient)}; seed ${options.seed}`)
+  const { hold } = report
+  for (const [end, held] of Object.entries(hold)) {
+    if (held?.count)
+      print(`  ${end}: writes held ${held.count} times, ${ms(held.meanMs)} on average, ${ms(held.maxMs)} at most`)
+  }
+  print(`  ${given.json}, ${given.picture}`)
+}
+
+function progressLine({ milliseconds, status }: SoakProgress, total: number): string {
+  const { sentBytes, receivedBytes, counters } = status
+  const rate = (count: number) => `${bytes((count / Math.max(milliseconds, 1)) * 1000)}/s`
+  return (
+    `${time(milliseconds)} of ${time(total)}: ${rate(sentBytes)} out, ${rate(receivedBytes)} in, ` +
+    `${counters.renegotiations} renegotiations, writes held for ${ms(counters.hold.maxMs)} at most`
+  )
+}
+
+interface ProbeArguments extends ClientOptions {
+  readonly http?: string | true
+  readonly send?: string
+  readonly timeout: number
+  readonly json: boolean
+}
+
+async function probeCommand(to: Address, given: ProbeArguments, command: Command): Promise<void> {
+  const { timeout } = given
+  const traffic = given.send?.replace(/\\r/g, '\r').replace(/\\n/g, '\n') ?? (given.http && request(to, given.http))
+  const report = await probe({ address: to, credentials: credentials(given, command), timeout, traffic })
+  print(given.json ? JSON.stringify(report, null, 2) : readable(report))
+  if (report.clientInitiated === null) process.exitCode = UNKNOWN
+  else if (report.clientInitiated !== 'allowed') process.exitCode = FAILED
+}
+
+function request(to: Address, at: string | true): string {
+  return `GET ${at === true ? '/' : at} HTTP/1.1\r\nHost: ${hostAndPort(to)}\r\n\r\n`
+}
+
+function print(line: string): void {
+  process.stdout.write(`${line}\n`)
+}

@@ -1,0 +1,158 @@
+import { invalidType } from '../core/errors.ts'
+import { flag, integer, milliseconds, mustBeObject, quote } from '../core/options.ts'
+import type { Transport } from '../core/transport.ts'
+import { RenegotiationDuplex } from '../faces/renegotiation-duplex.ts'
+import { contractTests, otherContractTests, renegotiatingContractTests } from './contract.ts'
+import { End } from './end.ts'
+import { Random } from './random.ts'
+import { otherStreamTests, renegotiatingStreamTests, streamTests } from './stream.ts'
+
+/** What is to be tested, and how. */
+export interface ComplianceOptions {
+  /**
+   * Makes two transports that are the ends of one new connection, neither of
+   * them attached to anything. Called once for each test; `destroy()` of both
+   * must release all of it. Their first handshake need not be complete.
+   */
+  connect(): readonly [Transport, Transport] | Promise<readonly [Transport, Transport]>
+  /** Whether they can renegotiate; where not, they are tested to say so. Default: true. */
+  renegotiates?: boolean | undefined
+  /** An integer for all that is random: the same seed, the same sizes and bytes. Default: a random one. A failure tells it. */
+  seed?: number | undefined
+  /** Milliseconds after which a test that is not done has failed. 0: none. Default: 60,000. */
+  timeout?: number | undefined
+}
+
+type Transports = readonly [Transport, Transport]
+
+/** One test. */
+export interface ComplianceTest {
+  /** A sentence, the same in every run. */
+  readonly name: string
+  /** Resolves where it passes; rejects with what is wrong, the seed in the message. */
+  run(): Promise<void>
+}
+
+/**
+ * The tests that every transport of this package passes, for transports of your
+ * own: first the contract (see {@link Transport}) without a stream, then a
+ * stream on it. They need no test framework and go with any:
+ *
+ * ```js
+ * import test from 'node:test'
+ * import { complianceTests } from 'renegotiation-duplex/compliance'
+ *
+ * for (const { name, run } of complianceTests({ connect })) test(name, run)
+ * ```
+ *
+ * Each is run twice, with either end as the one that acts.
+ */
+export function complianceTests(options: ComplianceOptions): ComplianceTest[] {
+  mustBeObject('options', options)
+  const { connect } = options
+  if (typeof connect !== 'function') throw invalidType(`connect must be a function, got ${quote(connect)}`)
+  const renegotiates = flag(options, 'renegotiates') ?? true
+  const timeout = milliseconds(options, 'timeout') ?? 60_000
+  const seed = integer(options, 'seed') ?? Math.floor(Math.random() * 2 ** 31)
+  const contract = { ...contractTests, ...(renegotiates ? renegotiatingContractTests : otherContractTests) }
+  const streams = { ...streamTests, ...(renegotiates ? renegotiatingStreamTests : otherStreamTests) }
+
+  const test = (name: string, run: (ends: Transports, random: Random) => Promise<void>): ComplianceTest[] =>
+    [false, true].map((swap) => ({
+      name: swap ? `${name} (the other end)` : name,
+      async run() {
+        const [first, second] = twoTransports(await connect())
+        try {
+          await run(swap ? [second, first] : [first, second], new Random(seed))
+        } catch (cause) {
+          throw new Error(`${(cause as Error).message} (seed ${seed})`, { cause })
+        }
+      },
+    }))
+  return [
+    ...Object.entries(contract).flatMap(([name, body]) =>
+      test(`the transport ${name}`, (transports, random) =>
+        onEnds(transports, timeout, (ends) => body({ ...ends, random }))),
+    ),
+    ...Object.entries(streams).flatMap(([name, body]) =>
+      test(`a stream on it ${name}`, (transports, random) =>
+        onStreams(transports, timeout, (ends) => body({ ...ends, random }))),
+    ),
+  ]
+}
+
+async function onEnds(
+  transports: Transports,
+  timeout: number,
+  body: (ends: { near: End; far: End }) => Promise<void>,
+): Promise<void> {
+  const [near, far] = transports.map((transport) => new End(transport)) as [End, End]
+  const ends = [near, far]
+  const late = () => ends.map((end, index) => `${index === 0 ? 'near' : 'far'} end: ${end.describe()}`).join('. ')
+  let failure: { error: unknown } | undefined
+  for (const step of [
+    async () => {
+      for (const end of ends) await end.until('it is ready', () => end.told.includes('ready'))
+      await body({ near, far })
+    },
+    () => Promise.all(ends.map((end) => end.destroy())),
+    // Last, and told rather than the first: what a transport did wrong explains what came of it.
+    () => {
+      for (const end of ends) end.check()
+    },
+  ]) {
+    try {
+      await within(timeout, step(), late)
+    } catch (error) {
+      failure = { error }
+    }
+  }
+  for (const end of ends) end.stop(new Error('the test is over'))
+  if (failure !== undefined) throw failure.error
+}
+
+async function onStreams(
+  transports: Transports,
+  timeout: number,
+  body: (streams: { near: RenegotiationDuplex; far: RenegotiationDuplex }) => Promise<void>,
+): Promise<void> {
+  const [near, far] = transports.map((transport) => new RenegotiationDuplex(transport, { peerLimit: false })) as [
+    RenegotiationDuplex,
+    RenegotiationDuplex,
+  ]
+  const late = () =>
+    Object.entries({ near, far })
+      .map(
+        ([name, { state, heldBytes, bytesInFlight }]) =>
+          `${name} end: ${state}, ${heldBytes} bytes held, ${bytesInFlight} in flight`,
+      )
+      .join('. ')
+  try {
+    await within(timeout, body({ near, far }), late)
+  } finally {
+    for (const stream of [near, far]) stream.on('error', () => {}).destroy()
+  }
+}
+
+function twoTransports(made: Transports): Transports {
+  const isTwo = Array.isArray(made) && made.length === 2 && made.every((one) => typeof one?.attach === 'function')
+  if (!isTwo) throw invalidType(`connect() must make an array of two transports, got ${quote(made)}`)
+  return made
+}
+
+/** Settles as `promise` does, or rejects after so many milliseconds with what `late` says. */
+async function within(milliseconds: number, promise: unknown, late: () => string): Promise<void> {
+  if (milliseconds === 0) {
+    await promise
+    return
+  }
+  let timer: NodeJS.Timeout | undefined
+  const deadline = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`not done after ${milliseconds} ms. ${late()}`)), milliseconds)
+  })
+  try {
+    await Promise.race([promise, deadline])
+  } finally {
+    clearTimeout(timer)
+  }
+}

@@ -1,0 +1,104 @@
+import { RenegotiationError } from './errors.ts'
+import type { Session } from './transport.ts'
+
+/** What a handshake was to bring, besides new keys. */
+export interface Expectation {
+  /** A certificate was asked for. */
+  readonly requestCert: boolean
+  /** And without a valid one the renegotiation fails. */
+  readonly rejectUnauthorized: boolean
+  readonly allowIdentityChange: boolean
+  /** A session without the extended master secret fails (RFC 7627). */
+  readonly requireExtendedMasterSecret: boolean
+}
+
+/** How a handshake that completed is judged. */
+export type Verdict =
+  /** The keys are new; `verified` is false where the transport can't prove it. */
+  | { outcome: 'renegotiated'; verified: boolean; peerCertificateChanged: boolean }
+  /** The keys are the old ones: nothing happened. */
+  | { outcome: 'unchanged' }
+  /** New keys, but not what was asked for. The stream goes on. */
+  | { outcome: 'rejected'; error: RenegotiationError }
+  /** The stream must not go on. */
+  | { outcome: 'fatal'; error: RenegotiationError }
+
+/**
+ * Judges a handshake by the sessions before and after it.
+ *
+ * That TLS says "done" proves nothing: Node emits `secure` on the side that
+ * has just refused, and a renegotiation that resumed its session has asked
+ * nobody for a certificate. What counts is what changed.
+ *
+ * No handshake completes without a verdict:
+ * - A TLS transport hears of every start and every end from OpenSSL itself, in
+ *   the call that processes the message (onHandshakes in node-internals.ts).
+ *   The verdict is given before OpenSSL reads another byte, so no data that
+ *   follows an unjudged handshake reaches the application.
+ * - A start or an end that does not fit ends the connection: a second start
+ *   before the end, also while Node still holds `secure` back for a `newSession`
+ *   listener; an end whose start nobody saw; a handshake that began before the
+ *   first was taken note of (TLSSocketTransport).
+ * - Until the verdict is good, the stream tells of the session before
+ *   (ShownSession), and it holds its writes.
+ */
+export function judge(before: Session, after: Session, expected: Expectation): Verdict {
+  const keysChanged = before.keys && after.keys ? !equal(before.keys, after.keys) : undefined
+
+  const peerCertificateChanged = !equal(before.identity, after.identity)
+  if (!expected.allowIdentityChange) {
+    if (peerCertificateChanged && before.identity !== undefined) {
+      const how = after.identity === undefined ? 'no certificate' : 'another certificate'
+      return fatal(
+        'ERR_RENEGOTIATION_IDENTITY_CHANGED',
+        `The peer came out of the renegotiation with ${how} than before`,
+      )
+    }
+    if (before.pskIdentity !== undefined && !equal(before.pskIdentity, after.pskIdentity)) {
+      const message =
+        'The peer came out of the renegotiation without its pre-shared key, or with another identity for it'
+      return fatal('ERR_RENEGOTIATION_IDENTITY_CHANGED', message)
+    }
+    const [asked, asks] = [before.servername, after.servername]
+    if (asked !== undefined && asks !== undefined && asked !== asks) {
+      const message = `The client asked for the server '${asks}' (SNI) in the renegotiation, and for '${asked}' before`
+      return fatal('ERR_RENEGOTIATION_IDENTITY_CHANGED', message)
+    }
+  }
+  if (keysChanged === false) return { outcome: 'unchanged' }
+
+  if (expected.requireExtendedMasterSecret && after.extendedMasterSecret !== true) {
+    const message = 'The renegotiation came out without the extended master secret (RFC 7627), which is required'
+    return fatal('ERR_RENEGOTIATION_UNSUPPORTED', message)
+  }
+
+  if (expected.requestCert && expected.rejectUnauthorized) {
+    if (after.identity === undefined && after.resumed) {
+      return {
+        outcome: 'rejected',
+        error: new RenegotiationError(
+          'ERR_RENEGOTIATION_NO_CERTIFICATE',
+          'The renegotiation resumed the session, so the client was not asked for a certificate. To rule that out, ' +
+            "put crypto.constants.SSL_OP_NO_SESSION_RESUMPTION_ON_RENEGOTIATION into the server's secureOptions",
+        ),
+      }
+    }
+    if (after.identity === undefined) {
+      return fatal('ERR_RENEGOTIATION_NO_CERTIFICATE', 'The client was asked for a certificate and gave none')
+    }
+    if (after.authorized !== true) {
+      const why = after.authorizationError ?? 'unknown reason'
+      return fatal('ERR_RENEGOTIATION_NO_CERTIFICATE', `The client's certificate does not verify: ${why}`, why)
+    }
+  }
+  return { outcome: 'renegotiated', verified: keysChanged === true, peerCertificateChanged }
+}
+
+function fatal(code: ConstructorParameters<typeof RenegotiationError>[0], message: string, cause?: unknown): Verdict {
+  return { outcome: 'fatal', error: new RenegotiationError(code, message, cause) }
+}
+
+function equal(a: Uint8Array | undefined, b: Uint8Array | undefined): boolean {
+  if (a === undefined || b === undefined) return a === b
+  return Buffer.compare(a, b) === 0
+}

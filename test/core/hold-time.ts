@@ -1,0 +1,20 @@
+import sinon from 'sinon'
+import t from 'tap'
+import { HoldTime } from '../../src/core/hold-time.ts'
+
+t.test('zeros where nothing was held', async (t) => {
+  t.same(new HoldTime().summary, { count: 0, minMs: 0, meanMs: 0, maxMs: 0 })
+})
+
+t.test('the shortest, the mean and the longest', async (t) => {
+  const clock = sinon.useFakeTimers({ toFake: ['performance'] })
+  t.teardown(() => clock.restore())
+  const hold = new HoldTime()
+  for (const milliseconds of [4, 1, 7]) {
+    clock.tick(100)
+    hold.begins()
+    clock.tick(milliseconds)
+    hold.ends()
+  }
+  t.same(hold.summary, { count: 3, minMs: 1, meanMs: 4, maxMs: 7 })
+})

@@ -1,0 +1,278 @@
+import t from 'tap'
+import { parseOptions, parseRenegotiateOptions } from '../../src/core/options.ts'
+import { SLICE_BYTES } from '../../src/core/slice.ts'
+
+t.test('every option has its default', async (t) => {
+  const defaults = {
+    drainTimeout: 30_000,
+    handshakeTimeout: 30_000,
+    maxInboundBytes: 16 * 1024 * 1024,
+    maxHeldBytes: Infinity,
+    readableHighWaterMark: 64 * 1024,
+    writableHighWaterMark: 3 * SLICE_BYTES,
+    peerLimit: undefined,
+    allowIdentityChange: false,
+    requireExtendedMasterSecret: false,
+    rekey: undefined,
+  }
+  t.strictSame(parseOptions(), defaults)
+  t.strictSame(parseOptions({}), defaults)
+  t.strictSame(parseOptions({ drainTimeout: undefined, peerLimit: undefined, highWaterMark: undefined }), defaults)
+})
+
+t.test('every option is taken as it is given', async (t) => {
+  const given = {
+    drainTimeout: 1,
+    handshakeTimeout: 2.5,
+    maxInboundBytes: 3,
+    maxHeldBytes: 4,
+    readableHighWaterMark: 5,
+    writableHighWaterMark: 6,
+    peerLimit: { max: 7, windowMs: 8 },
+    allowIdentityChange: true,
+    requireExtendedMasterSecret: true,
+    rekey: {
+      everyMs: [9, 10] as const,
+      everyBytes: 11,
+      everyRecords: 12,
+      hardLimit: { ms: 13, bytes: 14, records: 15 },
+    },
+  }
+  t.strictSame(parseOptions(given), given)
+})
+
+t.test('highWaterMark is for both sides, and each side may have its own', async (t) => {
+  t.match(parseOptions({ highWaterMark: 0 }), { readableHighWaterMark: 0, writableHighWaterMark: 0 })
+  t.match(parseOptions({ highWaterMark: 1, readableHighWaterMark: 2 }), {
+    readableHighWaterMark: 2,
+    writableHighWaterMark: 1,
+  })
+})
+
+const timeouts = ['drainTimeout', 'handshakeTimeout'] as const
+const marks = ['highWaterMark', 'readableHighWaterMark', 'writableHighWaterMark'] as const
+const limits = ['maxInboundBytes', 'maxHeldBytes'] as const
+const longest = 2 ** 31 - 1
+
+const bad = (name: string, value: unknown) => () => parseOptions({ [name]: value } as never)
+const badOfOne = (name: string, value: unknown) => () => parseRenegotiateOptions({ [name]: value } as never)
+
+for (const name of [...timeouts, ...marks, ...limits]) {
+  t.test(`${name} must be a number`, async (t) => {
+    t.throws(bad(name, '5'), { name: 'TypeError', message: `${name} must be a number, got '5'` })
+    t.throws(bad(name, null), { name: 'TypeError', message: `${name} must be a number, got null` })
+    t.throws(bad(name, 5n), { name: 'TypeError', message: `${name} must be a number, got 5n` })
+    t.throws(bad(name, { deep: { a: 1 } }), {
+      name: 'TypeError',
+      message: `${name} must be a number, got { deep: [Object] }`,
+    })
+  })
+
+  t.test(`${name} must be in its range`, async (t) => {
+    for (const value of [-1, NaN, -Infinity]) {
+      t.throws(bad(name, value), { name: 'RangeError', message: new RegExp(`^${name} must be an? .*, got ${value}$`) })
+    }
+  })
+}
+
+for (const name of timeouts) {
+  t.test(`${name} goes from 0 to what setTimeout can do, for the stream and for one renegotiation`, async (t) => {
+    for (const value of [0, 0.5, longest]) {
+      t.equal(parseOptions({ [name]: value })[name], value)
+      t.equal(parseRenegotiateOptions({ [name]: value })[name], value)
+    }
+    const message = new RegExp(`^${name} must be a number from 0 to ${longest}, got `)
+    for (const value of [longest + 1, Infinity, -0.1]) {
+      t.throws(bad(name, value), { name: 'RangeError', message })
+      t.throws(badOfOne(name, value), { name: 'RangeError', message })
+    }
+    t.throws(badOfOne(name, '1s'), { name: 'TypeError', message: `${name} must be a number, got '1s'` })
+  })
+}
+
+for (const name of [...marks, ...limits]) {
+  t.test(`${name} counts whole bytes`, async (t) => {
+    t.throws(bad(name, 1.5), {
+      name: 'RangeError',
+      message: new RegExp(`^${name} must be an integer from 0 to .*, got 1.5$`),
+    })
+  })
+}
+
+for (const name of limits) {
+  t.test(`${name} may be Infinity`, async (t) => {
+    t.equal(parseOptions({ [name]: Infinity })[name], Infinity)
+  })
+}
+
+for (const name of marks) {
+  t.test(`${name} must be finite`, async (t) => {
+    t.throws(bad(name, Infinity), { name: 'RangeError', message: /got Infinity$/ })
+  })
+}
+
+t.test('requireExtendedMasterSecret must be a boolean', async (t) => {
+  t.throws(bad('requireExtendedMasterSecret', 1), {
+    name: 'TypeError',
+    message: 'requireExtendedMasterSecret must be a boolean, got 1',
+  })
+})
+
+t.test('allowIdentityChange must be a boolean', async (t) => {
+  t.equal(parseOptions({ allowIdentityChange: false }).allowIdentityChange, false)
+  t.throws(bad('allowIdentityChange', 1), {
+    name: 'TypeError',
+    message: 'allowIdentityChange must be a boolean, got 1',
+  })
+})
+
+t.test('peerLimit is false or a number of handshakes in a number of milliseconds', async (t) => {
+  t.equal(parseOptions({ peerLimit: false }).peerLimit, false)
+  t.same(parseOptions({ peerLimit: { max: 0, windowMs: 0 } }).peerLimit, { max: 0, windowMs: 0 })
+  t.same(parseOptions({ peerLimit: { max: 0 } }).peerLimit, { max: 0, windowMs: 600_000 })
+  t.same(parseOptions({ peerLimit: { max: 3, windowMs: Infinity } }).peerLimit, { max: 3, windowMs: Infinity })
+  for (const [value, message] of [
+    [true, 'peerLimit must be an object, got true'],
+    [null, 'peerLimit must be an object, got null'],
+    [{ windowMs: 3 }, 'peerLimit must be false or { max, windowMs }, got { windowMs: 3 }'],
+    [{ max: '3', windowMs: 1 }, "peerLimit.max must be a number, got '3'"],
+    [{ max: 3, windowMs: '1' }, "peerLimit.windowMs must be a number, got '1'"],
+  ] as const) {
+    t.throws(bad('peerLimit', value), { name: 'TypeError', message })
+  }
+  for (const [value, message] of [
+    [{ max: -1, windowMs: 1 }, /^peerLimit.max must be an integer from 0 to .*, got -1$/],
+    [{ max: 1.5, windowMs: 1 }, /^peerLimit.max must be an integer .*, got 1.5$/],
+    [{ max: 1, windowMs: -1 }, 'peerLimit.windowMs must be a number from 0 to Infinity, got -1'],
+  ] as const) {
+    t.throws(bad('peerLimit', value), { name: 'RangeError', message })
+  }
+})
+
+t.test('the options themselves must be an object', async (t) => {
+  for (const parse of [parseOptions, parseRenegotiateOptions]) {
+    t.throws(() => parse(null as never), { name: 'TypeError', message: 'options must be an object, got null' })
+    t.throws(() => parse('fast' as never), { name: 'TypeError', message: "options must be an object, got 'fast'" })
+  }
+})
+
+t.test('the options of one renegotiation have no defaults of their own', async (t) => {
+  const none = {
+    requestCert: undefined,
+    rejectUnauthorized: undefined,
+    drainTimeout: undefined,
+    handshakeTimeout: undefined,
+    signal: undefined,
+  }
+  t.strictSame(parseRenegotiateOptions(), none)
+  t.strictSame(parseRenegotiateOptions({}), none)
+})
+
+t.test('the options of one renegotiation are taken as they are given, and nothing else is', async (t) => {
+  const { signal } = new AbortController()
+  const given = { requestCert: true, rejectUnauthorized: false, drainTimeout: 1, handshakeTimeout: 2, signal }
+  t.strictSame(parseRenegotiateOptions({ ...given, other: 1 } as never), given)
+})
+
+for (const name of ['requestCert', 'rejectUnauthorized'] as const) {
+  t.test(`${name} must be a boolean`, async (t) => {
+    t.throws(badOfOne(name, 'yes'), { name: 'TypeError', message: `${name} must be a boolean, got 'yes'` })
+  })
+}
+
+t.test('signal must be an AbortSignal', async (t) => {
+  t.throws(badOfOne('signal', null), { name: 'TypeError', message: 'signal must be an AbortSignal, got null' })
+  t.throws(badOfOne('signal', { aborted: false }), {
+    name: 'TypeError',
+    message: 'signal must be an AbortSignal, got { aborted: false }',
+  })
+  t.throws(badOfOne('signal', new AbortController()), { name: 'TypeError', message: /^signal must be an AbortSignal/ })
+})
+
+const rekey = (value: unknown) => () => parseOptions({ rekey: value } as never).rekey
+const nothing = {
+  everyMs: undefined,
+  everyBytes: Infinity,
+  everyRecords: Infinity,
+  hardLimit: { ms: Infinity, bytes: Infinity, records: Infinity },
+}
+
+t.test('rekey: each of its options can be the only one', async (t) => {
+  t.strictSame(rekey({ everyMs: 5 })(), { ...nothing, everyMs: [5, 5] })
+  t.strictSame(rekey({ everyMs: [5, 6.5] })(), { ...nothing, everyMs: [5, 6.5] })
+  t.strictSame(rekey({ everyBytes: 1 })(), { ...nothing, everyBytes: 1 })
+  t.strictSame(rekey({ everyRecords: 1 })(), { ...nothing, everyRecords: 1 })
+  for (const name of ['ms', 'bytes', 'records']) {
+    t.strictSame(rekey({ hardLimit: { [name]: 1 } })(), { ...nothing, hardLimit: { ...nothing.hardLimit, [name]: 1 } })
+  }
+})
+
+t.test('rekey: without any of them it is a mistake', async (t) => {
+  for (const value of [{}, { hardLimit: {} }, { everyBytes: Infinity }, { hardLimit: { ms: Infinity } }]) {
+    t.throws(rekey(value), { name: 'TypeError', message: /^rekey must have everyMs, .*, got {.*}$/ })
+  }
+})
+
+t.test('rekey: it and hardLimit must be objects', async (t) => {
+  for (const value of [null, 5, 'often', true]) {
+    t.throws(rekey(value), { name: 'TypeError', message: /^rekey must be an object, got / })
+  }
+  t.throws(rekey({ hardLimit: 5 }), { name: 'TypeError', message: 'rekey.hardLimit must be an object, got 5' })
+  t.throws(rekey({ hardLimit: null }), { name: 'TypeError', message: 'rekey.hardLimit must be an object, got null' })
+})
+
+t.test('rekey: everyMs must be a number or two, in order', async (t) => {
+  for (const value of [[], [1], [1, 2, 3], [undefined, 1]]) {
+    t.throws(rekey({ everyMs: value }), {
+      name: 'TypeError',
+      message: /^rekey.everyMs must be a number or \[min, max\], got \[/,
+    })
+  }
+  for (const value of ['5', null, ['1', 2], [1, '2']]) {
+    t.throws(rekey({ everyMs: value }), { name: 'TypeError', message: /^rekey.everyMs must be a number, got / })
+  }
+  t.throws(rekey({ everyMs: [2, 1] }), {
+    name: 'RangeError',
+    message: 'rekey.everyMs must be [min, max], got [ 2, 1 ]',
+  })
+  for (const value of [0, -1, NaN, Infinity, longest + 1, [0, 5], [5, Infinity]]) {
+    t.throws(rekey({ everyMs: value }), {
+      name: 'RangeError',
+      message: /^rekey.everyMs must be a number from 1 to \d+, got /,
+    })
+  }
+})
+
+for (const name of ['everyBytes', 'everyRecords', 'hardLimit.bytes', 'hardLimit.records', 'hardLimit.ms'] as const) {
+  t.test(`rekey: ${name} must be a number in its range`, async (t) => {
+    const [outer, inner] = name.split('.') as [string, string | undefined]
+    const given = (value: unknown) => rekey({ [outer]: inner === undefined ? value : { [inner]: value } })
+    t.throws(given('5'), { name: 'TypeError', message: `rekey.${name} must be a number, got '5'` })
+    for (const value of [0, -1, NaN]) {
+      t.throws(given(value), {
+        name: 'RangeError',
+        message: new RegExp(`^rekey.${name} must be an? .*, got ${value}$`),
+      })
+    }
+  })
+}
+
+t.test('rekey: the hard limit must be beyond the schedule', async (t) => {
+  const message = (limit: string, name: string) => `rekey.hardLimit.${limit} must be more than rekey.${name} (5), got 5`
+  t.throws(rekey({ everyMs: [2, 5], hardLimit: { ms: 5 } }), { name: 'RangeError', message: message('ms', 'everyMs') })
+  t.throws(rekey({ everyBytes: 5, hardLimit: { bytes: 5 } }), {
+    name: 'RangeError',
+    message: message('bytes', 'everyBytes'),
+  })
+  t.throws(rekey({ everyRecords: 5, hardLimit: { records: 5 } }), {
+    name: 'RangeError',
+    message: message('records', 'everyRecords'),
+  })
+  t.doesNotThrow(rekey({ everyMs: [2, 5], everyBytes: 6, hardLimit: { ms: 6, records: 1 } }))
+})
+
+t.test('a schedule that is misspelt would never run', async (t) => {
+  const misspelt = (rekey: object) => () => parseOptions({ rekey })
+  t.throws(misspelt({ everyMs: 5, everyBites: 5 }), /rekey has everyMs, everyBytes, .*, got 'everyBites'/)
+  t.throws(misspelt({ hardLimit: { ms: 5, byte: 5 } }), /rekey.hardLimit has ms, bytes, records, got 'byte'/)
+})

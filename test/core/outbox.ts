@@ -1,0 +1,613 @@
+import sinon from 'sinon'
+import t from 'tap'
+import { GuardedTransport } from '../../src/core/guarded-transport.ts'
+import { type BatchCallback, Outbox } from '../../src/core/outbox.ts'
+import { SLICE_BYTES } from '../../src/core/slice.ts'
+import { GatheringTransport, type Script, ScriptedTransport, turn } from '../fixtures/scripted-transport.ts'
+
+/** An outbox over a transport that takes one buffer at a time, when told. */
+function single(script: Script = {}) {
+  return over(new ScriptedTransport({ takes: 'when told', ...script }))
+}
+
+/** The same over one that takes several at once. */
+function gathering(script: Script = {}) {
+  return over(new GatheringTransport({ takes: 'when told', ...script }))
+}
+
+function over<T extends ScriptedTransport>(transport: T) {
+  const failed = sinon.spy()
+  const keys = {
+    room: sinon.stub().returns(Infinity),
+    sent: sinon.spy(),
+    finished: (done: BatchCallback) => done(),
+    applicationThrew: rethrow,
+  }
+  return { transport, failed, keys, outbox: new Outbox(guarded(transport), { ...keys, failed }) }
+}
+
+function rethrow(error: unknown): never {
+  throw error
+}
+
+/** As the outbox gets it. */
+function guarded(transport: ScriptedTransport): GuardedTransport {
+  return new GuardedTransport(transport, { isOfApplication: () => true, transportThrew: () => {} })
+}
+
+/** As a Writable does it: whatever comes of a batch comes when it has been handed over. */
+function offer(outbox: Outbox, batch: readonly Uint8Array[], done: BatchCallback): void {
+  outbox.offer(batch, done)
+  outbox.flush()
+}
+
+const buffers = (...texts: string[]) => texts.map((text) => Buffer.from(text))
+const last = <T>(list: readonly T[]) => list.at(-1)
+
+t.test('a batch of one buffer is offered as that very object', async (t) => {
+  const { outbox, transport } = single()
+  const [buffer] = buffers('abc') as [Buffer]
+  offer(outbox, [buffer], () => {})
+  t.equal(transport.offers.length, 1)
+  t.equal(transport.offers[0], buffer)
+})
+
+t.test('several buffers are offered together where the transport can take them so', async (t) => {
+  const { outbox, transport } = gathering()
+  const list = buffers('abc', 'def')
+  offer(outbox, list, () => {})
+  t.same(transport.offers, [list])
+})
+
+t.test('several buffers are offered one by one where it cannot, and called back for once', async (t) => {
+  const { outbox, transport } = single()
+  const done = sinon.spy()
+  offer(outbox, buffers('abc', 'def'), done)
+  t.equal(transport.inFlight, 3)
+  transport.take()
+  await turn()
+  t.equal(done.callCount, 0)
+  t.equal(transport.inFlight, 3)
+  await transport.takeAll()
+  t.equal(transport.taken.toString(), 'abcdef')
+  t.equal(done.callCount, 1)
+  t.notOk(done.firstCall.args[0])
+})
+
+t.test('a single buffer goes by write() even where the transport can take several', async (t) => {
+  const { outbox, transport } = gathering()
+  const [buffer] = buffers('abc') as [Buffer]
+  offer(outbox, [Buffer.alloc(0), buffer], () => {})
+  t.equal(transport.offers[0], buffer)
+})
+
+t.test('a batch without a byte is an empty write, and is called back for when that is done', async (t) => {
+  for (const empty of [[], [Buffer.alloc(0)], [Buffer.alloc(0), Buffer.alloc(0)]]) {
+    const { outbox, transport } = single()
+    const done = sinon.spy()
+    offer(outbox, empty, done)
+    t.same(
+      transport.offers.map(({ length }) => length),
+      [0],
+    )
+    await turn()
+    t.equal(done.callCount, 0)
+    transport.take(0)
+    await turn()
+    t.equal(done.callCount, 1)
+    t.equal(transport.offers.length, 1, 'and is not offered again')
+  }
+})
+
+t.test('after nothing taken, the identical object is offered again, in a later turn', async (t) => {
+  const { outbox, transport } = single()
+  const [buffer] = buffers('abc') as [Buffer]
+  offer(outbox, [buffer], () => {})
+  for (let times = 1; times <= 3; times++) {
+    transport.take(0)
+    t.equal(transport.inFlight, undefined, 'not in this turn')
+    await turn()
+    t.equal(last(transport.offers), buffer)
+    t.equal(transport.offers.length, times + 1)
+  }
+})
+
+t.test('after nothing taken of a view, the identical view is offered again', async (t) => {
+  const { outbox, transport } = single()
+  offer(outbox, buffers('abc'), () => {})
+  transport.take(1)
+  await turn()
+  const view = last(transport.offers)
+  transport.take(0)
+  await turn()
+  t.equal(last(transport.offers), view)
+})
+
+t.test('after nothing taken of several buffers, the identical list is offered again', async (t) => {
+  const { outbox, transport } = gathering()
+  offer(outbox, buffers('abc', 'def'), () => {})
+  const list = last(transport.offers)
+  transport.take(0)
+  await turn()
+  t.equal(last(transport.offers), list)
+  await transport.takeAll()
+  t.equal(transport.taken.toString(), 'abcdef')
+})
+
+t.test('after a part was taken, the rest of the same memory is offered', async (t) => {
+  const { outbox, transport } = single()
+  const [buffer] = buffers('abcdef') as [Buffer]
+  offer(outbox, [buffer], () => {})
+  transport.take(2)
+  await turn()
+  const rest = last(transport.offers) as Uint8Array
+  t.equal(rest.buffer, buffer.buffer)
+  t.equal(rest.byteOffset, buffer.byteOffset + 2)
+  t.equal(rest.length, 4)
+})
+
+t.test('after a part of several buffers was taken, what is left of them is offered', async (t) => {
+  const { outbox, transport } = gathering()
+  const [a, b, c] = buffers('ab', 'cd', 'ef') as [Buffer, Buffer, Buffer]
+  offer(outbox, [a, b, c], () => {})
+  transport.take(3)
+  await turn()
+  const [rest, whole] = last(transport.offers) as Uint8Array[]
+  t.equal(rest?.buffer, b.buffer)
+  t.equal(Buffer.from(rest ?? []).toString(), 'd')
+  t.equal(whole, c)
+})
+
+t.test('chunks of every size, taken by parts of every size, arrive whole and in order', async (t) => {
+  const text = 'abcdefghijkl'
+  for (const make of [single, gathering]) {
+    for (let size = 1; size <= text.length; size++) {
+      const chunks = buffers(...(text.match(new RegExp(`.{1,${size}}`, 'g')) as string[]))
+      for (let part = 1; part <= text.length; part++) {
+        const { outbox, transport } = make()
+        const done = sinon.spy()
+        offer(outbox, chunks, done)
+        for (let round = 0; transport.inFlight !== undefined; round++) {
+          transport.take(round % 3 === 2 ? 0 : part)
+          await turn()
+        }
+        const arrived = transport.taken.toString()
+        if (arrived !== text || done.callCount !== 1) {
+          t.fail(`${make.name}, chunks of ${size}, parts of ${part}: ${arrived}, called back ${done.callCount} times`)
+        }
+      }
+    }
+  }
+})
+
+t.test('a huge buffer is offered in slices of its own memory', async (t) => {
+  const { outbox, transport } = single()
+  const huge = Buffer.alloc(4 * SLICE_BYTES + 1)
+  const done = sinon.spy()
+  offer(outbox, [huge], done)
+  await transport.takeAll()
+  const slices = transport.offers as Buffer[]
+  t.same(
+    slices.map(({ length }) => length),
+    [SLICE_BYTES, SLICE_BYTES, SLICE_BYTES, SLICE_BYTES, 1],
+  )
+  t.ok(slices.every(({ buffer }) => buffer === huge.buffer))
+  t.same(
+    slices.map(({ byteOffset }) => byteOffset - huge.byteOffset),
+    [0, 1, 2, 3, 4].map((n) => n * SLICE_BYTES),
+  )
+  t.equal(done.callCount, 1)
+})
+
+t.test('many buffers are gathered up to the size of a slice', async (t) => {
+  const { outbox, transport } = gathering()
+  const half = SLICE_BYTES / 2
+  offer(outbox, [Buffer.alloc(half), Buffer.alloc(half), Buffer.alloc(1)], () => {})
+  t.equal(transport.inFlight, SLICE_BYTES)
+  transport.take()
+  await turn()
+  t.equal(transport.inFlight, 1)
+})
+
+t.test('a few writes a turn of the event loop', async (t) => {
+  const { outbox, transport } = single()
+  const done = sinon.spy()
+  offer(outbox, buffers('a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i'), done)
+  for (const soFar of ['abcd', 'abcdefgh', 'abcdefghi']) {
+    while (transport.inFlight !== undefined) transport.take()
+    t.equal(transport.taken.toString(), soFar)
+    await turn()
+  }
+  t.equal(done.callCount, 1)
+})
+
+t.test('what comes after a batch that was called back for at once waits for the next turn', async (t) => {
+  for (const first of ['a', '']) {
+    const { outbox, transport } = single({ takes: 'at once' })
+    offer(outbox, buffers(first), () => offer(outbox, buffers('b'), () => {}))
+    await null
+    await turn()
+    t.equal(transport.taken.toString(), first)
+    await turn()
+    t.equal(transport.taken.toString(), `${first}b`)
+  }
+})
+
+t.test('a transport that took less than all has the rest of the turn for itself', async (t) => {
+  const { outbox, transport } = single()
+  offer(outbox, buffers('abc'), () => {})
+  transport.take(2)
+  t.equal(transport.inFlight, undefined)
+  await turn()
+  t.equal(transport.inFlight, 1)
+})
+
+t.test('an exception of the application between two immediates is no reason for Node to throw for ever', async (t) => {
+  const { outbox, transport } = single()
+  const thrown: unknown[] = []
+  const heard = (error: unknown) => {
+    if (thrown.push(error) > 10) process.setUncaughtExceptionCaptureCallback(null)
+  }
+  process.setUncaughtExceptionCaptureCallback(heard)
+  t.teardown(() => process.setUncaughtExceptionCaptureCallback(null))
+  const mine = new Error('mine')
+  setImmediate(() => {
+    process.nextTick(() => {
+      outbox.barrier(() => {})
+      throw mine
+    })
+  })
+  outbox.barrier(() => t.fail('replaced'))
+  await turn()
+  await turn()
+  t.same(thrown, [mine])
+  t.equal(transport.inFlight, 0)
+})
+
+t.test('thousands of batches that are called back for at once do not overflow the stack', async (t) => {
+  const { outbox, transport } = single({ takes: 'at once' })
+  let left = 20_000
+  await new Promise<void>((resolve) => {
+    const next = () => {
+      if (left-- > 0) offer(outbox, [Buffer.alloc(left % 2)], next)
+      else resolve()
+    }
+    next()
+  })
+  t.equal(transport.taken.length, 10_000)
+})
+
+t.test('bytesInFlight and bytesGiven tell how far the batch has got', async (t) => {
+  const { outbox, transport } = single()
+  const seen = () => [outbox.bytesInFlight, outbox.bytesGiven]
+  t.same(seen(), [0, 0])
+  offer(outbox, buffers('abc', 'defg'), () => {})
+  t.same(seen(), [3, 3])
+  transport.take(2)
+  t.same(seen(), [0, 2])
+  await turn()
+  t.same(seen(), [1, 3])
+  transport.take()
+  await turn()
+  t.same(seen(), [4, 7])
+  transport.take()
+  await turn()
+  t.same(seen(), [0, 0])
+})
+
+t.test('hold() parks the batch, release() lets it go', async (t) => {
+  const { outbox, transport } = single()
+  const done = sinon.spy()
+  outbox.hold()
+  offer(outbox, buffers('abc'), done)
+  await turn()
+  t.same(transport.offers, [])
+  outbox.release()
+  await turn()
+  t.equal(transport.inFlight, 3)
+  await transport.takeAll()
+  t.equal(done.callCount, 1)
+})
+
+t.test('hold() parks an empty batch as well', async (t) => {
+  const { outbox, transport } = single()
+  const done = sinon.spy()
+  outbox.hold()
+  offer(outbox, [], done)
+  t.equal(transport.inFlight, undefined)
+  outbox.release()
+  await turn()
+  transport.take(0)
+  t.equal(done.callCount, 1)
+})
+
+t.test('hold() lets the write in flight finish, and what is left of it waits', async (t) => {
+  const { outbox, transport } = single()
+  offer(outbox, buffers('abc'), () => {})
+  outbox.hold()
+  transport.take(1)
+  await turn()
+  t.equal(transport.inFlight, undefined)
+  outbox.release()
+  await turn()
+  t.equal(transport.inFlight, 2)
+})
+
+t.test('hold() does not forget that nothing was taken: the identical object comes after release()', async (t) => {
+  const { outbox, transport } = single()
+  const [buffer] = buffers('abc') as [Buffer]
+  offer(outbox, [buffer], () => {})
+  outbox.hold()
+  transport.take(0)
+  await turn()
+  t.equal(transport.offers.length, 1)
+  outbox.release()
+  await turn()
+  t.equal(last(transport.offers), buffer)
+})
+
+t.test('release() within the turn after a write waits for the next', async (t) => {
+  const { outbox, transport } = single()
+  offer(outbox, buffers('ab'), () => {})
+  transport.take(1)
+  outbox.hold()
+  outbox.release()
+  t.equal(transport.inFlight, undefined)
+  await turn()
+  t.equal(transport.inFlight, 1)
+})
+
+t.test('a barrier on an idle outbox is an empty write', async (t) => {
+  const { outbox, transport } = single()
+  const reached = sinon.spy()
+  outbox.barrier(reached)
+  await turn()
+  t.equal(transport.inFlight, 0)
+  t.equal(reached.callCount, 0)
+  transport.take()
+  t.equal(reached.callCount, 1)
+})
+
+t.test('a barrier begins in another turn: who asks may stand on the stack of the transport', async (t) => {
+  const { outbox, transport } = single({ takes: 'at once' })
+  const reached = sinon.spy()
+  outbox.barrier(reached)
+  t.same(transport.offers, [])
+  await turn()
+  t.equal(transport.offers.length, 1)
+  t.equal(reached.callCount, 1)
+})
+
+t.test('a barrier waits for the write in flight, and comes before what is left of the batch', async (t) => {
+  const { outbox, transport } = single()
+  const reached = sinon.spy()
+  offer(outbox, buffers('abc'), () => {})
+  outbox.barrier(reached)
+  await turn()
+  t.equal(transport.offers.length, 1)
+  transport.take(1)
+  await turn()
+  t.equal(transport.inFlight, 0)
+  transport.take()
+  t.equal(reached.callCount, 1)
+  await turn()
+  t.equal(transport.inFlight, 2)
+})
+
+t.test('a barrier is reached while held', async (t) => {
+  const { outbox, transport } = single()
+  const reached = sinon.spy()
+  offer(outbox, buffers('abc', 'def'), () => {})
+  outbox.hold()
+  outbox.barrier(reached)
+  await transport.takeAll()
+  t.equal(reached.callCount, 1)
+  t.equal(transport.taken.toString(), 'abc')
+})
+
+t.test('a barrier is reached whatever the transport says it took of an empty write', async (t) => {
+  const { outbox, transport, failed } = single()
+  const reached = sinon.spy()
+  outbox.barrier(reached)
+  await turn()
+  transport.claims(7)
+  t.equal(reached.callCount, 1)
+  t.equal(failed.callCount, 0)
+})
+
+for (const forgets of ['hold', 'release'] as const) {
+  t.test(`${forgets}() forgets a barrier that waits for the write in flight`, async (t) => {
+    const { outbox, transport } = single()
+    offer(outbox, buffers('abc'), () => {})
+    outbox.hold()
+    outbox.barrier(() => t.fail('reached'))
+    outbox[forgets]()
+    await transport.takeAll()
+    t.equal(transport.offers.length, 1)
+  })
+
+  t.test(`${forgets}() forgets a barrier whose empty write is in flight`, async (t) => {
+    const { outbox, transport } = single()
+    outbox.barrier(() => t.fail('reached'))
+    await turn()
+    outbox[forgets]()
+    await transport.takeAll()
+    t.equal(transport.offers.length, 1)
+  })
+}
+
+t.test('a new barrier takes the place of one in flight, and has an empty write of its own', async (t) => {
+  const { outbox, transport } = single()
+  const second = sinon.spy()
+  outbox.barrier(() => t.fail('reached'))
+  await turn()
+  outbox.hold()
+  outbox.barrier(second)
+  transport.take()
+  await turn()
+  t.equal(transport.inFlight, 0)
+  t.equal(second.callCount, 0)
+  transport.take()
+  t.equal(second.callCount, 1)
+})
+
+t.test('after finish() a barrier is reached, and nothing is written', async (t) => {
+  const { outbox, transport } = single()
+  const reached = sinon.spy()
+  outbox.finish()
+  outbox.barrier(reached)
+  await turn()
+  t.equal(reached.callCount, 1)
+  t.same(transport.offers, [])
+})
+
+t.test('after refuse() nothing is offered any more, whether it was parked or comes later', async (t) => {
+  for (const parked of [true, false]) {
+    const { outbox, transport } = single()
+    outbox.hold()
+    if (parked) offer(outbox, buffers('abc'), () => {})
+    outbox.refuse(new Error('no way'))
+    if (!parked) offer(outbox, buffers('abc'), () => {})
+    await turn()
+    t.same(transport.offers, [])
+  }
+})
+
+t.test('refuse() lets the write in flight finish', async (t) => {
+  const { outbox, transport } = single()
+  offer(outbox, buffers('abc'), () => {})
+  outbox.hold()
+  outbox.refuse(new Error('no way'))
+  transport.take(1)
+  await turn()
+  t.equal(transport.inFlight, undefined)
+  t.equal(outbox.bytesInFlight, 0)
+})
+
+t.test('close() gives what was never offered, as views of the same memory, and the callback', async (t) => {
+  const { outbox, transport } = single()
+  const [a, b] = buffers('abcd', 'ef') as [Buffer, Buffer]
+  const done = sinon.spy()
+  offer(outbox, [a, b], done)
+  transport.take(1)
+  outbox.hold()
+  const closed = outbox.close()
+  t.same(closed.unsent, buffers('bcd', 'ef'))
+  t.equal(closed.unsent[0]?.buffer, a.buffer)
+  t.equal(closed.unsent[1], b)
+  t.equal(closed.done, done)
+  t.equal(done.callCount, 0)
+})
+
+t.test('what is in flight when it closes is not unsent', async (t) => {
+  const { outbox } = single()
+  offer(outbox, buffers('abc', 'def'), () => {})
+  t.same(outbox.close().unsent, buffers('def'))
+})
+
+t.test('close() without a batch gives nothing', async (t) => {
+  const { outbox } = single()
+  t.same(outbox.close(), { unsent: [], done: null, taken: false })
+})
+
+for (const [how, answer] of [
+  ['taken', (transport: ScriptedTransport) => transport.take()],
+  ['failed', (transport: ScriptedTransport) => transport.failWrite(new Error('reset'))],
+] as const) {
+  t.test(`after close(), a write that comes back ${how} is ignored`, async (t) => {
+    const { outbox, transport, failed } = single()
+    offer(outbox, buffers('abc', 'def'), () => t.fail('called back'))
+    outbox.close()
+    answer(transport)
+    await turn()
+    t.equal(failed.callCount, 0)
+    t.equal(transport.offers.length, 1)
+    t.equal(outbox.bytesInFlight, 0)
+  })
+}
+
+t.test('after close(), a barrier that comes back is ignored', async (t) => {
+  const { outbox, transport } = single()
+  outbox.barrier(() => t.fail('reached'))
+  await turn()
+  outbox.close()
+  await transport.takeAll()
+  t.equal(transport.offers.length, 1)
+})
+
+t.test('a write that fails is told, and nothing is offered any more', async (t) => {
+  const { outbox, transport, failed } = single()
+  const error = new Error('reset')
+  const done = sinon.spy()
+  offer(outbox, buffers('abc', 'def'), done)
+  transport.failWrite(error)
+  await turn()
+  t.same(failed.args, [[error]])
+  t.equal(done.callCount, 0)
+  t.equal(transport.offers.length, 1)
+})
+
+t.test('a barrier that fails is told', async (t) => {
+  const { outbox, transport, failed } = single()
+  const error = new Error('reset')
+  outbox.barrier(() => t.fail('reached'))
+  await turn()
+  transport.failWrite(error)
+  t.same(failed.args, [[error]])
+})
+
+for (const claim of [-1, 4, 0.5, NaN, undefined]) {
+  t.test(`a transport that was offered 3 bytes and says it took ${claim} is told off`, async (t) => {
+    const { outbox, transport, failed } = single()
+    offer(outbox, buffers('abc'), () => t.fail('called back'))
+    transport.claims(claim as number)
+    t.equal(failed.callCount, 1)
+    t.match(failed.firstCall.args[0], {
+      name: 'RangeError',
+      message: `The transport was offered 3 bytes and says it took ${claim}`,
+    })
+  })
+}
+
+t.test('no more is given than the keys allow, and they are told what was taken', async (t) => {
+  const { outbox, transport, keys } = single()
+  keys.room.returns(2)
+  offer(outbox, buffers('abcde'), () => {})
+  t.equal(transport.inFlight, 2)
+  transport.take(1)
+  t.same(keys.sent.args, [[1]])
+  keys.room.returns(1)
+  await turn()
+  t.equal(transport.inFlight, 1)
+  t.equal(transport.taken.toString(), 'a')
+})
+
+t.test('what comes on the callback of a batch is given when the keys have been told of that batch', async (t) => {
+  const { outbox, transport, keys } = single()
+  const told: number[] = []
+  const original = transport.write.bind(transport)
+  transport.write = (...args) => {
+    told.push(keys.sent.callCount)
+    original(...args)
+  }
+  offer(outbox, buffers('a'), () => offer(outbox, buffers('b'), () => {}))
+  transport.take()
+  t.same(told, [0, 1])
+})
+
+t.test('where the keys allow nothing any more, nothing is given', async (t) => {
+  const { outbox, transport, keys } = single()
+  keys.room.returns(0)
+  offer(outbox, buffers('abcde'), () => {})
+  await turn()
+  t.same(transport.offers, [])
+})
+
+t.test('the keys are told even where the callback of the batch throws', async (t) => {
+  const { outbox, transport, keys } = single()
+  offer(outbox, buffers('abcde'), () => {
+    throw new Error('oops')
+  })
+  t.throws(() => transport.take(), /oops/)
+  t.same(keys.sent.args, [[5]])
+})

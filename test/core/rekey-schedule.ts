@@ -1,0 +1,622 @@
+import diagnostics from 'node:diagnostics_channel'
+import sinon from 'sinon'
+import t from 'tap'
+import type { RekeyOptions, RenegotiationOptions } from '../../src/core/options.ts'
+import { RekeySchedule } from '../../src/core/rekey-schedule.ts'
+import { scriptedStream } from '../fixtures/scripted-stream.ts'
+import { type Script, turn } from '../fixtures/scripted-transport.ts'
+
+const EXPIRED = { name: 'RenegotiationError', code: 'ERR_RENEGOTIATION_KEYS_EXPIRED' }
+
+let clock: sinon.SinonFakeTimers
+t.beforeEach(() => {
+  clock = sinon.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] })
+})
+t.afterEach(() => {
+  clock.restore()
+  sinon.restore()
+})
+
+/** A stream with a schedule, and how many renegotiations it has begun. */
+function scheduled(rekey: RekeyOptions, script: Script & { reads?: boolean } = {}, options?: RenegotiationOptions) {
+  const scripted = scriptedStream(script, { rekey, ...options })
+  const failures: Error[] = []
+  scripted.stream.on('renegotiationFailed', (error) => failures.push(error))
+  return {
+    ...scripted,
+    failures,
+    async begun(): Promise<number> {
+      await turn()
+      await turn()
+      return scripted.transport.renegotiations.length
+    },
+    async completes(): Promise<void> {
+      scripted.transport.peerFinishes()
+      await turn()
+      await turn()
+    },
+  }
+}
+
+t.test('everyMs begins a renegotiation so long after the last handshake', async (t) => {
+  const { begun, completes, stream } = scheduled({ everyMs: 1000 })
+  clock.tick(999)
+  t.equal(await begun(), 0)
+  clock.tick(1)
+  t.equal(await begun(), 1)
+  clock.tick(500)
+  await completes()
+  clock.tick(999)
+  t.equal(await begun(), 1, 'it counts from the end of the last one')
+  clock.tick(1)
+  t.equal(await begun(), 2)
+  await completes()
+  t.match(stream.counters, { renegotiations: 2, byPeer: 0, failed: 0 })
+})
+
+t.test('a window is a random point in it, another one each time', async (t) => {
+  const random = sinon.stub(Math, 'random')
+  random.onCall(0).returns(0)
+  random.onCall(1).returns(0.5)
+  random.onCall(2).returns(0.999)
+  const { begun, completes } = scheduled({ everyMs: [1000, 2000] })
+  for (const [index, milliseconds] of [1000, 1500, 1999].entries()) {
+    clock.tick(milliseconds - 1)
+    t.equal(await begun(), index)
+    clock.tick(1)
+    t.equal(await begun(), index + 1)
+    await completes()
+  }
+})
+
+t.test('the first handshake is what it counts from at first', async (t) => {
+  const { begun, transport } = scheduled({ everyMs: 1000 }, { ready: false })
+  clock.tick(5000)
+  t.equal(await begun(), 0)
+  transport.becomesReady()
+  clock.tick(999)
+  t.equal(await begun(), 0)
+  clock.tick(1)
+  t.equal(await begun(), 1)
+})
+
+t.test('everyBytes counts both ways', async (t) => {
+  const { begun, completes, stream, transport } = scheduled({ everyBytes: 10 })
+  stream.write('12345')
+  transport.peerSends('6789')
+  t.equal(await begun(), 0)
+  transport.peerSends('0')
+  t.equal(await begun(), 1)
+  stream.write('held: this is more than ten bytes long')
+  await completes()
+  t.equal(await begun(), 2, 'what was held counts on the new keys')
+})
+
+t.test('everyRecords counts pieces of 16 KiB out, and each chunk that comes in', async (t) => {
+  const { begun, stream, transport } = scheduled({ everyRecords: 5 })
+  stream.write(Buffer.alloc(2 * 16384 + 1))
+  transport.peerSends('abc')
+  await turn()
+  t.equal(stream.counters.keys.records, 4)
+  t.equal(await begun(), 0)
+  transport.peerSends('abc')
+  t.equal(await begun(), 1)
+})
+
+for (const [who, happens] of Object.entries({
+  'the peer': async ({ transport, completes }: ReturnType<typeof scheduled>) => {
+    transport.peerBegins()
+    await completes()
+  },
+  'the application': async ({ stream, completes }: ReturnType<typeof scheduled>) => {
+    const renegotiated = stream.renegotiate()
+    await turn()
+    await completes()
+    await renegotiated
+  },
+})) {
+  t.test(`a handshake that ${who} began starts all counts again`, async (t) => {
+    const it = scheduled({ everyMs: 1000, everyBytes: 10, everyRecords: 3 })
+    clock.tick(900)
+    it.transport.peerSends('123456789')
+    await happens(it)
+    const before = await it.begun()
+    t.match(it.stream.counters.keys, { bytes: 0, records: 0, ageMs: 0 })
+    clock.tick(900)
+    it.transport.peerSends('123456789')
+    t.equal(await it.begun(), before)
+    clock.tick(100)
+    t.equal(await it.begun(), before + 1)
+  })
+}
+
+t.test('never two at once: while another is on its way it waits, and then has nothing left to do', async (t) => {
+  const { begun, completes, transport } = scheduled({ everyMs: 1000, everyBytes: 10 })
+  transport.peerBegins()
+  transport.peerSends('1234567890')
+  clock.tick(1500)
+  t.equal(await begun(), 0)
+  await completes()
+  clock.tick(999)
+  t.equal(await begun(), 0)
+  clock.tick(1)
+  t.equal(await begun(), 1)
+})
+
+t.test('nor when two reasons for one come one after the other', async (t) => {
+  const { begun, transport } = scheduled({ everyMs: 1000, everyBytes: 10 })
+  transport.peerSends('1234567890')
+  t.equal(await begun(), 1)
+  clock.tick(5000)
+  t.equal(await begun(), 1)
+})
+
+t.test('where that other one fails, it takes its turn a second later, or with the next chunk', async (t) => {
+  for (const then of ['a second', 'a chunk']) {
+    const { begun, transport } = scheduled({ everyBytes: 10 })
+    transport.peerBegins()
+    transport.peerSends('1234567890')
+    transport.peerSends('1234567890')
+    transport.peerRefuses()
+    t.equal(await begun(), 0)
+    clock.tick(999)
+    t.equal(await begun(), 0)
+    if (then === 'a second') clock.tick(1)
+    else transport.peerSends('x')
+    t.equal(await begun(), 1)
+    clock.tick(10_000)
+    t.equal(await begun(), 1)
+  }
+})
+
+t.test('it waits for an application that has yet to read what was read ahead', async (t) => {
+  const options = { maxInboundBytes: 100, highWaterMark: 10 }
+  const { begun, completes, stream, transport } = scheduled({ everyMs: 1000 }, { reads: false }, options)
+  stream.read(0)
+  clock.tick(1000)
+  t.equal(await begun(), 1, 'the transport is read all the while')
+  transport.peerSends(Buffer.alloc(51))
+  await completes()
+  clock.tick(60_000)
+  t.equal(await begun(), 1)
+  t.equal(stream.state, 'open')
+  stream.read()
+  clock.tick(1000)
+  t.equal(await begun(), 2)
+})
+
+for (const [what, happens] of Object.entries({
+  'our end': ({ stream }: ReturnType<typeof scheduled>) => stream.end(),
+  "the peer's end": ({ transport }: ReturnType<typeof scheduled>) => transport.peerEnds(),
+})) {
+  t.test(`after ${what} there is none any more`, async (t) => {
+    const it = scheduled({ everyMs: 1000, everyBytes: 10 })
+    happens(it)
+    await turn()
+    clock.tick(100_000)
+    t.equal(await it.begun(), 0)
+    t.same(it.failures, [])
+    t.match(it.stream.counters, { failed: 0 })
+  })
+}
+
+t.test("after our end, a handshake of the peer's sets up nothing any more", async (t) => {
+  const it = scheduled({ everyMs: 1000, hardLimit: { ms: 2000 } })
+  it.stream.end()
+  await turn()
+  t.equal(clock.countTimers(), 0)
+  it.transport.peerBegins()
+  await it.completes()
+  t.equal(it.stream.counters.byPeer, 1)
+  t.equal(clock.countTimers(), 0)
+})
+
+t.test('a stream that is destroyed leaves no timer behind', async (t) => {
+  const { stream } = scheduled({ everyMs: 1000, hardLimit: { ms: 2000 } })
+  t.equal(clock.countTimers(), 2)
+  stream.destroy()
+  t.equal(clock.countTimers(), 0)
+})
+
+t.test('one that fails is told, and tried again later and later, until one succeeds', async (t) => {
+  const it = scheduled({ everyMs: 1000 }, { takes: 'when told' }, { drainTimeout: 100 })
+  const { stream, failures, transport } = it
+  stream.write('in flight for long')
+  clock.tick(1000)
+  const waits = [1, 2, 4, 8, 16, 32, 60, 60].map((seconds) => seconds * 1000)
+  for (const [index, wait] of waits.entries()) {
+    t.equal(stream.state, 'draining')
+    clock.tick(100)
+    await turn()
+    // The barrier that was given up is taken.
+    t.match(failures[index], { code: 'ERR_RENEGOTIATION_DRAIN_TIMEOUT' })
+    t.equal(stream.state, 'open')
+    clock.tick(wait - 1)
+    t.equal(stream.state, 'open')
+    clock.tick(1)
+  }
+  t.equal(failures.length, waits.length)
+  t.equal(stream.counters.failed, waits.length)
+  await transport.takeAll()
+  t.equal(await it.begun(), 1)
+  await it.completes()
+  await transport.takeAll()
+  stream.write('in flight again')
+  clock.tick(1000)
+  clock.tick(100)
+  await turn()
+  t.equal(failures.length, waits.length + 1)
+  clock.tick(1000)
+  t.equal(stream.state, 'draining', 'it starts with a second again')
+})
+
+t.test('what the application listens with may throw', async (t) => {
+  const { stream } = scheduled({ everyMs: 1000 }, { takes: 'when told' }, { drainTimeout: 100 })
+  const oops = new Error('oops')
+  stream.on('renegotiationFailed', () => {
+    throw oops
+  })
+  const uncaught = new Promise((resolve) => process.setUncaughtExceptionCaptureCallback(resolve))
+  stream.write('in flight')
+  clock.tick(1100)
+  t.equal(await uncaught, oops)
+  process.setUncaughtExceptionCaptureCallback(null)
+})
+
+t.test('one that fails with keys that are new all the same is told, and not tried again at once', async (t) => {
+  const certificatePolicy = { requestCert: true, rejectUnauthorized: true }
+  const it = scheduled({ everyMs: 5000 }, { certificatePolicy })
+  clock.tick(5000)
+  t.equal(await it.begun(), 1)
+  it.transport.peerFinishes({ resumed: true, authorized: false })
+  t.equal(await it.begun(), 1)
+  t.match(it.failures, [{ code: 'ERR_RENEGOTIATION_NO_CERTIFICATE' }])
+  clock.tick(4999)
+  t.equal(await it.begun(), 1)
+  clock.tick(1)
+  t.equal(await it.begun(), 2)
+})
+
+t.test('one that ends the stream is not told twice', async (t) => {
+  const it = scheduled({ everyMs: 1000 }, {}, { handshakeTimeout: 100 })
+  clock.tick(1000)
+  t.equal(await it.begun(), 1)
+  clock.tick(100)
+  await turn()
+  t.match(it.errors, [{ code: 'ERR_RENEGOTIATION_HANDSHAKE_TIMEOUT' }])
+  t.same(it.failures, [])
+})
+
+t.test('where it cannot work, that is said once, and data goes on', async (t) => {
+  const why = `This one can't (${Math.random()})`
+  const warnings: Error[] = []
+  const warned = (warning: Error) => warnings.push(warning)
+  process.on('warning', warned)
+  const traces: unknown[] = []
+  const traced = (message: unknown) => traces.push(message)
+  diagnostics.subscribe('tracing:renegotiation-duplex:renegotiate:error', traced)
+  t.teardown(() => {
+    process.off('warning', warned)
+    diagnostics.unsubscribe('tracing:renegotiation-duplex:renegotiate:error', traced)
+  })
+  for (const _ of [1, 2]) {
+    const { stream, transport, begun, failures } = scheduled({ everyMs: 1000, everyBytes: 5 }, { ready: false })
+    transport.why = why
+    transport.becomesReady()
+    stream.write('1234567890')
+    clock.tick(100_000)
+    t.equal(await begun(), 0)
+    t.equal(transport.taken.toString(), '1234567890')
+    t.equal(stream.state, 'open')
+    t.same(failures, [])
+    t.match(traces.at(-1), { stream, origin: 'local', scheduled: true, error: { message: why } })
+  }
+  t.equal(traces.length, 2)
+  t.match(warnings, [{ name: 'RenegotiationWarning', code: 'RENEGOTIATION_REKEY_UNSUPPORTED', message: why }])
+})
+
+t.test('where it can no longer work, there is none any more', async (t) => {
+  const { stream, transport, begun, failures } = scheduled({ everyMs: 1000 })
+  transport.why = 'disabled in the meantime'
+  clock.tick(1000)
+  t.equal(await begun(), 0)
+  t.same(failures, [])
+  transport.peerSends('and data goes on')
+  t.equal(stream.counters.failed, 0)
+  clock.tick(100_000)
+  t.equal(await begun(), 0)
+})
+
+t.test('hardLimit.ms: keys that old end the stream', async (t) => {
+  const { stream, errors } = scheduled({ hardLimit: { ms: 1000 } })
+  clock.tick(999)
+  t.notOk(stream.destroyed)
+  clock.tick(1)
+  await turn()
+  t.match(errors, [EXPIRED])
+  t.match(errors, [{ message: /0 bytes, 0 records, 1000 ms/ }])
+})
+
+t.test('hardLimit.ms: not while a handshake is on its way that the peer has answered', async (t) => {
+  const { stream, transport, begun, completes } = scheduled({ everyMs: 1000, hardLimit: { ms: 2000 } })
+  clock.tick(1500)
+  t.equal(await begun(), 1)
+  transport.peerAnswered = true
+  clock.tick(1500)
+  t.equal(stream.state, 'handshaking')
+  await completes()
+  clock.tick(999)
+  t.equal(stream.state, 'open')
+})
+
+t.test('hardLimit.ms: but while a drain is, which lets them be used on', async (t) => {
+  const { stream, errors } = scheduled({ everyMs: 1000, hardLimit: { ms: 2000 } }, { takes: 'when told' })
+  stream.write('in flight for long')
+  clock.tick(1500)
+  t.equal(stream.state, 'draining')
+  clock.tick(500)
+  await turn()
+  t.match(errors, [EXPIRED])
+})
+
+t.test('hardLimit.bytes: no byte more is sent with those keys, and what was not is told', async (t) => {
+  const { stream, transport, errors } = scheduled({ hardLimit: { bytes: 10 } })
+  transport.peerSends('123')
+  const sent = sinon.spy()
+  stream.write('4567', sent)
+  stream.write('890 not sent')
+  await turn()
+  await turn()
+  await turn()
+  t.match(errors, [EXPIRED])
+  t.equal(transport.taken.toString(), '4567890')
+  t.equal(Buffer.concat(stream.unsent()).toString(), ' not sent')
+  t.equal(sent.callCount, 1)
+  t.notOk(sent.firstCall.args[0])
+})
+
+t.test('hardLimit.bytes: a write that reached it exactly is told as sent', async (t) => {
+  const { stream, errors } = scheduled({ hardLimit: { bytes: 10 } })
+  const sent = sinon.spy()
+  stream.write('1234567890', sent)
+  await turn()
+  t.match(errors, [EXPIRED])
+  t.equal(sent.callCount, 1)
+  t.notOk(sent.firstCall.args[0])
+  t.same(stream.unsent(), [])
+})
+
+t.test('hardLimit.records: likewise', async (t) => {
+  const { stream, transport, errors } = scheduled({ hardLimit: { records: 3 } })
+  transport.peerSends('a record')
+  stream.write(Buffer.alloc(16384 * 4))
+  await turn()
+  await turn()
+  t.match(errors, [EXPIRED])
+  t.equal(transport.taken.length, 2 * 16384)
+})
+
+t.test('hardLimit: what is received counts too', async (t) => {
+  const { transport, errors } = scheduled({ hardLimit: { bytes: 10 } })
+  transport.peerSends('12345678901')
+  await turn()
+  t.match(errors, [EXPIRED])
+})
+
+t.test('hardLimit: it holds where there can be no schedule', async (t) => {
+  const { stream, transport, errors } = scheduled({ everyMs: 500, hardLimit: { ms: 1000 } }, { ready: false })
+  transport.why = 'TLS 1.3'
+  transport.becomesReady()
+  clock.tick(999)
+  t.notOk(stream.destroyed)
+  clock.tick(1)
+  await turn()
+  t.match(errors, [EXPIRED])
+})
+
+t.test('hardLimit: alone it begins nothing, and warns of nothing', async (t) => {
+  const { stream, transport, begun } = scheduled({ hardLimit: { ms: 1000, bytes: 100 } }, { ready: false })
+  transport.why = 'an unheard-of reason'
+  const warned = sinon.stub(process, 'emitWarning')
+  transport.becomesReady()
+  clock.tick(999)
+  t.equal(await begun(), 0)
+  t.equal(warned.callCount, 0)
+  t.equal(stream.state, 'open')
+})
+
+t.test('hardLimit.ms: it is looked at before each write, for a timer may be late', async (t) => {
+  const destroy = sinon.spy()
+  const usage = { bytes: 0, records: 0, ageMs: 999 }
+  const host = { usage, destroy, answered: () => false, unsupported: () => undefined }
+  const limits = { ms: 1000, bytes: Infinity, records: Infinity }
+  const settings = { everyMs: undefined, everyBytes: Infinity, everyRecords: Infinity, hardLimit: limits }
+  const schedule = new RekeySchedule(host as never, settings)
+  t.equal(schedule.room(1), Infinity, 'there are no keys yet')
+  schedule.start()
+  t.equal(schedule.room(1), Infinity)
+  usage.ageMs = 1000
+  t.equal(schedule.room(1), 0)
+  t.match(destroy.args, [[EXPIRED]])
+})
+
+t.test('both ends may have the same schedule: what it lets expect does not count against peerLimit', async (t) => {
+  const peerLimit = { max: 1, windowMs: 600_000 }
+  const { stream, transport, errors, completes } = scheduled({ everyMs: [1000, 2000], everyBytes: 100 }, { peerLimit })
+  for (let i = 0; i < 20; i++) {
+    if (i % 2) clock.tick(1450)
+    else transport.peerSends(Buffer.alloc(98))
+    transport.peerBegins()
+    await completes()
+  }
+  t.match(stream.counters, { byPeer: 20 })
+  for (let i = 0; i < 2; i++) {
+    clock.tick(400)
+    transport.peerBegins()
+    await completes()
+  }
+  t.match(errors, [{ code: 'ERR_RENEGOTIATION_LIMIT' }])
+})
+
+t.test('and never more of them than the schedule would have made', async (t) => {
+  const peerLimit = { max: 3, windowMs: 600_000 }
+  for (const rekey of [{ everyMs: [1, 600_000] as const }, { everyBytes: 1000 }, { everyRecords: 4 }]) {
+    const { stream, transport, errors, completes } = scheduled(rekey, { peerLimit })
+    for (let i = 0; i < 100; i++) {
+      clock.tick(2)
+      transport.peerSends('x')
+      transport.peerBegins()
+      await completes()
+    }
+    t.match(errors, [{ code: 'ERR_RENEGOTIATION_LIMIT' }])
+    const expected = 'everyRecords' in rekey ? 100 / 4 : 100 / 300_000
+    t.ok(stream.counters.byPeer <= peerLimit.max + Math.ceil(expected), `${stream.counters.byPeer} were let through`)
+  }
+})
+
+t.test('so it is where only bytes or records are counted', async (t) => {
+  const peerLimit = { max: 0, windowMs: 600_000 }
+  for (const rekey of [{ everyBytes: 100 }, { everyRecords: 2 }]) {
+    const { transport, errors, completes } = scheduled(rekey, { peerLimit })
+    transport.peerSends(Buffer.alloc(50))
+    transport.peerBegins()
+    await completes()
+    t.same(errors, [])
+    transport.peerBegins()
+    await completes()
+    t.match(errors, [{ code: 'ERR_RENEGOTIATION_LIMIT' }])
+  }
+})
+
+t.test('unless the application has set a limit, which is taken at its word', async (t) => {
+  const options = { peerLimit: { max: 1, windowMs: 600_000 } }
+  const { transport, errors, completes } = scheduled({ everyMs: 1000 }, {}, options)
+  for (let i = 0; i < 2; i++) {
+    clock.tick(900)
+    transport.peerBegins()
+    await completes()
+  }
+  t.match(errors, [{ code: 'ERR_RENEGOTIATION_LIMIT' }])
+})
+
+t.test('hardLimit: what was offered and not taken is not offered again where the limit has come nearer', async (t) => {
+  const { stream, transport, errors } = scheduled({ hardLimit: { bytes: 100 } }, { takes: 'when told' })
+  stream.write(Buffer.alloc(60))
+  transport.take(0)
+  transport.peerSends(Buffer.alloc(50))
+  await turn()
+  t.match(errors, [EXPIRED])
+  t.equal(transport.taken.length, 0)
+  t.equal(Buffer.concat(stream.unsent()).length, 60)
+})
+
+for (const received of [100, 110]) {
+  t.test(`hardLimit: reached by ${received} bytes while a handshake is on its way that comes to nothing`, async (t) => {
+    const it = scheduled({ hardLimit: { bytes: 100 } })
+    const { stream, transport, errors } = it
+    transport.peerBegins()
+    await turn()
+    const sent = sinon.spy()
+    stream.write('held', sent)
+    transport.peerAnswered = true
+    transport.peerSends(Buffer.alloc(received))
+    t.equal(stream.state, 'handshaking')
+    transport.peerRefuses()
+    t.equal(await it.begun(), 0)
+    t.match(errors, [EXPIRED])
+    t.equal(sent.callCount, 1)
+    t.equal(Buffer.concat(stream.unsent()).toString(), 'held')
+  })
+}
+
+t.test('hardLimit: a handshake that the peer leaves unanswered makes no keys new', async (t) => {
+  for (const begins of ['we', 'the peer']) {
+    for (const limit of [{ bytes: 100 }, { records: 2 }, { ms: 1000 }]) {
+      const { stream, transport, errors, begun } = scheduled({ hardLimit: limit }, {}, { handshakeTimeout: 0 })
+      if (begins === 'we') void stream.renegotiate()
+      else transport.peerBegins()
+      await begun()
+      t.equal(stream.state, 'handshaking')
+      for (let i = 0; i < 2; i++) transport.peerSends(Buffer.alloc(50))
+      clock.tick(1000)
+      await begun()
+      t.match(errors, [EXPIRED], `${begins} began: ${Object.keys(limit)}`)
+    }
+  }
+})
+
+t.test('hardLimit.ms: so it is with time, where there is nothing to send', async (t) => {
+  const { transport, errors, begun } = scheduled({ hardLimit: { ms: 1000 } })
+  transport.peerBegins()
+  transport.peerAnswered = true
+  await begun()
+  clock.tick(1500)
+  transport.peerRefuses()
+  await begun()
+  t.same(errors, [])
+  clock.tick(500)
+  await begun()
+  t.match(errors, [EXPIRED])
+})
+
+t.test('hardLimit.ms: a connection that is not there yet has no keys that could grow old', async (t) => {
+  const { stream, transport, errors, begun } = scheduled({ hardLimit: { ms: 1000 } }, { ready: false })
+  clock.tick(5000)
+  stream.write('early')
+  t.equal(await begun(), 0)
+  t.same(errors, [])
+  transport.becomesReady()
+  t.equal(await begun(), 0)
+  t.equal(transport.taken.toString(), 'early')
+  clock.tick(1000)
+  await begun()
+  t.match(errors, [EXPIRED])
+})
+
+t.test('hardLimit.ms: nor has one any more that both ends have closed, while the application reads on', async (t) => {
+  const { stream, transport, errors, begun } = scheduled({ hardLimit: { ms: 1000 } }, { reads: false })
+  stream.read(0)
+  await turn()
+  transport.peerSends('all')
+  transport.peerEnds()
+  stream.end()
+  await begun()
+  transport.closes()
+  clock.tick(5000)
+  await begun()
+  t.same(errors, [])
+  t.equal(String(stream.read()), 'all')
+})
+
+t.test('a stream that is destroyed by what it has received begins nothing more', async (t) => {
+  const { stream, transport } = scheduled({ everyBytes: 5 })
+  stream.on('data', () => stream.destroy())
+  transport.peerSends('1234567890')
+  clock.tick(10_000)
+  await turn()
+  t.equal(clock.countTimers(), 0)
+})
+
+t.test('one that waited for another does not spoil the pause after a failure', async (t) => {
+  const options = { drainTimeout: 1500 }
+  const it = scheduled({ everyBytes: 10 }, { takes: 'when told' }, options)
+  const { stream, transport, failures } = it
+  transport.peerBegins()
+  transport.peerSends('1234567890')
+  transport.peerRefuses()
+  await turn()
+  await transport.takeNext()
+  t.equal(stream.state, 'open')
+  stream.write('in flight for long')
+  clock.tick(900)
+  transport.peerSends('x')
+  t.equal(stream.state, 'draining', 'it did not have to wait for the second')
+  clock.tick(1500)
+  await turn()
+  t.equal(failures.length, 1)
+  transport.peerSends('x')
+  clock.tick(999)
+  t.equal(stream.state, 'open')
+  clock.tick(1)
+  t.equal(stream.state, 'draining')
+})

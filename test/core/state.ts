@@ -1,0 +1,58 @@
+import t from 'tap'
+import { next, type State, type Trigger, transitions } from '../../src/core/state.ts'
+
+const table = `
+                requested   drained       givenUp    handshakeStarted   handshakeDone   flushed   destroyed
+  open          draining    -             -          handshaking        -               -         closed
+  draining      -           handshaking   flushing   handshaking        -               -         closed
+  handshaking   -           -             flushing   handshaking        flushing        -         closed
+  flushing      -           -             -          handshaking        -               open      closed
+  closed        -           -             -          -                  -               -         closed
+`
+const [triggers, ...rows] = table
+  .trim()
+  .split('\n')
+  .map((line) => line.trim().split(/\s+/)) as [Trigger[], ...string[][]]
+
+for (const [state, ...expected] of rows as [State, ...string[]][]) {
+  triggers.forEach((trigger, index) => {
+    const to = expected[index]
+    if (to === '-') {
+      t.test(`'${trigger}' in state '${state}' is illegal, and nothing happens`, async (t) => {
+        const before = structuredClone(transitions)
+        t.throws(() => next(state, trigger), { message: `Illegal transition: '${trigger}' in state '${state}'` })
+        t.same(transitions, before)
+      })
+    } else {
+      t.test(`'${trigger}' takes '${state}' to '${to}'`, async (t) => {
+        t.equal(next(state, trigger), to)
+      })
+    }
+  })
+}
+
+t.test('the table knows no other state and no other trigger', async (t) => {
+  t.same(
+    Object.keys(transitions),
+    rows.map(([state]) => state),
+  )
+  t.ok(
+    Object.values(transitions)
+      .flatMap((row) => Object.keys(row))
+      .every((trigger) => triggers.includes(trigger as Trigger)),
+  )
+})
+
+t.test(
+  'destroyed is the one trigger that is legal in every state, and closed the one state without a way out',
+  async (t) => {
+    for (const [state, row] of Object.entries(transitions)) {
+      t.equal(row.destroyed, 'closed', state)
+      t.equal(
+        Object.values(row).every((to) => to === 'closed'),
+        state === 'closed',
+        state,
+      )
+    }
+  },
+)

@@ -1,0 +1,414 @@
+import { X509Certificate } from 'node:crypto'
+import { once } from 'node:events'
+import net from 'node:net'
+import { Duplex } from 'node:stream'
+import { setImmediate as turn } from 'node:timers/promises'
+import tls from 'node:tls'
+import t from 'tap'
+import { RenegotiationTLSSocket } from '../../src/faces/renegotiation-tls-socket.ts'
+import { wrapTLSSocket } from '../../src/index.ts'
+import { closed } from '../fixtures/settled.ts'
+import { clientOptions, tlsPair, tlsServer } from '../fixtures/tls-pair.ts'
+
+t.test('it is a TLS socket, a net.Socket and a Duplex of core, and has no handle', async (t) => {
+  const { client } = await tlsPair(t)
+  const stream = wrapTLSSocket(client)
+  for (const known of [RenegotiationTLSSocket, tls.TLSSocket, net.Socket, Duplex]) {
+    t.ok(stream instanceof known, known.name)
+  }
+  t.equal((stream as unknown as { _handle: unknown })._handle, null)
+  t.equal(stream.socket, client)
+  t.equal(takesTLSSocket(stream), 'TLSv1.2')
+})
+
+/** As somebody's code asks for one. */
+function takesTLSSocket(socket: tls.TLSSocket): string | null {
+  return socket.getProtocol()
+}
+
+type Methods = Record<string, () => unknown>
+
+t.test('whatever tells of the session says the same as before while a handshake runs', async (t) => {
+  for (const whose of ['client', 'server'] as const) {
+    const socket = (await tlsPair(t, { server: { requestCert: true } }))[whose]
+    const stream = wrapTLSSocket(socket)
+    const face = stream as unknown as Record<string, unknown>
+    const [plain, asked] = [socket as unknown as Record<string, unknown>, [] as string[]]
+    const names = Reflect.ownKeys(tls.TLSSocket.prototype).map(String)
+    const methods = names.filter((name) => !leftAsTheyAre.has(name) && !tellsNothingOfTheSession.has(name))
+    const properties = Object.keys(socket).filter(
+      (name) => !tellsNothingOfTheSession.has(name) && !/^_|^Symbol/.test(name),
+    )
+    const before = new Map(properties.map((name) => [name, face[name]]))
+    // What follows is all in one turn: the handshake gets no further meanwhile.
+    void stream.renegotiate()
+    await once(stream, 'renegotiating')
+    for (const name of methods) {
+      Object.defineProperty(plain, name, { configurable: true, value: () => asked.push(name) })
+      try {
+        ;(face[name] as () => unknown)()
+      } catch (error) {
+        t.match(error, { code: 'ERR_TLS_INVALID_STATE' }, name)
+      }
+      delete plain[name]
+    }
+    for (const name of properties) {
+      const value = plain[name]
+      plain[name] = 'of the handshake that runs'
+      t.strictSame(face[name], before.get(name), name)
+      plain[name] = value
+    }
+    t.same(asked, [], 'the socket below was not asked')
+  }
+})
+
+/** Parts of Node's that work by the public ones, or that nobody can come upon without a handle. */
+const leftAsTheyAre = new Set([
+  'constructor',
+  'destroySoon',
+  'readyState',
+  // Of a socket that makes its own connection or handshake.
+  '_bytesDispatched',
+  '_connecting',
+  '_destroySSL',
+  '_emitTLSError',
+  '_finishInit',
+  '_getpeername',
+  '_getsockname',
+  '_handleTimeout',
+  '_init',
+  '_onTimeout',
+  '_releaseControl',
+  '_reset',
+  '_start',
+  '_tlsError',
+  '_unrefTimer',
+  '_wrapHandle',
+  '_writeGeneric',
+  'Symbol(kAfterAsyncWrite)',
+  'Symbol(kReinitializeHandle)',
+  'Symbol(kUpdateTimer)',
+  'Symbol(messaging_deserialize_symbol)',
+  'Symbol(messaging_transfer_list_symbol)',
+  'Symbol(messaging_transfer_symbol)',
+])
+
+/** Public parts of a TLS socket that a peer cannot change by a handshake. */
+const tellsNothingOfTheSession = new Set([
+  'allowHalfOpen',
+  'autoSelectFamilyAttemptedAddresses',
+  'connecting',
+  'disableRenegotiation',
+  'enableTrace',
+  'encrypted',
+  'renegotiate',
+  'secureConnecting',
+  'server',
+  'setKeyCert',
+  'setMaxSendFragment',
+  'setServername',
+  'setSession',
+  'ssl',
+  'timeout',
+])
+
+t.test("whatever this Node's TLS socket has, it has, and not from there", (t) => {
+  const own = new Set(Reflect.ownKeys(RenegotiationTLSSocket.prototype))
+  for (const prototype of [tls.TLSSocket.prototype, net.Socket.prototype]) {
+    const missing = Reflect.ownKeys(prototype).filter((key) => !own.has(key) && !leftAsTheyAre.has(String(key)))
+    t.same(missing.map(String), [])
+  }
+  t.end()
+})
+
+t.test("whatever is public in a TLS socket of this Node's is there, and says the same", async (t) => {
+  const { client, server } = await tlsPair(t, { server: { requestCert: true } })
+  for (const socket of [client, server]) {
+    const stream = wrapTLSSocket(socket)
+    const [plain, face] = [socket, stream] as unknown as [Methods, Methods]
+    const names = Object.keys(socket).filter((name) => !/^_|^ssl$|^server$|^allowHalfOpen$/.test(name))
+    for (const name of [
+      ...names,
+      'remoteAddress',
+      'remotePort',
+      'localAddress',
+      'pending',
+      'readyState',
+      'bytesRead',
+    ]) {
+      t.strictSame(face[name], plain[name], name)
+    }
+    for (const name of [
+      'getPeerCertificate',
+      'getProtocol',
+      'getCipher',
+      'getFinished',
+      'address',
+      'isSessionReused',
+    ]) {
+      t.strictSame(face[name]?.(), plain[name]?.(), name)
+    }
+    t.equal(stream.bufferSize, 0)
+    t.match(stream.getPeerX509Certificate(), X509Certificate)
+    t.match(stream.exportKeyingMaterial(8, 'x', Buffer.alloc(0)), Buffer)
+    t.equal(stream.setNoDelay(true), stream, 'chainable')
+    t.equal(stream.setKeepAlive(true), stream)
+    t.equal(stream.unref().ref(), stream)
+    t.equal(stream.pause().resume(), stream)
+  }
+})
+
+t.test('a client without a certificate has none', async (t) => {
+  const { server } = await tlsPair(t)
+  t.equal(wrapTLSSocket(server).getPeerX509Certificate(), undefined)
+  const { client } = await tlsPair(t)
+  const stream = wrapTLSSocket(client)
+  client.destroy()
+  await closed(client)
+  t.equal(stream.getPeerX509Certificate(), undefined)
+})
+
+t.test('what it says changes with a renegotiation', async (t) => {
+  const pair = await tlsPair(t)
+  const client = wrapTLSSocket(pair.client).resume()
+  const server = wrapTLSSocket(pair.server).resume()
+  t.equal(server.authorized, false)
+  t.same(server.getPeerCertificate(), {})
+  await server.renegotiate({ requestCert: true })
+  t.equal(server.authorized, true)
+  t.match(server.getPeerCertificate(), { subject: { CN: 'client' } })
+  // Asked twice: that of Node 20 to 24 finds nothing the second time, nor does its check of the host name.
+  for (let i = 0; i < 2; i++) t.match(client.getPeerX509Certificate()?.subject, /CN=localhost/)
+  await client.renegotiate()
+  t.match(client.getPeerX509Certificate()?.subject, /CN=localhost/)
+})
+
+t.test("renegotiate() in Node's own form calls back once, and returns what Node's does", async (t) => {
+  const { client, server } = await tlsPair(t)
+  const stream = wrapTLSSocket(client).resume()
+  server.resume()
+  let returned: unknown
+  const error = await new Promise((resolve) => {
+    returned = stream.renegotiate({}, resolve)
+  })
+  t.equal(returned, true)
+  t.equal(error, null)
+  t.equal(stream.counters.renegotiations, 1)
+  const code = 'ERR_INVALID_ARG_TYPE'
+  t.throws(() => stream.renegotiate({}, 'no' as never), { name: 'TypeError', code, message: /callback.*'no'/ })
+  stream.destroy()
+  const late = await new Promise((resolve) => {
+    returned = stream.renegotiate({}, resolve)
+  })
+  t.equal(returned, undefined)
+  t.match(late, { code: 'ERR_RENEGOTIATION_CLOSED' })
+})
+
+t.test('what the callback of renegotiate() throws is an uncaught exception, as with Node', async (t) => {
+  for (const wrap of [(socket: tls.TLSSocket) => socket, wrapTLSSocket]) {
+    const { client, server } = await tlsPair(t)
+    server.resume()
+    const mine = new Error('mine')
+    const uncaught = new Promise((resolve) => process.setUncaughtExceptionCaptureCallback(resolve))
+    const stream = wrap(client).resume()
+    stream.renegotiate({}, () => {
+      throw mine
+    })
+    t.equal(await uncaught, mine)
+    stream.destroy()
+    const late = new Promise((resolve) => {
+      process.setUncaughtExceptionCaptureCallback(null)
+      process.setUncaughtExceptionCaptureCallback(resolve)
+    })
+    if (stream !== client) {
+      stream.renegotiate({}, () => {
+        throw mine
+      })
+      t.equal(await late, mine, 'so it is where it failed')
+    }
+    process.setUncaughtExceptionCaptureCallback(null)
+  }
+})
+
+t.test('setTimeout() sets it below, and its callback is ours', async (t) => {
+  const { client } = await tlsPair(t)
+  const stream = wrapTLSSocket(client)
+  const never = t.captureFn(() => {})
+  stream.setTimeout(60_000, never)
+  t.equal(stream.timeout, 60_000)
+  stream.setTimeout(0, never)
+  t.equal(stream.listenerCount('timeout'), 0)
+  const timedOut = new Promise((resolve) => stream.setTimeout(1, () => resolve(undefined)))
+  await timedOut
+  t.equal(stream.setTimeout(0), stream)
+  t.same(never.calls, [])
+})
+
+t.test('events of the socket below are its own', async (t) => {
+  const server = await tlsServer(t)
+  server.on('secureConnection', (socket) => socket.resume())
+  const stream = wrapTLSSocket(tls.connect(clientOptions(server.port)))
+  t.equal(stream.connecting, true)
+  const events: string[] = []
+  for (const event of ['connect', 'ready', 'secure', 'secureConnect']) stream.on(event, () => events.push(event))
+  const heard = Promise.all([
+    new Promise((resolve) => stream.addListener('session', resolve)),
+    new Promise((resolve) => stream.prependListener('keylog', resolve)),
+  ])
+  stream.on('session', () => {})
+  t.equal(stream.socket.listenerCount('session'), 1)
+  const [session, line] = await heard
+  t.match([session, String(line)], [Buffer, /^CLIENT_RANDOM /])
+  t.same(events, ['connect', 'ready', 'secureConnect', 'secure'], "in the order of Node's own")
+  stream.removeAllListeners()
+  t.match(await stream.renegotiate(), { verified: true }, 'and removing all of ours breaks nothing')
+  stream.destroy()
+})
+
+t.test('who waits for a connection that is there already is told so on the next tick', async (t) => {
+  const { client } = await tlsPair(t)
+  const stream = wrapTLSSocket(client)
+  const connected = t.captureFn(() => {})
+  const never = t.captureFn(() => {})
+  stream.once('connect', connected)
+  stream.once('connect', never)
+  stream.off('connect', never)
+  t.same(connected.calls, [])
+  await turn()
+  t.equal(connected.calls.length, 1)
+  t.same(never.calls, [])
+  t.equal(stream.listenerCount('connect'), 0)
+})
+
+t.test('close tells whether there was an error, and is the last event', async (t) => {
+  for (const error of [undefined, new Error('mine')]) {
+    const { client } = await tlsPair(t)
+    const stream = wrapTLSSocket(client)
+    const events: unknown[] = []
+    stream.on('error', () => events.push('error'))
+    stream.on('close', (hadError) => events.push(hadError))
+    stream.destroy(error)
+    await new Promise((resolve) => stream.once('close', resolve))
+    t.same(events, error ? ['error', true] : [false])
+    t.same([stream.destroyed, stream.closed], [true, true])
+  }
+})
+
+t.test("over a socket of one's own, the error comes before that one closes, as with Node's own", async (t) => {
+  const server = await tlsServer(t)
+  server.on('secureConnection', (socket) => socket.on('error', () => {}))
+  const plain = (socket: tls.TLSSocket) => socket
+  for (const face of [plain, wrapTLSSocket]) {
+    const { port } = server
+    const raw = net.connect(port, '127.0.0.1')
+    const stream = face(tls.connect({ ...clientOptions(port), socket: raw }))
+    await once(stream, 'secureConnect')
+    const events: string[] = []
+    stream.on('error', () => events.push('error'))
+    raw.on('close', () => events.push('close of the one below'))
+    stream.on('close', () => events.push('close'))
+    const bothClosed = Promise.all([stream, raw].map((end) => new Promise((resolve) => end.once('close', resolve))))
+    stream.destroy(new Error('mine'))
+    await bothClosed
+    t.equal(events.shift(), 'error')
+    t.same(events.toSorted(), ['close', 'close of the one below'])
+  }
+})
+
+t.test('private state of a stream that clients look at is right, held bytes and all', async (t) => {
+  const { client, server } = await tlsPair(t)
+  server.resume()
+  const stream = wrapTLSSocket(client).resume()
+  const { _writableState: state } = stream as unknown as {
+    _writableState: { length: number; needDrain: boolean; corked: number; ended: boolean }
+  }
+  stream.once('renegotiating', () => {
+    t.equal(stream.write(Buffer.alloc(200_000)), false)
+    t.match(state, { length: 200_000, needDrain: true, corked: 0, ended: false })
+    t.equal(stream.writableLength, 200_000)
+    t.equal(stream.bytesWritten, stream.socket.bytesWritten + 200_000)
+  })
+  await Promise.all([stream.renegotiate(), once(stream, 'drain')])
+  stream.cork()
+  t.match(state, { corked: 1 })
+  stream.uncork()
+  stream.end()
+  t.match(state, { ended: true })
+})
+
+t.test('destroySoon() sends what was written', async (t) => {
+  const { client, server } = await tlsPair(t)
+  const stream = wrapTLSSocket(client)
+  stream.write('all of it')
+  stream.destroySoon()
+  t.equal(String((await once(server, 'data'))[0]), 'all of it')
+  await closed(stream)
+})
+
+t.test('corked writes of a stream that is destroyed are called back', async (t) => {
+  const { client } = await tlsPair(t)
+  const stream = wrapTLSSocket(client)
+  stream.cork()
+  const called = new Promise((resolve) => stream.write('a', resolve))
+  stream.destroy()
+  t.match(await called, { code: 'ERR_STREAM_DESTROYED' })
+  t.same(stream.unsent(), [Buffer.from('a')])
+})
+
+t.test('properties that are plain in a socket of Node can be set', async (t) => {
+  const { client } = await tlsPair(t)
+  const stream = wrapTLSSocket(client)
+  stream.servername = 'other'
+  t.equal(stream.servername, 'other')
+  Object.assign(stream, { secureConnecting: true })
+  for (const socket of [client, stream]) t.match(socket, { secureConnecting: true })
+  const renegotiated = stream.renegotiate()
+  await once(stream, 'renegotiating')
+  stream.servername = 'another'
+  t.equal(stream.servername, 'another')
+  stream.destroy()
+  await renegotiated.catch(() => {})
+
+  const connecting = wrapTLSSocket(tls.connect({ port: 1, host: '127.0.0.1', lookup: () => {} }))
+  connecting.on('error', () => {})
+  t.equal(connecting.servername, null)
+  connecting.servername = 'early'
+  t.equal(connecting.servername, 'early')
+  connecting.destroy()
+})
+
+t.test('a property that is set before the first handshake does not hide what that brings', async (t) => {
+  const server = await tlsServer(t)
+  const stream = wrapTLSSocket(tls.connect(clientOptions(server.port)))
+  t.teardown(() => stream.destroy())
+  stream.servername = 'early'
+  await once(stream, 'secureConnect')
+  t.equal(stream.servername, 'early')
+  t.equal(stream.authorized, true)
+  t.match(stream.getPeerCertificate(), { subject: { CN: 'localhost' } })
+})
+
+t.test('methods can be replaced, as http does', async (t) => {
+  const { client } = await tlsPair(t)
+  const stream = wrapTLSSocket(client)
+  const replaced = () => stream
+  for (const name of ['on', 'addListener', 'prependListener', 'once', 'setNoDelay'] as const) {
+    Object.assign(stream, { [name]: replaced })
+    t.equal(stream[name], replaced)
+  }
+})
+
+t.test('resetAndDestroy() says of TLS what Node says', async (t) => {
+  const { client } = await tlsPair(t)
+  const plain = await tlsPair(t)
+  const stream = wrapTLSSocket(client)
+  const how = (socket: tls.TLSSocket) => {
+    try {
+      return socket.resetAndDestroy() === socket
+    } catch (error) {
+      return (error as NodeJS.ErrnoException).code
+    }
+  }
+  t.equal(how(stream), how(plain.client))
+  stream.on('error', () => {})
+})

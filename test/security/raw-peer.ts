@@ -1,0 +1,568 @@
+import { execFileSync } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import type { Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setImmediate as turn } from 'node:timers/promises'
+import tls, { type TLSSocket } from 'node:tls'
+import t, { type Test } from 'tap'
+import * as pki from '../fixtures/pki.ts'
+import { nextError, rejection } from '../fixtures/settled.ts'
+import { clientOptions, tlsServer } from '../fixtures/tls-pair.ts'
+import { AlertError } from '../fixtures/tls12/connection.ts'
+import { ContentType, Extension, Suite } from '../fixtures/tls12/constants.ts'
+import { dersOf, ephemeralKey } from '../fixtures/tls12/credentials.ts'
+import type { HandshakeOptions } from '../fixtures/tls12/options.ts'
+import { parseALPN, parseServerName } from '../fixtures/tls12/parse.ts'
+import { RawPeer } from '../fixtures/tls12/peer.ts'
+
+/*
+ * The malicious peer itself, against plain Node: what it does honestly, Node
+ * takes, and what it does wrong, Node refuses.
+ */
+
+const credentials = ({ key, cert }: { key: string; cert: string }) => ({ key, certificates: dersOf(cert) })
+const alice = credentials(pki.client)
+const mallory = credentials(pki.otherClient)
+const identity = credentials(pki.server)
+const pskOptions = { ciphers: 'PSK-AES128-GCM-SHA256', checkServerIdentity: () => undefined }
+const psk = { identity: 'alice', key: Buffer.from('0123456789abcdef') }
+const wanted = { requestCert: true, rejectUnauthorized: false }
+
+/** Node's end, and its first error. */
+interface NodeEnd {
+  socket: TLSSocket
+  failure: Promise<Error>
+}
+
+function nodeEnd(t: Test, socket: TLSSocket): NodeEnd {
+  t.teardown(() => socket.destroy())
+  socket.on('error', () => {})
+  return { socket, failure: nextError(socket) }
+}
+
+/** A raw client of a plain Node server, after the first handshake. `tcp` is what Node's end sits on. */
+async function rawClient(t: Test, server: tls.TlsOptions = {}, options: HandshakeOptions = {}) {
+  const listening = await tlsServer(t, server)
+  const accepted = once(listening, 'secureConnection') as Promise<[TLSSocket]>
+  const connected = once(listening, 'connection') as Promise<[Socket]>
+  const raw = await RawPeer.connect({ port: listening.port, ...options }, t)
+  await raw.handshake()
+  const [[socket], [tcp]] = await Promise.all([accepted, connected])
+  return { raw, tcp, ...nodeEnd(t, socket) }
+}
+
+/** A raw server of a plain Node client, after the first handshake. */
+async function rawServer(t: Test, client: tls.ConnectionOptions = {}, options: HandshakeOptions = identity) {
+  const listening = await RawPeer.listen(options, t)
+  const { socket, failure } = nodeEnd(t, tls.connect(clientOptions(listening.port, client)))
+  const raw = await listening.accept()
+  const secure = once(socket, 'secureConnect')
+  await raw.handshake()
+  await secure
+  return { raw, socket, failure }
+}
+
+/** Data goes both ways. */
+async function talks(t: Test, { raw, socket }: { raw: RawPeer; socket: TLSSocket }, word = 'hello') {
+  const came = once(socket, 'data') as Promise<[Buffer]>
+  raw.sendData(`${word}?`)
+  t.equal((await came)[0].toString(), `${word}?`, 'Node gets data')
+  const text = Buffer.concat(raw.received).toString() + word
+  socket.write(word)
+  t.equal((await raw.data(text.length)).toString(), text, 'the raw peer gets data')
+}
+
+/** What both ends of a handshake must find the same. */
+function sameFinished(t: Test, { raw, socket }: { raw: RawPeer; socket: TLSSocket }) {
+  t.same(socket.getFinished(), raw.verifyData[raw.peerRole], 'Node sent the Finished that came')
+  t.same(socket.getPeerFinished(), raw.verifyData[raw.role], 'Node got the Finished that was sent')
+  const exported = socket.getSession()
+  t.ok(exported?.includes(raw.state.master), 'both have the same master secret')
+}
+
+t.test('a raw client, a Node server', async (t) => {
+  const ends = await rawClient(t)
+  t.equal(ends.socket.getCipher().standardName, 'TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256')
+  t.same(ends.raw.state.peerCertificates[0], identity.certificates[0], 'got its certificate')
+  sameFinished(t, ends)
+  await talks(t, ends)
+})
+
+t.test('a raw server, a Node client', async (t) => {
+  const ends = await rawServer(t)
+  t.equal(ends.socket.authorized, true)
+  t.equal(ends.socket.getCipher().standardName, 'TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256')
+  t.equal(parseServerName(ends.raw.state.clientHello?.extensions.get(Extension.serverName)), 'localhost')
+  sameFinished(t, ends)
+  await talks(t, ends)
+})
+
+for (const ems of [true, false]) {
+  t.test(`${ems ? 'with' : 'without'} an extended master secret`, async (t) => {
+    for (const ends of [await rawClient(t, {}, { ems }), await rawServer(t, {}, { ...identity, ems })]) {
+      t.equal(ends.raw.state.ems, ems)
+      sameFinished(t, ends)
+      await talks(t, ends)
+    }
+  })
+}
+
+t.test('Node sees ALPN and SNI of a raw client', async (t) => {
+  const ALPNProtocols = ['mqtt', 'http/1.1']
+  const { raw, socket } = await rawClient(t, { ALPNProtocols }, { alpn: ['x', 'mqtt'], servername: 'other.example' })
+  t.equal(socket.alpnProtocol, 'mqtt')
+  t.equal((socket as TLSSocket & { servername: string }).servername, 'other.example')
+  t.same(parseALPN(raw.state.serverHello?.extensions.get(Extension.alpn)), ['mqtt'])
+})
+
+t.test('Node sees the ALPN choice of a raw server', async (t) => {
+  const { socket } = await rawServer(t, { ALPNProtocols: ['http/1.1', 'mqtt'] }, { ...identity, alpn: ['mqtt'] })
+  t.equal(socket.alpnProtocol, 'mqtt')
+})
+
+t.test('a plain PSK in both roles', async (t) => {
+  const asked: string[] = []
+  const client = await rawClient(
+    t,
+    {
+      ciphers: pskOptions.ciphers,
+      pskCallback: (_socket, name) => {
+        asked.push(name)
+        return psk.key
+      },
+    },
+    { psk },
+  )
+  t.same(asked, ['alice'])
+  const pskCallback = (hint: string | null) => ({ psk: psk.key, identity: `alice of ${hint}` })
+  const server = await rawServer(t, { ...pskOptions, pskCallback }, { psk, pskHint: 'home' })
+  t.equal(server.raw.state.pskIdentity, 'alice of home')
+  for (const ends of [client, server]) {
+    t.equal(ends.socket.getCipher().standardName, 'TLS_PSK_WITH_AES_128_GCM_SHA256')
+    sameFinished(t, ends)
+    await talks(t, ends)
+    ;(await ends.raw.role) === 'client'
+  }
+  await client.raw.renegotiate({ psk: { ...psk, identity: 'mallory' } })
+  t.same(asked, ['alice', 'mallory'], 'a renegotiation may name another identity')
+})
+
+t.test('a client certificate', async (t) => {
+  const { raw, socket } = await rawClient(t, wanted, alice)
+  t.equal(socket.authorized, true)
+  t.same(socket.getPeerCertificate().raw, alice.certificates[0])
+  t.ok(raw.state.certificateRequest, 'asked for')
+})
+
+t.test('no client certificate', async (t) => {
+  const { socket } = await rawClient(t, wanted)
+  t.equal(socket.authorized, false)
+})
+
+t.test('a raw server asks for a client certificate', async (t) => {
+  const { raw } = await rawServer(t, {}, { ...identity, requestCertificate: true })
+  t.same(raw.state.peerCertificates[0], alice.certificates[0])
+  await raw.renegotiate({ requestCertificate: false })
+  t.same(raw.state.peerCertificates, [], 'not asked again')
+})
+
+t.test('renegotiations that the raw end begins', async (t) => {
+  for (const ends of [await rawClient(t), await rawServer(t)]) {
+    for (const word of ['second', 'third']) {
+      const { master } = ends.raw.state
+      await ends.raw.renegotiate()
+      t.notSame(ends.raw.state.master, master, 'other secrets')
+      await talks(t, ends, word)
+      sameFinished(t, ends)
+    }
+  }
+})
+
+t.test('renegotiations that Node begins', async (t) => {
+  const server = await rawServer(t)
+  for (const word of ['second', 'third']) {
+    const done = new Promise((resolve) => server.socket.renegotiate({}, resolve))
+    await server.raw.handshake()
+    t.equal(await done, null)
+    await talks(t, server, word)
+    sameFinished(t, server)
+  }
+  const client = await rawClient(t)
+  const done = new Promise((resolve) => client.socket.renegotiate({}, resolve))
+  await client.raw.expect('HelloRequest')
+  await client.raw.handshake()
+  t.equal(await done, null)
+  await talks(t, client)
+  sameFinished(t, client)
+})
+
+t.test('a renegotiation may bring the first client certificate, or another one', async (t) => {
+  const { raw, socket } = await rawClient(t, wanted)
+  await raw.renegotiate(alice)
+  t.same(socket.getPeerCertificate().raw, alice.certificates[0])
+  await raw.renegotiate(mallory)
+  t.same(socket.getPeerCertificate().raw, mallory.certificates[0])
+})
+
+t.test('data that comes in mid-handshake is collected', async (t) => {
+  for (const ends of [await rawClient(t), await rawServer(t)]) {
+    ends.socket.write('before')
+    await ends.raw.renegotiate()
+    t.equal((await ends.raw.data(6)).toString(), 'before')
+    await talks(t, ends)
+  }
+})
+
+t.test(
+  'data goes out in mid-handshake: a Node client takes it until ServerHello, a Node server does not',
+  async (t) => {
+    const server = await rawServer(t)
+    const came = once(server.socket, 'data') as Promise<[Buffer]>
+    await server.raw.renegotiate({
+      rewrite: (name) => {
+        if (name === 'ServerHello') server.raw.sendData('in between')
+        return undefined
+      },
+    })
+    t.equal((await came)[0].toString(), 'in between')
+    await talks(t, server)
+    const client = await rawClient(t)
+    await client.raw.renegotiate({ until: 'ClientHello' })
+    client.raw.sendData('in between')
+    t.match(await client.failure, { code: 'ERR_SSL_UNEXPECTED_RECORD' })
+  },
+)
+
+t.test('records of any size', async (t) => {
+  for (const fragments of [1, 7, [3, 1, 40]]) {
+    for (const ends of [
+      await rawClient(t, wanted, { ...alice, fragments }),
+      await rawServer(t, {}, { ...identity, fragments }),
+    ]) {
+      await ends.raw.renegotiate()
+      await talks(t, ends)
+      sameFinished(t, ends)
+    }
+  }
+})
+
+t.test('every message in a segment of its own', async (t) => {
+  const server = await rawServer(t, {}, { ...identity, coalesce: false })
+  await server.raw.renegotiate()
+  await talks(t, server)
+})
+
+t.test('session tickets: issued by Node and resumed, in the first handshake and in a renegotiation', async (t) => {
+  const listening = await tlsServer(t)
+  const resumed: boolean[] = []
+  listening.on('secureConnection', (socket) => {
+    nodeEnd(t, socket)
+    resumed.push(socket.isSessionReused())
+  })
+  const first = await RawPeer.connect({ port: listening.port, ticket: true }, t)
+  await first.handshake()
+  t.ok(first.session?.ticket.length)
+  const second = await RawPeer.connect({ port: listening.port }, t)
+  await second.handshake({ resume: first.session })
+  t.ok(second.state.resumed)
+  await second.renegotiate({ resume: first.session })
+  t.ok(second.state.resumed)
+  const third = await RawPeer.connect({ port: listening.port, ticket: true }, t)
+  await third.handshake()
+  await third.renegotiate({ resume: third.session })
+  t.ok(third.state.resumed)
+  t.same(resumed, [false, true, false])
+})
+
+t.test('session tickets: issued by a raw server and resumed', async (t) => {
+  const listening = await RawPeer.listen({ ...identity, ticket: true }, t)
+  const first = nodeEnd(t, tls.connect(clientOptions(listening.port)))
+  const issued = once(first.socket, 'session') as Promise<[Buffer]>
+  const raw = await listening.accept()
+  await raw.handshake()
+  const [session] = await issued
+  t.ok(session.includes(raw.state.ticket ?? 'none'), 'Node got the ticket')
+  const second = nodeEnd(t, tls.connect(clientOptions(listening.port, { session })))
+  const secure = once(second.socket, 'secureConnect')
+  const again = await listening.accept()
+  await again.handshake({ resume: raw.session })
+  await secure
+  t.equal(second.socket.isSessionReused(), true)
+  await talks(t, { raw: again, socket: second.socket })
+  sameFinished(t, { raw: again, socket: second.socket })
+})
+
+t.test('ECDHE with RSA', async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'tls12-'))
+  t.teardown(() => rmSync(directory, { recursive: true }))
+  const file = (name: string) => join(directory, name)
+  const args = ['-newkey', 'rsa:2048', '-nodes', '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost']
+  execFileSync('openssl', ['req', '-x509', ...args, '-keyout', file('key'), '-out', file('cert')], { stdio: 'ignore' })
+  const rsa = { key: readFileSync(file('key'), 'utf8'), cert: readFileSync(file('cert'), 'utf8') }
+  const client = await rawClient(t, { ...rsa, ...wanted, ca: rsa.cert }, credentials(rsa))
+  t.equal(client.socket.authorized, true)
+  for (const signatureAlgorithm of [0x0401, 0x0804]) {
+    const server = await rawServer(t, { ca: rsa.cert }, { ...credentials(rsa), signatureAlgorithm })
+    t.equal(server.raw.state.serverHello?.suite, Suite.ecdheRsa)
+    await talks(t, server)
+  }
+})
+
+t.test('Node refuses a wrong Finished', async (t) => {
+  const client = await rawClient(t)
+  const refused = await rejection(client.raw.renegotiate({ verifyData: Buffer.alloc(12) }))
+  t.type(refused, AlertError)
+  const server = await rawServer(t)
+  await server.raw.renegotiate({ verifyData: Buffer.alloc(12) })
+  // A server's is the last message: its handshake waits for nothing after it.
+  t.type(await rejection(server.raw.nextMessage()), AlertError)
+  for (const { raw, failure } of [client, server]) {
+    t.match(await failure, { code: 'ERR_SSL_DIGEST_CHECK_FAILED' })
+    t.match(raw.alerts, [{ level: 'fatal', name: 'decrypt_error' }])
+  }
+})
+
+t.test('Node refuses a wrong CertificateVerify', async (t) => {
+  const forgeries: Record<string, HandshakeOptions> = {
+    "by another one's key": { key: pki.otherClient.key },
+    'of nothing': { signature: Buffer.alloc(70, 1) },
+  }
+  for (const [name, forgery] of Object.entries(forgeries)) {
+    const { raw, failure } = await rawClient(t, wanted)
+    const error = await rejection(raw.renegotiate({ ...alice, ...forgery }))
+    t.match(error, { alert: { level: 'fatal' } }, name)
+    t.match(await failure, { code: /^ERR_SSL_/ })
+  }
+})
+
+t.test('Node refuses a certificate without CertificateVerify', async (t) => {
+  const { raw, failure } = await rawClient(t, wanted)
+  await rejection(raw.renegotiate({ ...alice, certificateVerify: false }))
+  t.match(raw.alerts, [{ level: 'fatal', name: 'unexpected_message' }])
+  t.match(await failure, { code: /^ERR_SSL_/ })
+})
+
+t.test('Node refuses a server that does not hold the key of its certificate', async (t) => {
+  const listening = await RawPeer.listen({ ...identity, key: pki.otherServer.key }, t)
+  const { failure } = nodeEnd(t, tls.connect(clientOptions(listening.port)))
+  const raw = await listening.accept()
+  t.match(await rejection(raw.handshake()), { alert: { level: 'fatal', name: 'decrypt_error' } })
+  t.match(await failure, { code: /^ERR_SSL_/ })
+})
+
+t.test('Node refuses renegotiation_info of no handshake of this connection', async (t) => {
+  const client = await rawClient(t)
+  await rejection(client.raw.renegotiate({ renegotiationInfo: Buffer.alloc(12) }))
+  const server = await rawServer(t)
+  await rejection(server.raw.renegotiate({ renegotiationInfo: Buffer.alloc(24) }))
+  for (const { raw, failure } of [client, server]) {
+    const name = raw.role === 'client' ? 'handshake_failure' : 'illegal_parameter'
+    t.match(raw.alerts, [{ level: 'fatal', name }])
+    t.match(await failure, { code: /^ERR_SSL_/ })
+  }
+})
+
+t.test('stopping after Certificate leaves Node with a certificate that nobody has proven', async (t) => {
+  const { raw, socket, tcp } = await rawClient(t, wanted, mallory)
+  await raw.renegotiate({ certificates: alice.certificates, until: 'Certificate' })
+  while (tcp.bytesRead < raw.socket.bytesWritten) await turn()
+  t.same(socket.getPeerCertificate().raw, alice.certificates[0], 'the known weakness of plain Node')
+  t.equal(socket.authorized, true, "of mallory's")
+})
+
+t.test('a handshake that was stopped goes on by hand', async (t) => {
+  const ends = await rawClient(t, wanted)
+  const { raw, socket } = ends
+  await raw.renegotiate({ ...alice, until: 'Certificate' })
+  raw.sendHandshake('ClientKeyExchange', raw.clientKeyExchange(), { fragments: [5, 0x20] })
+  const complete = raw.sendHandshake('CertificateVerify', raw.certificateVerify(alice), { only: 9 })
+  complete()
+  raw.sendChangeCipherSpec()
+  raw.sendHandshake('Finished', raw.finished())
+  await raw.expect('ChangeCipherSpec')
+  t.equal((await raw.expect('Finished')).verified, true)
+  t.same(socket.getPeerCertificate().raw, alice.certificates[0])
+  sameFinished(t, ends)
+  await talks(t, ends)
+})
+
+t.test('until a message that is not sent', async (t) => {
+  const listening = await tlsServer(t)
+  const raw = await RawPeer.connect({ port: listening.port }, t)
+  t.match(await rejection(raw.handshake({ until: 'CertificateVerify' })), { message: /without a CertificateVerify/ })
+})
+
+t.test('Finished and the beginning of the next ClientHello in one segment', async (t) => {
+  const ends = await rawClient(t)
+  const { raw, socket } = ends
+  let writes = 0
+  const write = raw.socket.write
+  raw.socket.write = ((bytes: Buffer) => {
+    writes++
+    return write.call(raw.socket, bytes)
+  }) as typeof write
+  let complete = () => {}
+  await raw.renegotiate({
+    after: (name) => {
+      if (name === 'ClientHello') writes = 0
+      if (name === 'Finished') complete = raw.sendHandshake('ClientHello', raw.clientHello(), { only: 5 })
+    },
+  })
+  t.equal(writes, 1)
+  sameFinished(t, ends)
+  complete()
+  await raw.expect('ServerHello')
+  t.equal(socket.destroyed, false)
+})
+
+t.test(
+  'Finished and the next ClientHello in one segment: the server finishes the first before the second',
+  async (t) => {
+    const { raw } = await rawClient(t)
+    await raw.renegotiate({
+      after: (name) => {
+        if (name === 'Finished') raw.sendHandshake('ClientHello', raw.clientHello({ servername: 'elsewhere.example' }))
+      },
+    })
+    await raw.expect('ServerHello')
+    await raw.expect('Certificate')
+  },
+)
+
+t.test('Node learns another SNI from a renegotiation, but asks no SNICallback', async (t) => {
+  const asked: string[] = []
+  const SNICallback: NonNullable<tls.TlsOptions['SNICallback']> = (name, callback) => {
+    asked.push(name)
+    callback(null)
+  }
+  const { raw, socket } = await rawClient(t, { SNICallback }, { servername: 'localhost' })
+  await raw.renegotiate({ servername: 'elsewhere.example' })
+  t.same(asked, ['localhost'])
+  const { _handle } = socket as TLSSocket & { _handle: { getServername(): string } }
+  t.equal(_handle.getServername(), 'elsewhere.example')
+})
+
+t.test('many records of one byte, no faster than they are read', async (t) => {
+  const { raw, socket } = await rawClient(t)
+  let bytes = 0
+  socket.on('data', (data: Buffer) => {
+    bytes += data.length
+  })
+  const count = 20_000
+  await raw.sendSingleBytes(count)
+  raw.close()
+  await once(socket, 'end')
+  t.equal(bytes, count)
+})
+
+t.test('alerts are logged and reject what is waited for', async (t) => {
+  const { raw, socket } = await rawServer(t)
+  const waiting = raw.nextMessage()
+  socket.end()
+  t.match(await rejection(waiting), { alert: { level: 'warning', description: 0, name: 'close_notify' } })
+  await raw.closed
+  t.type(await rejection(raw.expect('ClientHello')), AlertError)
+  t.same(raw.alerts, [{ level: 'warning', description: 0, name: 'close_notify' }])
+})
+
+t.test('a refusal of a raw client', async (t) => {
+  const { raw, socket, failure } = await rawClient(t)
+  socket.renegotiate({}, () => {})
+  await raw.expect('HelloRequest')
+  raw.sendAlert('warning', 'no_renegotiation')
+  t.match(await failure, { code: 'ERR_SSL_NO_RENEGOTIATION' })
+})
+
+t.test('a refusal by a Node client', async (t) => {
+  const { raw, socket } = await rawServer(t, { secureOptions: 1 << 30 })
+  t.match(await rejection(raw.renegotiate()), { alert: { level: 'warning', name: 'no_renegotiation' } })
+  await talks(t, { raw, socket })
+})
+
+t.test('nothing the socket does becomes an uncaught error', async (t) => {
+  const listening = await RawPeer.listen(identity, t)
+  const raw = await RawPeer.connect({ port: listening.port }, t)
+  const other = await listening.accept()
+  const waits = [raw.nextMessage(), raw.data(1), raw.handshake()]
+  other.reset()
+  t.match(await raw.closed, { error: { code: 'ECONNRESET' } })
+  for (const wait of waits) t.match(await rejection(wait), { code: 'ECONNRESET' })
+  raw.sendData('too late')
+  t.match(await rejection(raw.drained()), { code: 'ECONNRESET' })
+  t.match(await rejection(raw.sendSingleBytes(1)), { code: 'ECONNRESET' })
+  // Promises that nobody looks at.
+  void raw.handshake()
+  void raw.expect('Finished')
+})
+
+t.test('two raw peers', async (t) => {
+  const listening = await RawPeer.listen({ ...identity, requestCertificate: true }, t)
+  const client = await RawPeer.connect({ port: listening.port, ...alice }, t)
+  const server = await listening.accept()
+  for (let i = 0; i < 3; i++) await Promise.all([client.handshake(), server.handshake()])
+  t.same(server.state.peerCertificates, alice.certificates)
+  t.same(client.verifyData, server.verifyData)
+})
+
+t.test('reset() is a reset', async (t) => {
+  const { raw, failure } = await rawClient(t)
+  raw.reset()
+  t.match(await failure, { code: 'ECONNRESET' })
+  t.same(await raw.closed, {})
+})
+
+t.test('a record in plain text among encrypted ones, and bytes that are no record', async (t) => {
+  const plain = await rawClient(t)
+  plain.raw.sendData('plain', { plain: true })
+  t.match(await plain.failure, { code: /^ERR_SSL_/ })
+  const noise = await rawClient(t)
+  noise.raw.sendRaw(Buffer.from('GET / HTTP/1.0\r\n\r\n'))
+  t.match(await noise.failure, { code: /^ERR_SSL_/ })
+  const unknown = await rawClient(t)
+  unknown.raw.sendRecord(99, Buffer.from('?'))
+  t.match(await unknown.failure, { code: /^ERR_SSL_/ })
+})
+
+t.test('messages are left out and exchanged by a rewrite', async (t) => {
+  const { raw, failure } = await rawClient(t)
+  const rewrite: HandshakeOptions['rewrite'] = (name) => (name === 'ClientKeyExchange' ? null : undefined)
+  t.match(await rejection(raw.renegotiate({ rewrite })), { alert: { name: 'unexpected_message' } })
+  t.match(await failure, { code: /^ERR_SSL_/ })
+})
+
+t.test('a record that is not sealed under the present keys ends the raw peer', async (t) => {
+  const { raw, socket } = await rawServer(t)
+  const other = await rawServer(t)
+  other.raw.socket.once('data', (bytes: Buffer) => raw.socket.emit('data', bytes))
+  other.socket.write('of another connection')
+  t.ok((await raw.closed).error)
+  t.ok(socket)
+})
+
+t.test('one ephemeral key serves many connections', async (t) => {
+  const ecdh = ephemeralKey()
+  const listening = await tlsServer(t)
+  for (let i = 0; i < 3; i++) {
+    const raw = await RawPeer.connect({ port: listening.port, ecdh }, t)
+    await raw.handshake()
+    t.equal(raw.state.ecdh, ecdh)
+  }
+})
+
+t.test('a server that never answers', async (t) => {
+  const listening = await RawPeer.listen(identity, t)
+  const { socket } = nodeEnd(t, tls.connect(clientOptions(listening.port)))
+  const raw = await listening.accept()
+  await raw.expect('ClientHello')
+  t.equal(socket.getCipher()?.name, undefined)
+  listening.destroy()
+  await Promise.all([raw.closed, rejection(listening.accept())])
+})
+
+t.test('a ChangeCipherSpec where none belongs', async (t) => {
+  const { raw, failure } = await rawClient(t)
+  raw.sendRecord(ContentType.changeCipherSpec, Buffer.of(1))
+  t.match(await failure, { code: /^ERR_SSL_/ })
+})
