@@ -1,14 +1,13 @@
 export type { RenegotiationTrace } from './core/diagnostics.ts'
 export { AbortError, RenegotiationError, type RenegotiationErrorCode } from './core/errors.ts'
 export { type InboundBudget, inboundBudget } from './core/inbound-budget.ts'
-export type { KeyLimits, RekeyOptions, RenegotiateOptions, RenegotiationOptions } from './core/options.ts'
+export type { KeyLimits, PeerLimit, RekeyOptions, RenegotiateOptions, RenegotiationOptions } from './core/options.ts'
 export type { RenegotiationEvents, RenegotiationStream } from './core/renegotiation-stream.ts'
 export type { Origin, RenegotiationCounters, RenegotiationReport } from './core/report.ts'
 export type { State } from './core/state.ts'
 export type {
   CertificatePolicy,
   HandshakeFailure,
-  PeerLimit,
   Session,
   Transport,
   TransportEvents,

@@ -3,7 +3,7 @@ import { RenegotiationError, streamDestroyed } from './errors.ts'
 import { GuardedTransport, type GuardHost } from './guarded-transport.ts'
 import { Inbox } from './inbox.ts'
 import { KeyUsage } from './key-usage.ts'
-import type { RekeySettings, RenegotiateOptions, Settings } from './options.ts'
+import type { PeerLimit, RekeySettings, RenegotiateOptions, Settings } from './options.ts'
 import { type BatchCallback, Outbox, type OutboxHost } from './outbox.ts'
 import { PeerHandshakes } from './peer-limit.ts'
 import { RekeySchedule } from './rekey-schedule.ts'
@@ -11,7 +11,7 @@ import type { RenegotiationEvents } from './renegotiation-stream.ts'
 import { Renegotiator, type RenegotiatorHost } from './renegotiator.ts'
 import type { Origin, RenegotiationCounters, RenegotiationReport } from './report.ts'
 import type { State } from './state.ts'
-import type { PeerLimit, Transport, TransportEvents } from './transport.ts'
+import type { Transport, TransportEvents } from './transport.ts'
 
 /** What the gate needs of the stream that the application sees. Every Duplex has it. */
 export interface Face {

@@ -1,6 +1,6 @@
 import { invalidType } from './errors.ts'
-import { quote, type RenegotiateOptions } from './options.ts'
-import type { CertificatePolicy, HandshakeFailure, PeerLimit, Session, Transport, WriteCallback } from './transport.ts'
+import { type PeerLimit, quote, type RenegotiateOptions } from './options.ts'
+import type { CertificatePolicy, HandshakeFailure, Session, Transport, WriteCallback } from './transport.ts'
 
 /** What the guard needs of the stream. */
 export interface GuardHost {

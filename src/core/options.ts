@@ -2,8 +2,6 @@ import { inspect } from 'node:util'
 import { invalidType, invalidValue, outOfRange } from './errors.ts'
 import { SLICE_BYTES } from './slice.ts'
 
-import type { PeerLimit } from './transport.ts'
-
 /**
  * Options of a stream. All are optional and all are checked before anything is
  * touched: a TypeError or a RangeError names the option and quotes its value.
@@ -147,6 +145,12 @@ export interface RenegotiateOptions {
   drainTimeout?: number | undefined
   /** As in {@link RenegotiationOptions}, for this one. */
   handshakeTimeout?: number | undefined
+}
+
+/** How many handshakes a peer may begin (`max`) in how long (`windowMs`, milliseconds). */
+export interface PeerLimit {
+  readonly max: number
+  readonly windowMs: number
 }
 
 /** {@link RenegotiationOptions} as the parts use them: checked, every default filled in. */

@@ -1,4 +1,4 @@
-import type { PeerLimit } from './transport.ts'
+import type { PeerLimit } from './options.ts'
 
 /** Not more than that many renegotiations of a schedule can be saved up. */
 const MOST_SAVED = 2

@@ -1,4 +1,4 @@
-import type { RenegotiateOptions } from './options.ts'
+import type { PeerLimit, RenegotiateOptions } from './options.ts'
 
 /**
  * What is known of a TLS session (or of whatever a transport calls its keys)
@@ -65,12 +65,6 @@ export interface TransportEvents {
   error(error: Error): void
   /** Everything is released; nothing will be called any more. Call once, also after `destroy`. */
   closed(): void
-}
-
-/** How many handshakes a peer may begin (`max`) in how long (`windowMs`, milliseconds). */
-export interface PeerLimit {
-  readonly max: number
-  readonly windowMs: number
 }
 
 /** What a server asks of its clients. */

@@ -1,9 +1,8 @@
 import { invalidType, invalidValue } from '../core/errors.ts'
-import { flag, milliseconds, quote, type RenegotiateOptions } from '../core/options.ts'
+import { flag, milliseconds, type PeerLimit, quote, type RenegotiateOptions } from '../core/options.ts'
 import type {
   CertificatePolicy,
   HandshakeFailure,
-  PeerLimit,
   Session,
   Transport,
   TransportEvents,

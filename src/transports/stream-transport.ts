@@ -1,14 +1,7 @@
 import type { Duplex } from 'node:stream'
 import { invalidValue } from '../core/errors.ts'
-import type { RenegotiateOptions } from '../core/options.ts'
-import type {
-  HandshakeFailure,
-  PeerLimit,
-  Session,
-  Transport,
-  TransportEvents,
-  WriteCallback,
-} from '../core/transport.ts'
+import type { PeerLimit, RenegotiateOptions } from '../core/options.ts'
+import type { HandshakeFailure, Session, Transport, TransportEvents, WriteCallback } from '../core/transport.ts'
 
 const wrapped = new WeakSet<Duplex>()
 

@@ -1,14 +1,7 @@
 import tls, { type TLSSocket } from 'node:tls'
 import { invalidType, invalidValue, RenegotiationError } from '../core/errors.ts'
-import { quote, type RenegotiateOptions } from '../core/options.ts'
-import type {
-  CertificatePolicy,
-  HandshakeFailure,
-  PeerLimit,
-  Session,
-  Transport,
-  WriteCallback,
-} from '../core/transport.ts'
+import { type PeerLimit, quote, type RenegotiateOptions } from '../core/options.ts'
+import type { CertificatePolicy, HandshakeFailure, Session, Transport, WriteCallback } from '../core/transport.ts'
 import { refuseTickets } from './full-handshake.ts'
 import { gather, reuse } from './gather.ts'
 import {
