@@ -44,17 +44,13 @@
 import { Duplex, type DuplexOptions, Writable } from 'readable-stream'
 import { invalidType } from '../core/errors.ts'
 import { type Face, Gate } from '../core/gate.ts'
-import { parseOptions, quote, type RenegotiateOptions, type RenegotiationOptions } from '../core/options.ts'
+import { parseOptions, quote, type RenegotiationOptions } from '../core/options.ts'
 import type { RenegotiationListening, RenegotiationStream } from '../core/renegotiation-stream.ts'
-import type { RenegotiationCounters, RenegotiationReport } from '../core/report.ts'
-import type { State } from '../core/state.ts'
 import type { Transport } from '../core/transport.ts'
-
-type Callback = (error?: Error | null) => void
-type WriteDone = (error: Error | null | undefined) => void
+import { addHooks, type Gated, gateHooks } from './gate-hooks.ts'
 
 /** To TypeScript, one whose listeners know what the events of this package carry. */
-const ListeningDuplex = Duplex as unknown as new (options: DuplexOptions) => RenegotiationListening & Duplex
+const ListeningDuplex = Duplex as unknown as new (options: DuplexOptions) => RenegotiationListening & Duplex & Gated
 
 /**
  * A Duplex (readable-stream's) over a transport whose keys can be renegotiated
@@ -95,80 +91,11 @@ export class RenegotiationDuplex extends ListeningDuplex implements Renegotiatio
     if (transport.ended) this.end()
   }
 
-  get state(): State {
-    return this.#gate.state
-  }
-
-  get heldBytes(): number {
-    return this.#gate.heldBytes
-  }
-
-  get bytesInFlight(): number {
-    return this.#gate.bytesInFlight
-  }
-
-  get counters(): RenegotiationCounters {
-    return this.#gate.counters
-  }
-
-  renegotiate(options?: RenegotiateOptions): Promise<RenegotiationReport> {
-    return this.#gate.renegotiate(options)
-  }
-
-  unsent(): Buffer[] {
-    return this.#gate.unsent()
-  }
-
-  // biome-ignore-start lint/suspicious/noExplicitAny: Writable's own signatures
-  override write(chunk: any, callback?: WriteDone): boolean
-  override write(chunk: any, encoding: BufferEncoding, callback?: WriteDone): boolean
-  override write(chunk: any, encoding?: any, callback?: any): boolean {
-    const more = super.write(chunk, encoding, callback)
-    this.#gate.written()
-    return more
-  }
-
-  override end(callback?: () => void): this
-  override end(chunk: any, callback?: () => void): this
-  override end(chunk: any, encoding?: BufferEncoding, callback?: () => void): this
-  override end(chunk?: any, encoding?: any, callback?: any): this {
-    super.end(chunk, encoding, callback)
-    this.#gate.written()
-    return this
-  }
-
-  override uncork(): void {
-    super.uncork()
-    this.#gate.written()
-  }
-
-  override read(size?: number): any {
-    const chunk = super.read(size)
-    this.#gate.wasRead(size)
-    return chunk
-  }
-  // biome-ignore-end lint/suspicious/noExplicitAny: Writable's own signatures
-
-  override _write(chunk: Buffer, _encoding: string, done: Callback): void {
-    this.#gate.write(chunk, done)
-  }
-
-  override _writev(chunks: { chunk: Buffer }[], done: Callback): void {
-    this.#gate.writev(chunks, done)
-  }
-
-  override _read(): void {
-    this.#gate.read()
-  }
-
-  override _final(done: Callback): void {
-    this.#gate.final(done)
-  }
-
-  /** Readable's destroy(), which Duplex inherits, forgets the callbacks of corked writes. Writable's doesn't. */
-  override destroy(error?: Error): this {
-    Writable.prototype.destroy.call(this, error)
-    return this
+  static {
+    addHooks(
+      RenegotiationDuplex.prototype,
+      gateHooks(Duplex, Writable, (face: RenegotiationDuplex) => face.#gate),
+    )
   }
 
   override _destroy(error: Error | null, done: (error: Error | null) => void): void {

@@ -10,11 +10,12 @@ import {
   type RenegotiationOptions,
 } from '../core/options.ts'
 import type { RenegotiationListening, RenegotiationStream } from '../core/renegotiation-stream.ts'
-import type { RenegotiationCounters, RenegotiationReport } from '../core/report.ts'
-import type { State } from '../core/state.ts'
+import type { RenegotiationReport } from '../core/report.ts'
 import { handleOf, isSecured, offersOnlyHTTP2 } from '../transports/node-internals.ts'
 import { type ShownSession, sessionMethods, sessionProperties } from '../transports/shown-session.ts'
 import { tlsSocketTransport } from '../transports/tls-socket.ts'
+import { addHooks, type Gated, gateHooks } from './gate-hooks.ts'
+import { addSocketMembers } from './socket-members.ts'
 
 type Callback = (error?: Error | null) => void
 // biome-ignore lint/suspicious/noExplicitAny: EventEmitter's own
@@ -24,7 +25,9 @@ type Listener = (...args: any[]) => void
 type RenegotiateCallback = (error: Error | null) => void
 
 /** Core's Duplex, to TypeScript a TLS socket; and it is one to `instanceof` too, see the end of this file. */
-const DuplexOfTLSSocket = Duplex as unknown as new (options: DuplexOptions) => RenegotiationListening & tls.TLSSocket
+const DuplexOfTLSSocket = Duplex as unknown as new (
+  options: DuplexOptions,
+) => RenegotiationListening & tls.TLSSocket & Omit<Gated, 'renegotiate'>
 
 /**
  * The drop-in: everywhere a tls.TLSSocket, to `instanceof` and to TypeScript,
@@ -81,26 +84,6 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
 
   // What every stream of this package has.
 
-  get state(): State {
-    return this.#gate.state
-  }
-
-  get heldBytes(): number {
-    return this.#gate.heldBytes
-  }
-
-  get bytesInFlight(): number {
-    return this.#gate.bytesInFlight
-  }
-
-  get counters(): RenegotiationCounters {
-    return this.#gate.counters
-  }
-
-  unsent(): Buffer[] {
-    return this.#gate.unsent()
-  }
-
   /**
    * Without a callback as every stream of this package has it; with one as
    * Node has it: returns whether it could be asked for, and calls back once.
@@ -123,16 +106,19 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
     return asked
   }
 
-  // The stream hooks.
+  // The stream hooks that differ from those of other streams of this package.
 
-  // biome-ignore-start lint/suspicious/noExplicitAny: Writable's own signatures
+  static readonly #hooks = gateHooks(Duplex, Writable, (face: RenegotiationTLSSocket) => face.#gate)
+  static {
+    addHooks(RenegotiationTLSSocket.prototype, RenegotiationTLSSocket.#hooks)
+  }
+
+  // biome-ignore lint/suspicious/noExplicitAny: Writable's own signature
   override write(chunk: any, encoding?: any, callback?: any): boolean {
     if (this.writableEnded && this.readableEnded && !this.allowHalfOpen) {
       return this.#writeAfterEnd(typeof encoding === 'function' ? encoding : callback)
     }
-    const more = Duplex.prototype.write.call(this, chunk, encoding, callback)
-    this.#gate.written()
-    return more
+    return RenegotiationTLSSocket.#hooks.write.call(this, chunk, encoding, callback)
   }
 
   /** As net.Socket does it: who writes has not made the mistake of writing after an end() of its own. */
@@ -142,24 +128,6 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
     this.destroy(error)
     return false
   }
-
-  override end(chunk?: any, encoding?: any, callback?: any): this {
-    Duplex.prototype.end.call(this, chunk, encoding, callback)
-    this.#gate.written()
-    return this
-  }
-
-  override uncork(): void {
-    Duplex.prototype.uncork.call(this)
-    this.#gate.written()
-  }
-
-  override read(size?: number): any {
-    const chunk = Duplex.prototype.read.call(this, size)
-    this.#gate.wasRead(size)
-    return chunk
-  }
-  // biome-ignore-end lint/suspicious/noExplicitAny: Writable's own signatures
 
   override pause(): this {
     Duplex.prototype.pause.call(this)
@@ -188,20 +156,6 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
       this.off('close', neverConnected)
       done(error)
     }
-  }
-
-  override _read(): void {
-    this.#gate.read()
-  }
-
-  override _final(done: Callback): void {
-    this.#gate.final(done)
-  }
-
-  /** Readable's destroy(), which Duplex inherits, forgets the callbacks of corked writes. Writable's doesn't. */
-  override destroy(error?: Error): this {
-    Writable.prototype.destroy.call(this, error)
-    return this
   }
 
   override _destroy(reason: Error | null, done: (error: Error | null) => void): void {
@@ -341,42 +295,6 @@ const passedOn = new Set<string | symbol>([
 /** Node emits them with every handshake. Passed on from the beginning: later, nothing tells whether they have been. */
 const passedOnOnce = new Set<string | symbol>(['secure', 'secureConnect'])
 
-/** What asks or sets, and what it returns where that is the socket is the face. */
-const methods = [
-  'address',
-  'connect',
-  'disableRenegotiation',
-  'enableTrace',
-  'getTypeOfService',
-  'ref',
-  'resetAndDestroy',
-  'setKeepAlive',
-  'setKeyCert',
-  'setMaxSendFragment',
-  'setNoDelay',
-  'setServername',
-  'setSession',
-  'setTypeOfService',
-  'unref',
-]
-
-/** What the socket below says of itself, now. */
-const properties = [
-  'autoSelectFamilyAttemptedAddresses',
-  'bytesRead',
-  'connecting',
-  'encrypted',
-  'localAddress',
-  'localFamily',
-  'localPort',
-  'pending',
-  'remoteAddress',
-  'remoteFamily',
-  'remotePort',
-  'secureConnecting',
-  'timeout',
-]
-
 function define(
   prototype: RenegotiationTLSSocket,
   name: string,
@@ -392,39 +310,4 @@ const { prototype } = RenegotiationTLSSocket
  * is run is the class's own prototype, Duplex.
  */
 Object.setPrototypeOf(prototype, tls.TLSSocket.prototype)
-
-/** As with Node's own, also what has not been sent yet. */
-define(prototype, 'bytesWritten', {
-  get() {
-    return this.socket.bytesWritten + this.heldBytes
-  },
-})
-define(prototype, 'bufferSize', {
-  get() {
-    return this.destroyed ? undefined : this.writableLength
-  },
-})
-
-for (const name of methods) {
-  define(prototype, name, {
-    writable: true,
-    value(...args: unknown[]) {
-      const { socket } = this
-      const result = (socket as unknown as Record<string, (...args: unknown[]) => unknown>)[name]?.(...args)
-      return result === socket ? this : result
-    },
-  })
-}
-
-for (const name of properties) {
-  define(prototype, name, {
-    enumerable: true,
-    get() {
-      return (this.socket as unknown as Record<string, unknown>)[name]
-    },
-    // Some set what a socket of Node's has as a plain property.
-    set(value: unknown) {
-      ;(this.socket as unknown as Record<string, unknown>)[name] = value
-    },
-  })
-}
+addSocketMembers(prototype)

@@ -20,13 +20,11 @@ import {
   requestedName,
   restoreCertificatePolicy,
   suspendNagle,
-  verifiesServer,
-  verifyError,
 } from './node-internals.ts'
 import { openSSLFailure } from './openssl-failure.ts'
-import { readSessionDER } from './session-der.ts'
 import { ShownSession } from './shown-session.ts'
 import { StreamTransport } from './stream-transport.ts'
+import { exportedKeys, identity, notVerified, readSession, verifiedHere } from './tls-session.ts'
 
 /** Node's own, for good: somebody may put another in its place. */
 const PlainTLSSocket = tls.TLSSocket
@@ -331,54 +329,8 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
   }
 
   #readSession(): Session {
-    const socket = this.stream
-    const { extendedMasterSecret, pskIdentity } = readSessionDER(socket.getSession())
-    const common = {
-      keys: exportedKeys(socket),
-      identity: identity(socket),
-      pskIdentity,
-      servername: this.isServer ? this.#requestedName() : undefined,
-      resumed: socket.isSessionReused(),
-      extendedMasterSecret,
-    }
-    if (verifiesServer(socket)) {
-      const { authorized, authorizationError } = socket
-      return { ...common, authorized, authorizationError: authorized ? undefined : authorizationError }
-    }
-    if (common.identity === undefined) return common
-    const error = verifyError(socket) ?? (this.isServer ? undefined : wrongName(socket))
-    return { ...common, authorized: error === undefined, authorizationError: error }
+    return readSession(this.stream, this.isServer ? this.#requestedName() : undefined)
   }
-}
-
-/** Keying material (RFC 5705) changes with every handshake, and tells nothing about the keys in use. */
-function exportedKeys(socket: TLSSocket): Buffer {
-  return socket.exportKeyingMaterial(32, 'EXPERIMENTAL-renegotiation-duplex', Buffer.alloc(0))
-}
-
-/**
- * The peer's certificate in DER. Not by getPeerX509Certificate(): on a client, Node 20's takes the certificate out of
- * OpenSSL's chain (X509Certificate::GetPeerCert: sk_X509_delete), and the next to ask, Node's own check of the host name
- * among them, finds none.
- */
-function identity(socket: TLSSocket): Buffer | undefined {
-  return socket.getPeerCertificate()?.raw
-}
-
-/** A client that was made by `new tls.TLSSocket()`: whoever made it has verified the server, and will not do so again. */
-function verifiedHere(socket: TLSSocket): boolean {
-  return !isServer(socket) && !verifiesServer(socket)
-}
-
-/** Why the server's certificate is not for the host that the client has asked for, if it has named one. */
-function wrongName(socket: TLSSocket): Error | undefined {
-  const { servername } = socket as { servername?: string | false | null }
-  return servername ? tls.checkServerIdentity(servername, socket.getPeerCertificate()) : undefined
-}
-
-function notVerified({ authorizationError }: Session): RenegotiationError {
-  const message = `The server was verified before the renegotiation, and now is not: ${authorizationError}`
-  return new RenegotiationError('ERR_RENEGOTIATION_IDENTITY_CHANGED', message, authorizationError)
 }
 
 let warned = false

@@ -70,7 +70,7 @@ t.test('who imports the package loads none of it', async (t) => {
   const [file] = readdirSync(directory) as [string]
   const { result } = JSON.parse(readFileSync(join(directory, file), 'utf8'))
   const loaded = result.map(({ url }: { url: string }) => url).filter((url: string) => url.startsWith('file:'))
-  t.ok(loaded.some((url: string) => url.endsWith('/src/gate.js')))
+  t.ok(loaded.some((url: string) => url.endsWith('/src/core/gate.js')))
   t.same(
     loaded.filter((url: string) => /cli|commander|spinner/.test(url)),
     [],

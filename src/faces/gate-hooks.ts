@@ -1,0 +1,99 @@
+/*
+ * What both faces share: the methods by which a Duplex hands data on, each
+ * connected to the gate. One face is a Duplex of Node's, the other one of
+ * readable-stream's; they have no class in common that could hold these.
+ */
+import type { Duplex } from 'node:stream'
+import type { Gate } from '../core/gate.ts'
+import type { RenegotiateOptions } from '../core/options.ts'
+import type { RenegotiationStream } from '../core/renegotiation-stream.ts'
+
+/** What a stream of this package offers beside a Duplex. */
+export type Gated = Pick<
+  RenegotiationStream,
+  'state' | 'heldBytes' | 'bytesInFlight' | 'counters' | 'renegotiate' | 'unsent'
+>
+
+type Callback = (error?: Error | null) => void
+
+/** The methods of a kind of Duplex that are extended here. */
+interface Base {
+  readonly prototype: Pick<Duplex, 'write' | 'end' | 'uncork' | 'read'>
+}
+
+/**
+ * The methods and getters of a face, over those of its `Base`. `gateOf` gives
+ * the gate of a face. `Writable` is the one of the same library as `Base`.
+ */
+export function gateHooks<Face>(
+  Base: Base,
+  Writable: { readonly prototype: { destroy(error?: Error): unknown } },
+  gateOf: (face: Face) => Gate,
+) {
+  const { write, end, uncork, read } = Base.prototype
+  const { destroy } = Writable.prototype
+  const hooks = {
+    get state() {
+      return gateOf(this as Face).state
+    },
+    get heldBytes() {
+      return gateOf(this as Face).heldBytes
+    },
+    get bytesInFlight() {
+      return gateOf(this as Face).bytesInFlight
+    },
+    get counters() {
+      return gateOf(this as Face).counters
+    },
+    renegotiate(options?: RenegotiateOptions) {
+      return gateOf(this as Face).renegotiate(options)
+    },
+    unsent() {
+      return gateOf(this as Face).unsent()
+    },
+    write(...args: unknown[]): boolean {
+      const more = Reflect.apply(write, this, args)
+      gateOf(this as Face).written()
+      return more
+    },
+    end(...args: unknown[]) {
+      Reflect.apply(end, this, args)
+      gateOf(this as Face).written()
+      return this
+    },
+    uncork(): void {
+      Reflect.apply(uncork, this, [])
+      gateOf(this as Face).written()
+    },
+    read(size?: number): unknown {
+      const chunk = Reflect.apply(read, this, [size])
+      gateOf(this as Face).wasRead(size)
+      return chunk
+    },
+    /** Readable's destroy(), which a Duplex inherits, forgets the callbacks of corked writes. Writable's doesn't. */
+    destroy(error?: Error) {
+      Reflect.apply(destroy, this, [error])
+      return this
+    },
+    _write(chunk: Buffer, _encoding: string, done: Callback): void {
+      gateOf(this as Face).write(chunk, done)
+    },
+    _writev(chunks: { chunk: Buffer }[], done: Callback): void {
+      gateOf(this as Face).writev(chunks, done)
+    },
+    _read(): void {
+      gateOf(this as Face).read()
+    },
+    _final(done: Callback): void {
+      gateOf(this as Face).final(done)
+    },
+  }
+  return hooks
+}
+
+/** Makes the hooks methods of a face, except those that it has itself. */
+export function addHooks(prototype: object, hooks: object): void {
+  for (const [name, descriptor] of Object.entries(Object.getOwnPropertyDescriptors(hooks))) {
+    if (!Object.hasOwn(prototype, name)) Object.defineProperty(prototype, name, { ...descriptor, enumerable: false })
+  }
+}
