@@ -48,6 +48,16 @@ export class RenegotiationError extends Error {
   }
 }
 
+/** The connection, or our side of it, is closed: no renegotiation can complete. */
+export function closedError(message: string, cause?: Error): RenegotiationError {
+  return new RenegotiationError('ERR_RENEGOTIATION_CLOSED', message, cause)
+}
+
+/** The peer refused, or what came of it is no renegotiation. */
+export function refusedError(message: string, cause?: Error): RenegotiationError {
+  return new RenegotiationError('ERR_RENEGOTIATION_REFUSED', message, cause)
+}
+
 /**
  * What a renegotiation given up through its `signal` rejects with: Node's own
  * shape (`name` AbortError, `code` ABORT_ERR), the signal's reason as `cause`.
@@ -59,6 +69,11 @@ export class AbortError extends Error {
   constructor(reason: unknown) {
     super('The renegotiation was aborted', { cause: reason })
   }
+}
+
+/** Whether an error is the end of a renegotiation by itself; any other has only cut it off. */
+export function endsRenegotiation(error: Error): boolean {
+  return error instanceof RenegotiationError || error.name === 'AbortError'
 }
 
 /** What the callback of a write that will never happen gets: Node's code for it. */

@@ -1,6 +1,6 @@
 import type { Tracer } from './diagnostics.ts'
 import { AbortError } from './errors.ts'
-import type { RenegotiateOptions } from './options.ts'
+import { parseRenegotiateOptions, type RenegotiateOptions } from './options.ts'
 import type { RenegotiationReport } from './report.ts'
 
 /**
@@ -8,7 +8,10 @@ import type { RenegotiationReport } from './report.ts'
  * exactly once, and the signal that may give it up.
  */
 export class Request {
+  /** Checked; none if they are invalid. */
   readonly options: RenegotiateOptions
+  /** What is wrong with the options: a TypeError or a RangeError. */
+  readonly invalid: Error | undefined
   /** The option `rekey` asked for it. */
   readonly scheduled: boolean
   /** Where anybody listens. */
@@ -23,8 +26,14 @@ export class Request {
   #reject!: (reason: Error) => void
   #onAbort: (() => void) | undefined
 
-  constructor(options: RenegotiateOptions, scheduled = false, tracer?: Tracer) {
-    this.options = options
+  constructor(options?: RenegotiateOptions, scheduled = false, tracer?: Tracer) {
+    let checked = {}
+    try {
+      checked = parseRenegotiateOptions(options)
+    } catch (error) {
+      this.invalid = error as Error
+    }
+    this.options = checked
     this.scheduled = scheduled
     this.tracer = tracer
     this.promise = new Promise((resolve, reject) => {

@@ -1,0 +1,31 @@
+import { RenegotiationError, refusedError } from './errors.ts'
+import type { HandshakeFailure } from './transport.ts'
+
+/** The error of a handshake that the connection did not survive. Where `failure` does not say what happened, `error` itself. */
+export function explain(error: Error, failure: HandshakeFailure | undefined): Error {
+  switch (failure) {
+    case 'refused':
+      return refusedError('The renegotiation was refused', error)
+    case 'insecure':
+      return refusedError(
+        'The peer is a legacy one, without secure renegotiation (RFC 5746), and our TLS does not renegotiate with it',
+        error,
+      )
+    case 'peer-data':
+      return new RenegotiationError(
+        'ERR_RENEGOTIATION_PEER_DATA',
+        'The peer sent application data in the middle of a handshake, which TLS libraries do not take',
+        error,
+      )
+    case 'our-data':
+      return new RenegotiationError(
+        'ERR_RENEGOTIATION_PEER_DATA',
+        'The peer began a handshake and could not take the application data that was on its way to it',
+        error,
+      )
+    case 'broken':
+      return refusedError('The handshake failed', error)
+    default:
+      return error
+  }
+}

@@ -1,0 +1,86 @@
+import type { Tracer } from './diagnostics.ts'
+import type { RenegotiationError } from './errors.ts'
+import type { Handshake } from './handshake.ts'
+import type { RenegotiationReport } from './report.ts'
+import type { Request } from './request.ts'
+import type { Requests } from './requests.ts'
+
+/** How a handshake ended: with a report, or with an error that leaves the stream open. */
+type Outcome = {
+  /** The request that it fulfils, if there is one. */
+  readonly request: Request | undefined
+  /** For a handshake of the peer's, if anybody listens. */
+  readonly tracer: Tracer | undefined
+} & ({ readonly report: RenegotiationReport } | { readonly error: RenegotiationError })
+
+interface Face {
+  emit(event: 'renegotiated', report: RenegotiationReport): unknown
+}
+
+/**
+ * How handshakes ended: each is counted at once, and told when writes go again.
+ */
+export class Outcomes {
+  readonly #requests: Requests
+  readonly #face: Face
+  readonly #untold: Outcome[] = []
+  #renegotiations = 0
+  #byPeer = 0
+  #failedByPeer = 0
+
+  constructor(requests: Requests, face: Face) {
+    this.#requests = requests
+    this.#face = face
+  }
+
+  get counts() {
+    return {
+      renegotiations: this.#renegotiations,
+      byPeer: this.#byPeer,
+      failed: this.#requests.failed,
+      failedByPeer: this.#failedByPeer,
+    }
+  }
+
+  /** It was judged good. `request` is the one that it fulfils: its own, or, if the peer began it, the one in turn. */
+  renegotiated({ origin, tracer }: Handshake, request: Request | undefined, report: RenegotiationReport): void {
+    this.#renegotiations++
+    if (origin === 'peer') this.#byPeer++
+    this.#untold.push({ request, tracer, report })
+  }
+
+  /** The keys are new, but it did not bring what was asked for. */
+  rejected({ request, tracer }: Handshake, error: RenegotiationError): void {
+    if (request === undefined) this.#failedByPeer++
+    this.#untold.push({ request, tracer, error })
+  }
+
+  /** The peer's handshake failed, or never took place. Only who traces it is told, at once. */
+  failedByPeer({ tracer }: Handshake, error: Error): void {
+    this.#failedByPeer++
+    tracer?.failed(error)
+  }
+
+  /** Tells of all that have not been told, whatever a listener throws. */
+  tell(): void {
+    const outcome = this.#untold.shift()
+    if (outcome === undefined) return
+    try {
+      this.#tellOf(outcome)
+    } finally {
+      this.tell()
+    }
+  }
+
+  #tellOf(outcome: Outcome): void {
+    const { request, tracer } = outcome
+    if ('error' in outcome) {
+      if (request !== undefined) this.#requests.fail(request, outcome.error)
+      tracer?.failed(outcome.error)
+    } else {
+      request?.resolve(outcome.report)
+      tracer?.succeeded(outcome.report)
+      this.#face.emit('renegotiated', outcome.report)
+    }
+  }
+}
