@@ -23,6 +23,7 @@ export interface Face {
   on(event: 'error', listener: (error: Error) => void): unknown
   emit(event: keyof RenegotiationEvents, detail: { origin: Origin } | RenegotiationReport | Error): boolean
   once(event: 'end', listener: () => void): unknown
+  listenerCount(event: 'readable'): number
   readonly readableLength: number
   readonly readableHighWaterMark: number
   /** As {@link writableBuffer}: what the Readable holds. */
@@ -126,7 +127,8 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
 
   /** To be told after every read() of the application, and of the Readable itself in its name; `size` is what it asked for. */
   wasRead(size: number | undefined): void {
-    if (size !== 0) this.inbox.wasRead()
+    // A listener for `readable` that is added makes the Readable call read(0).
+    if (size !== 0 || this.face.listenerCount('readable') > 0) this.inbox.wasRead()
   }
 
   /** Everything is written. The end waits for the renegotiations that were asked for before it. */

@@ -15,6 +15,7 @@ export interface InboxFace {
   readonly readableBuffer: { readonly length: number }
   /** Makes a Readable that has ended, and holds nothing, say so. */
   read(size: 0): unknown
+  listenerCount(event: 'readable'): number
   once(event: 'end', listener: () => void): unknown
   destroy(error: Error): unknown
 }
@@ -104,17 +105,18 @@ export class Inbox implements BudgetWaiter {
     this.#adjust()
   }
 
-  /** The application has read, or tried to. */
+  /** The application has read, or tried to, or wants to be told of what comes. */
   wasRead(): void {
     if (!this.#left) return
     this.#left = false
+    if (this.#gathered > 0) this.#handOver()
     this.#adjust()
   }
 
   /** A chunk from the transport. */
   receive(chunk: Buffer): void {
     this.#bytesRead += chunk.length
-    if (!this.#readingAhead) this.#pushOpen(chunk)
+    if (!this.#readingAhead) this.#push(chunk)
     else if (chunk.length >= SMALL_BYTES || (this.#wanted && this.#face.readableLength === 0)) this.#handOver(chunk)
     else this.#gather(chunk)
     this.#adjust()
@@ -166,27 +168,30 @@ export class Inbox implements BudgetWaiter {
   #gather(chunk: Buffer): void {
     this.#small ??= new SmallChunks()
     const full = this.#small.add(chunk)
-    if (full !== undefined) this.#wanted = this.#face.push(full)
-    if (this.#wanted) this.#handOver()
+    if (full !== undefined) this.#push(full)
+    if (this.#wanted && !this.#left) this.#handOver()
   }
 
   /**
-   * Hands over a chunk while the stream is `open`. A Readable asks for more until it holds its high water mark in bytes,
-   * which a peer could fill with chunks of one byte each.
+   * A Readable asks for more until it holds its high water mark in bytes, which
+   * a peer could fill with chunks of one byte each. So we stop at a number of
+   * chunks, unless the application listens to `readable`: then it may wait for
+   * more before it reads.
    */
-  #pushOpen(chunk: Buffer): void {
+  #push(chunk: Buffer): void {
     this.#left = false
     this.#wanted = this.#face.push(chunk)
-    if (chunk.length < SMALL_BYTES) this.#left = this.#face.readableBuffer.length >= MAX_CHUNKS_LEFT
+    if (chunk.length >= SMALL_BYTES || this.#face.readableBuffer.length < MAX_CHUNKS_LEFT) return
+    this.#left = this.#face.listenerCount('readable') === 0
   }
 
   /** Hands over what is gathered, and the chunk behind it. */
   #handOver(chunk?: Buffer): void {
     try {
-      if (this.#gathered > 0) this.#wanted = this.#face.push((this.#small as SmallChunks).take())
+      if (this.#gathered > 0) this.#push((this.#small as SmallChunks).take())
     } finally {
       // A listener of the application, which may throw, must not cost it the chunk.
-      if (chunk !== undefined) this.#wanted = this.#face.push(chunk)
+      if (chunk !== undefined) this.#push(chunk)
     }
   }
 
@@ -216,7 +221,7 @@ export class Inbox implements BudgetWaiter {
     const held = waiting + this.#overhead
     const { maxInboundBytes } = this.#settings
     const { readableHighWaterMark } = this.#face
-    this.#charge(waiting > readableHighWaterMark ? held - readableHighWaterMark : 0)
+    this.#charge(Math.max(0, held - readableHighWaterMark))
     if (held >= maxInboundBytes) return false
     if (this.#charged === 0 || budgetHasRoom()) return true
     if (!this.#ended) waitForBudget(this)

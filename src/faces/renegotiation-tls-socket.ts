@@ -180,7 +180,11 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
    * one without TLS.
    */
   get _handle(): object | null {
-    return this.#shown.property('alpnProtocol') === 'h2' || offersOnlyHTTP2(this.socket) ? handleOf(this.socket) : null
+    const { socket } = this
+    if (this.#shown.property('alpnProtocol') !== 'h2' && !offersOnlyHTTP2(socket)) return null
+    // An http2 session takes over what is in our own buffer, and then the handle. In between, nothing must be left.
+    while (socket.read() !== null);
+    return handleOf(socket)
   }
 
   /** Node's other name for it. */

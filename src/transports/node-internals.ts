@@ -5,6 +5,7 @@
  * lib/_tls_wrap.js (lib/internal/tls/wrap.js since Node 22), lib/net.js and
  * src/crypto/crypto_tls.cc, the same on Node 20 to 26.
  */
+import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import type { CertificatePolicy } from '../core/transport.ts'
 
@@ -25,7 +26,6 @@ interface Handle {
 
 /** lib/internal/js_stream_socket.js, or another TLS socket. */
 interface ParentWrap {
-  destroyed?: boolean
   _handle?: {
     _parentWrap?: ParentWrap | null
     finishWrite?: (request: unknown, status: number) => void
@@ -205,13 +205,21 @@ export function mendJavaScriptStream(socket: TLSSocket): boolean {
 }
 
 /**
- * Whether the socket below, on which somebody made this one, was destroyed and
- * is about to close, which destroys this one too. To destroy this one before
- * that is a segmentation fault (TLSWrap's `close`: destroySSL, while the handle
- * below still has something to tell). Without `_parentWrap`: false.
+ * The sockets on which somebody made this one, from the nearest to the one at
+ * the bottom. If one of them was destroyed and has not closed yet, to destroy
+ * this one is a segmentation fault (TLSWrap's `close`: destroySSL, while the
+ * handle below still has something to tell). And Node does not emit `close` for
+ * this one if the one at the bottom was destroyed below another TLS socket.
+ * Without `_parentWrap`: none.
  */
-export function isClosingBelow(socket: TLSSocket): boolean {
-  return internals(socket)._handle?._parentWrap?.destroyed === true
+export function socketsBelow(socket: TLSSocket): Socket[] {
+  const below: Socket[] = []
+  let next = internals(socket)._handle?._parentWrap
+  while (next) {
+    below.push(next as unknown as Socket)
+    next = next._handle?._parentWrap
+  }
+  return below
 }
 
 /** Whether the socket was made with the option `onread`, and emits no `data`. Without Node's symbol for it: false. */

@@ -94,6 +94,11 @@ export abstract class StreamTransport<S extends Duplex> implements Transport {
     this.stream.destroy()
   }
 
+  /** The stream will not emit `close` any more, if it has not yet. */
+  protected assumeClosed(): void {
+    if (this.stream.listeners('close').includes(this.#onClose)) this.#onClose()
+  }
+
   readonly #onData = (chunk: Buffer): void => this.events.data(chunk)
   readonly #onEnd = (): void => this.events.end()
   /** Some leave it at that, a TLS socket after an error of its TLS for one; who is told destroys the stream. */

@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net'
 import tls, { type TLSSocket } from 'node:tls'
 import { invalidType, invalidValue, RenegotiationError } from '../core/errors.ts'
 import { type PeerLimit, quote, type RenegotiateOptions } from '../core/options.ts'
@@ -7,7 +8,6 @@ import { gather, reuse } from './gather.ts'
 import {
   certificatePolicy,
   hasBegunAnother,
-  isClosingBelow,
   isSecured,
   isSecurePending,
   isServer,
@@ -19,6 +19,7 @@ import {
   renegotiationDisabled,
   requestedName,
   restoreCertificatePolicy,
+  socketsBelow,
   suspendNagle,
 } from './node-internals.ts'
 import { openSSLFailure } from './openssl-failure.ts'
@@ -80,6 +81,8 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
   /** The server was verified when the handshake began, and Node won't verify it anew. */
   #mustVerify = false
   #removeHook: (() => void) | undefined
+  /** The sockets on which this one was made, until they have closed. */
+  #below: Socket[] | undefined
   /** A handshake's messages can get through what lies below the socket, whatever is on its way. */
   #carriesHandshakes = true
   /** Kept only where a handshake can't be seen before its middle, when the keys may be new already. */
@@ -111,6 +114,7 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
   protected override attached(): void {
     const socket = this.stream
     onHiddenErrors(socket, (error) => this.events.error(error))
+    this.#watchBelow()
     socket.on('secure', this.#onSecure)
     // Before Node's own listener, which emits `secureConnect`.
     if (isSecured(socket)) this.#firstHandshakeDone()
@@ -170,7 +174,25 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
   }
 
   override destroy(): void {
-    if (!isClosingBelow(this.stream)) super.destroy()
+    // Else it is destroyed when they have closed.
+    if (!this.#below?.some(({ destroyed }) => destroyed)) super.destroy()
+  }
+
+  #watchBelow(): void {
+    const below = socketsBelow(this.stream)
+    const bottom = below.at(-1)
+    if (bottom === undefined) return
+    this.#below = below
+    const closed = () => setImmediate(() => this.#closedBelow())
+    if (bottom.destroyed) closed()
+    else bottom.once('close', closed)
+  }
+
+  /** The one at the bottom has closed. Node has destroyed ours, or not, and has told of it, or not. */
+  #closedBelow(): void {
+    this.#below = undefined
+    this.stream.destroy()
+    setImmediate(() => this.assumeClosed())
   }
 
   unsupported(): string | undefined {

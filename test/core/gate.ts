@@ -12,6 +12,7 @@ function gate(script: Script = {}, options?: RenegotiationOptions) {
   const face = {
     push: sinon.stub<[Buffer | null], boolean>().returns(true),
     read: sinon.spy(),
+    listenerCount: () => 0,
     destroy: sinon.spy(),
     cork: sinon.spy(),
     uncork: sinon.spy(),

@@ -11,7 +11,7 @@ t.afterEach(() => {
 })
 
 /** An inbox between an application with room for `room` bytes and a transport that is only listened to. */
-function inbox({ room = 2, maxInboundBytes = 6, chunks = 0 } = {}) {
+function inbox({ room = 2, maxInboundBytes = 6, chunks = 0, listeners = 0 } = {}) {
   const delivered: string[] = []
   const calls: string[] = []
   const destroyed: Error[] = []
@@ -33,6 +33,7 @@ function inbox({ room = 2, maxInboundBytes = 6, chunks = 0 } = {}) {
     readableBuffer,
     readableHighWaterMark: room,
     read: () => null,
+    listenerCount: () => listeners,
     once: (_event: 'end', listener: () => void) => ends.push(listener),
     destroy: (error: Error) => destroyed.push(error),
   }
@@ -118,6 +119,34 @@ t.test('an application that leaves a thousand small chunks gets no more until it
   t.same(told(), ['resume'], 'a handshake may stand behind it')
   it.readAhead(false)
   t.same(told(), ['pause'])
+})
+
+t.test('an application that listens to readable may leave any number of small chunks', async (t) => {
+  const { inbox: it, receive, told } = inbox({ room: 65_536, chunks: 5000, listeners: 1 })
+  it.want()
+  receive('a')
+  t.same(told(), ['resume'])
+})
+
+t.test('while reading ahead, small chunks beyond a thousand are gathered until the application reads', async (t) => {
+  const {
+    inbox: it,
+    receive,
+    delivered,
+    readableBuffer,
+  } = inbox({
+    room: 65_536,
+    chunks: 1023,
+    maxInboundBytes: Infinity,
+  })
+  it.want()
+  it.readAhead(true)
+  receive('a')
+  readableBuffer.length = 1024
+  for (const text of ['b', 'c', 'd']) receive(text)
+  t.same(delivered, ['a', 'b'])
+  it.wasRead()
+  t.same(delivered, ['a', 'b', 'cd'])
 })
 
 t.test('reading ahead goes on whether the application reads or not', async (t) => {

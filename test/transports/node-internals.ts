@@ -6,7 +6,6 @@ import {
   certificatePolicy,
   handleOf,
   hasBegunAnother,
-  isClosingBelow,
   isSecured,
   isSecurePending,
   isServer,
@@ -19,6 +18,7 @@ import {
   renegotiationDisabled,
   requestedName,
   restoreCertificatePolicy,
+  socketsBelow,
   suspendNagle,
   ticketContexts,
   verifyError,
@@ -117,7 +117,7 @@ t.test('without any private part nothing breaks', (t) => {
     t.equal(isServer(socket), false)
     t.equal(handleOf(socket), nothing._handle ?? null)
     t.equal(offersOnlyHTTP2(socket), false)
-    t.equal(isClosingBelow(socket), false)
+    t.same(socketsBelow(socket), [])
     onHiddenErrors(socket, t.fail)
     t.equal(certificatePolicy(socket), undefined)
     t.equal(verifyError(socket), null)
