@@ -114,8 +114,11 @@ t.test('the TypeScript compiles', async (t) => {
     'package.json': JSON.stringify({ type: 'module' }),
     ...Object.fromEntries(sources.map(({ code }, index) => [`block-${index}.ts`, code])),
   })
-  const tsc = join(root, 'node_modules/typescript/bin/tsc')
-  await promisify(execFile)(process.execPath, [tsc, '-p', directory]).catch((error) => t.fail(error.stdout))
+  // Not bin/tsc, which has no extension: tap's loader would take it for CommonJS.
+  const tsc = join(root, 'node_modules/typescript/lib/tsc.js')
+  await promisify(execFile)(process.execPath, [tsc, '-p', directory]).catch((error) => {
+    t.fail(`${error.message}${error.stdout}`)
+  })
 })
 
 t.test('no block is in a language that nothing checks', async (t) => {
