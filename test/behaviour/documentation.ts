@@ -24,6 +24,7 @@ import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import t from 'tap'
+import { transitions } from '../../src/core/state.ts'
 import * as api from '../../src/index.ts'
 import * as pki from '../fixtures/pki.ts'
 import { Plant } from '../fixtures/plant.ts'
@@ -155,6 +156,15 @@ t.test('the diagrams name their participants, and nothing else', async (t) => {
       )
     }
   }
+})
+
+t.test('the diagram of the states has each transition but those of destroy()', async (t) => {
+  const drawn = [...read('docs/design.md').matchAll(/^ {2}(\w+) --> (\w+): /gm)].map(([, from, to]) => `${from} ${to}`)
+  const inTable = Object.entries(transitions).flatMap(([from, triggers]) =>
+    Object.values(triggers).map((to) => `${from} ${to}`),
+  )
+  const moves = (all: string[]) => [...new Set(all.filter((move) => !/(\w+) \1|closed/.test(move)))].sort()
+  t.strictSame(moves(drawn), moves(inTable))
 })
 
 t.test('every link to a file leads somewhere, and to a heading where it names one', async (t) => {
