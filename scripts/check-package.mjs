@@ -115,11 +115,15 @@ function install(folder, packages) {
 
 function checkFiles(packed) {
   const files = packed.map((file) => file.path)
-  const allowed = /^(?:package\.json|README\.md|CHANGELOG\.md|LICENSE|dist\/.+\.(?:js|d\.ts)(?:\.map)?|src\/.+\.ts)$/
+  const allowed =
+    /^(?:package\.json|LICENSE|(?:README|CHANGELOG|CONTRIBUTING|SECURITY)\.md|docs\/[\w-]+\.(?:md|svg)|dist\/.+\.(?:js|d\.ts)(?:\.map)?|src\/.+\.ts)$/
   check('no file is packed that should not be', files.filter((file) => !allowed.test(file)).join(', '))
 
   const sourceFiles = files.filter((file) => file.startsWith('src/'))
   const needed = ['package.json', 'README.md', 'CHANGELOG.md', 'LICENSE', 'dist/index.js', 'dist/index.d.ts']
+  // What README links to.
+  const readme = readFileSync(join(root, 'README.md'), 'utf8')
+  for (const [, target] of readme.matchAll(/\]\((?!\w+:)([^)#]+)/g)) needed.push(target)
   for (const file of sourceFiles) {
     for (const ext of ['.js', '.js.map', '.d.ts', '.d.ts.map']) {
       needed.push(file.replace(/^src\//, 'dist/').replace(/\.ts$/, ext))

@@ -87,8 +87,10 @@ export class CipherStream extends Duplex {
   /** Resolves when the keys have changed. */
   async rekey(): Promise<void> {
     if (!this.#hasKeys) await once(this, 'rekeyed')
+    const rekeyed = once(this, 'rekeyed')
+    // Over a pair of streams in memory, the answer may come before this returns.
     if (this.#offered === undefined) this.#offer()
-    await once(this, 'rekeyed')
+    await rekeyed
   }
 
   /** A value that changes with the keys and is the same at both ends. */

@@ -1,0 +1,293 @@
+/*
+ * What the documentation says is true of the code.
+ *
+ * Each ```js block of README.md and docs/*.md runs as it is printed, as a module in a process of its own, and fails if it
+ * throws or writes to stderr. Only addresses are replaced: the package is the build, `plant.example` with port 8883 is
+ * an echo server on loopback, and port 8443 is a free one. The working directory has the files that the blocks read:
+ * key.pem, cert.pem and ca.pem for a server, client-key.pem and client-cert.pem for its client. NODE_EXTRA_CA_CERTS makes
+ * the authority of these certificates one that Node trusts.
+ *
+ * - A block that connects to port 8883 must survive a renegotiation that the server begins when the block has run to
+ *   its end. Then the server ends the connection, and the process of the block must end by itself.
+ * - A block that listens on 8443 gets a client with a certificate, which must get an answer. Then it is killed.
+ * - Any other block must end by itself.
+ *
+ * Each ```ts block is compiled with the options of this repository.
+ */
+import { type ChildProcess, execFile, fork } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import https from 'node:https'
+import net from 'node:net'
+import { dirname, join, resolve } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import t from 'tap'
+import { transitions } from '../../src/core/state.ts'
+import * as api from '../../src/index.ts'
+import * as pki from '../fixtures/pki.ts'
+import { Plant } from '../fixtures/plant.ts'
+
+const root = fileURLToPath(new URL('../../../', import.meta.url))
+const built = new URL('../../', import.meta.url)
+const runner = fileURLToPath(new URL('../fixtures/run-code-block.js', import.meta.url))
+
+const guides = readdirSync(join(root, 'docs'))
+  .filter((name) => name.endsWith('.md'))
+  .map((name) => `docs/${name}`)
+const pages = ['README.md', 'CONTRIBUTING.md', 'SECURITY.md', 'CHANGELOG.md', ...guides]
+
+const read = (page: string): string => readFileSync(join(root, page), 'utf8')
+
+interface Block {
+  /** Page, line and the heading above. */
+  readonly name: string
+  readonly language: string
+  readonly code: string
+}
+
+const blocks = pages.flatMap(codeBlocks)
+const written = (language: string): Block[] => blocks.filter((block) => block.language === language)
+
+/** What the blocks import, and what they get. */
+const modules: readonly (readonly [name: string, path: string])[] = [
+  ['renegotiation-duplex/compliance', 'src/compliance/index.js'],
+  ['renegotiation-duplex', 'src/index.js'],
+  // transports.md: the cipher of the example.
+  ['./cipher-stream.js', 'examples/cipher-rekey/cipher-stream.js'],
+]
+
+t.ok(written('js').length >= 15, 'there are code blocks')
+
+for (const block of written('js')) {
+  t.test(`${block.name} runs`, async (t) => {
+    const directory = t.testdir({
+      'key.pem': pki.server.key,
+      'cert.pem': pki.server.cert,
+      'ca.pem': pki.ca,
+      'client-key.pem': pki.client.key,
+      'client-cert.pem': pki.client.cert,
+    })
+    const plant = await Plant.open(t)
+    const listens = block.code.includes('listen(8443)')
+    const freePort = listens ? await findFreePort() : 0
+    const file = join(directory, 'block.mjs')
+    writeFileSync(file, atLoopback(block.code, plant.port, freePort))
+    const child = fork(runner, [file], {
+      cwd: directory,
+      env: { ...process.env, NODE_EXTRA_CA_CERTS: join(directory, 'ca.pem'), NODE_DEBUG: '' },
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+    })
+    t.teardown(() => child.kill('SIGKILL'))
+    const outputs = Promise.all([child.stdout, child.stderr].map((stream) => text(stream as NodeJS.ReadableStream)))
+    const exited = once(child, 'exit')
+    // Without a message it has thrown: its exit code and stderr say so.
+    if (await hasRun(child)) {
+      if (block.code.includes('8883')) await plant.renegotiateAndEnd()
+      if (listens) {
+        await t.resolves(visit(freePort, block.code.includes('node:http')), 'the server answers')
+        child.kill('SIGKILL')
+      }
+    }
+    const [code] = await exited
+    const [stdout, stderr] = await outputs
+    const fine = t.equal(stderr, '', 'nothing is written to stderr')
+    if (!t.equal(code, listens ? null : 0, 'it ends as it should') || !fine) t.comment(stdout)
+  })
+}
+
+t.test('the TypeScript compiles', async (t) => {
+  const sources = written('ts')
+  t.ok(sources.length > 0)
+  const directory = t.testdir({
+    'tsconfig.json': JSON.stringify({
+      extends: join(root, 'tsconfig.json'),
+      compilerOptions: {
+        typeRoots: [join(root, 'node_modules/@types')],
+        paths: {
+          'renegotiation-duplex': [join(root, 'src/index.ts')],
+          'renegotiation-duplex/compliance': [join(root, 'src/compliance/index.ts')],
+        },
+      },
+      include: ['*.ts'],
+    }),
+    'package.json': JSON.stringify({ type: 'module' }),
+    ...Object.fromEntries(sources.map(({ code }, index) => [`block-${index}.ts`, code])),
+  })
+  // Not bin/tsc, which has no extension: tap's loader would take it for CommonJS.
+  const tsc = join(root, 'node_modules/typescript/lib/tsc.js')
+  await promisify(execFile)(process.execPath, [tsc, '-p', directory]).catch((error) => {
+    t.fail(`${error.message}${error.stdout}`)
+  })
+})
+
+t.test('no block is in a language that nothing checks', async (t) => {
+  const checked = ['js', 'ts', 'sh', 'text', 'mermaid']
+  t.strictSame(
+    blocks.filter(({ language }) => !checked.includes(language)).map(({ name, language }) => [name, language]),
+    [],
+  )
+})
+
+t.test('the commands exist', async (t) => {
+  const { scripts } = JSON.parse(read('package.json'))
+  for (const { name, code } of written('sh')) {
+    for (const [, script] of code.matchAll(/\bnpm run ([\w:]+)/g))
+      t.ok(script && script in scripts, `${name}: ${script}`)
+    for (const [, path] of code.matchAll(/ ((?:test|scripts)\/[\w/-]+\.m?[jt]s)\b/g)) {
+      t.ok(existsSync(join(root, path as string)), `${name}: ${path}`)
+    }
+  }
+})
+
+t.test('the diagrams name their participants, and nothing else', async (t) => {
+  const diagrams = written('mermaid').filter(({ code }) => code.startsWith('sequenceDiagram\n'))
+  t.ok(diagrams.length >= 2)
+  for (const { name, code } of diagrams) {
+    const participants = [...code.matchAll(/^ {2}participant (\w+)/gm)].map(([, who]) => who)
+    for (const line of code.trim().split('\n').slice(1)) {
+      const said =
+        /^ {2}(\w+)--?>>(\w+): .+$/.exec(line) ?? /^ {2}Note (?:over|left of|right of) (\w+)(?:,(\w+))?: .+$/.exec(line)
+      const parties = said?.slice(1).filter((who) => who !== undefined)
+      t.ok(
+        /^ {2}participant \w+ as .+$/.test(line) || parties?.every((who) => participants.includes(who)),
+        `${name}: ${line}`,
+      )
+    }
+  }
+})
+
+t.test('the diagram of the states has each transition but those of destroy()', async (t) => {
+  const drawn = [...read('docs/design.md').matchAll(/^ {2}(\w+) --> (\w+): /gm)].map(([, from, to]) => `${from} ${to}`)
+  const inTable = Object.entries(transitions).flatMap(([from, triggers]) =>
+    Object.values(triggers).map((to) => `${from} ${to}`),
+  )
+  const moves = (all: string[]) => [...new Set(all.filter((move) => !/(\w+) \1|closed/.test(move)))].sort()
+  t.strictSame(moves(drawn), moves(inTable))
+})
+
+t.test('every link to a file leads somewhere, and to a heading where it names one', async (t) => {
+  for (const page of pages) {
+    for (const [, target = '', anchor] of withoutCode(read(page)).matchAll(
+      /\]\((?!\w+:)([^)#\s]*)(?:#([^)\s]+))?\)/g,
+    )) {
+      const file = target === '' ? page : join(dirname(page), target)
+      t.ok(existsSync(resolve(root, file)), `${page}: ${target}`)
+      if (anchor !== undefined) t.ok(anchors(read(file)).includes(anchor), `${page}: ${target}#${anchor}`)
+    }
+  }
+})
+
+t.test('README.md is short', async (t) => {
+  t.ok(read('README.md').trimEnd().split('\n').length <= 180)
+})
+
+t.test('docs/errors.md has a section for each error code, and for no other', async (t) => {
+  // The type is the only list of them.
+  const [, union = ''] = /export type RenegotiationErrorCode =((?:\s*\| '\w+')+)/.exec(read('src/core/errors.ts')) ?? []
+  const codes = [...union.matchAll(/'(\w+)'/g)].map(([, code]) => code)
+  const sections = [...read('docs/errors.md').matchAll(/^### `(ERR_RENEGOTIATION_\w+)`$/gm)].map(([, code]) => code)
+  t.ok(codes.length > 10)
+  t.strictSame(sections.sort(), codes.sort())
+})
+
+t.test('docs/api.md names each export, event and counter', async (t) => {
+  const page = read('docs/api.md')
+  const exported = [...read('src/index.ts').matchAll(/\{([^}]+)\}/g)].flatMap(([, names = '']) => names.split(','))
+  const names = exported.map((name) => name.trim().replace(/^type /, '')).filter((name) => name !== '')
+  t.ok(Object.keys(api).every((name) => names.includes(name)))
+  t.ok(names.length > 20)
+  for (const name of names) t.match(page, new RegExp(`\`${name}\\b`), name)
+  const plant = await Plant.open(t)
+  const stream = api.connect({ host: 'localhost', port: plant.port, ca: pki.ca })
+  const { hold, keys, ...counters } = stream.counters
+  for (const name of [...Object.keys(counters), ...Object.keys(hold), ...Object.keys(keys)]) {
+    t.match(page, new RegExp(`\`(?:\\w+\\.)?${name}\``), name)
+  }
+  for (const name of ['renegotiating', 'renegotiated', 'renegotiationFailed']) t.match(page, `\`${name}\``)
+  stream.destroy()
+})
+
+/** What anybody may ask of a server of a block: an answer to a request, or to a line. */
+async function visit(port: number, isWeb: boolean): Promise<void> {
+  const identity = { ca: pki.ca, ...pki.client, servername: 'localhost' }
+  if (isWeb) {
+    const [response] = await once(https.get({ port, path: '/secret', agent: false, ...identity }), 'response')
+    const body = await text(response)
+    if (response.statusCode !== 200 || !body.startsWith('Hello')) throw new Error(`${response.statusCode} ${body}`)
+    return
+  }
+  const stream = api.connect({ port, ...identity })
+  stream.write('ping')
+  const [answer] = await once(stream, 'data')
+  if (String(answer) !== 'ping') throw new Error(`It answers ${answer}`)
+  stream.destroy()
+}
+
+/** Resolves when the block has run to its end (true), or its process has exited before (false). */
+function hasRun(child: ChildProcess): Promise<boolean> {
+  return new Promise((resolve) => {
+    child.on('message', () => resolve(true))
+    child.on('exit', () => resolve(false))
+  })
+}
+
+function atLoopback(code: string, plantPort: number, freePort: number): string {
+  let local = code
+  for (const [name, path] of modules) local = local.replaceAll(`'${name}'`, `'${new URL(path, built)}'`)
+  return local
+    .replaceAll('plant.example', 'localhost')
+    .replaceAll(/\b8883\b/g, String(plantPort))
+    .replaceAll(/\b8443\b/g, String(freePort))
+}
+
+/** Below those that the kernel gives to whoever asks for any. */
+async function findFreePort(): Promise<number> {
+  for (;;) {
+    const port = 20_000 + Math.floor(Math.random() * 10_000)
+    const server = net.createServer()
+    const isFree = await new Promise<boolean>((resolve) => {
+      server.once('error', () => resolve(false))
+      server.listen(port, () => resolve(true))
+    })
+    if (!isFree) continue
+    server.close()
+    await once(server, 'close')
+    return port
+  }
+}
+
+function codeBlocks(page: string): Block[] {
+  const found: Block[] = []
+  let heading = ''
+  let open: { language: string; line: number; code: string[] } | undefined
+  for (const [index, line] of read(page).split('\n').entries()) {
+    const fence = /^```(\w*)/.exec(line)
+    if (open === undefined) {
+      if (fence) open = { language: fence[1] as string, line: index + 1, code: [] }
+      else if (/^#+ /.test(line)) heading = line.replace(/^#+ /, '')
+    } else if (fence) {
+      const name = `${page}:${open.line} (${heading})`
+      found.push({ name, language: open.language, code: `${open.code.join('\n')}\n` })
+      open = undefined
+    } else {
+      open.code.push(line)
+    }
+  }
+  return found
+}
+
+function withoutCode(markdown: string): string {
+  return markdown.replaceAll(/^```[\s\S]*?^```/gm, '').replaceAll(/`[^`\n]*`/g, '``')
+}
+
+/** The names that GitHub gives to headings. */
+function anchors(markdown: string): string[] {
+  return [...markdown.matchAll(/^#+ (.+)$/gm)].map(([, heading = '']) =>
+    heading
+      .toLowerCase()
+      .replaceAll(/[^\w\- ]/g, '')
+      .replaceAll(' ', '-'),
+  )
+}
