@@ -98,6 +98,19 @@ export function onHandshakes(socket: TLSSocket, started: () => void, done: () =>
   }
 }
 
+let warned = false
+
+/** Warns once that {@link onHandshakes} can do nothing in this Node. */
+export function warnWithoutHook(): void {
+  if (warned) return
+  warned = true
+  process.emitWarning(
+    "This Node.js doesn't tell when a TLS handshake starts. Renegotiations begun here work; those that the peer " +
+      'begins are seen too late to be guarded.',
+    { type: 'RenegotiationWarning', code: 'RENEGOTIATION_NO_HANDSHAKE_HOOK' },
+  )
+}
+
 /**
  * Whether another handshake has begun after the first one, and before anybody
  * listened by {@link onHandshakes}; it may be over, or not. Node counts them on

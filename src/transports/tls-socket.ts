@@ -1,4 +1,3 @@
-import type { Socket } from 'node:net'
 import tls, { type TLSSocket } from 'node:tls'
 import { invalidType, invalidValue, RenegotiationError } from '../core/errors.ts'
 import { type PeerLimit, quote, type RenegotiateOptions } from '../core/options.ts'
@@ -19,11 +18,12 @@ import {
   renegotiationDisabled,
   requestedName,
   restoreCertificatePolicy,
-  socketsBelow,
   suspendNagle,
+  warnWithoutHook,
 } from './node-internals.ts'
 import { openSSLFailure } from './openssl-failure.ts'
 import { ShownSession } from './shown-session.ts'
+import { SocketsBelow } from './sockets-below.ts'
 import { StreamTransport } from './stream-transport.ts'
 import { exportedKeys, identity, notVerified, readSession, verifiedHere } from './tls-session.ts'
 
@@ -81,8 +81,7 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
   /** The server was verified when the handshake began, and Node won't verify it anew. */
   #mustVerify = false
   #removeHook: (() => void) | undefined
-  /** The sockets on which this one was made, until they have closed. */
-  #below: Socket[] | undefined
+  #below: SocketsBelow | undefined
   /** A handshake's messages can get through what lies below the socket, whatever is on its way. */
   #carriesHandshakes = true
   /** Kept only where a handshake can't be seen before its middle, when the keys may be new already. */
@@ -114,7 +113,7 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
   protected override attached(): void {
     const socket = this.stream
     onHiddenErrors(socket, (error) => this.events.error(error))
-    this.#watchBelow()
+    this.#below = SocketsBelow.watch(socket, () => this.#closedBelow())
     socket.on('secure', this.#onSecure)
     // Before Node's own listener, which emits `secureConnect`.
     if (isSecured(socket)) this.#firstHandshakeDone()
@@ -173,23 +172,17 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
     if (this.#removeHook === undefined) this.shown.freeze()
   }
 
+  override write(buffer: Uint8Array, done: WriteCallback): void {
+    if (!this.#below?.isClosing) super.write(buffer, done)
+  }
+
   override destroy(): void {
     // Else it is destroyed when they have closed.
-    if (!this.#below?.some(({ destroyed }) => destroyed)) super.destroy()
+    if (!this.#below?.isClosing) super.destroy()
   }
 
-  #watchBelow(): void {
-    const below = socketsBelow(this.stream)
-    const bottom = below.at(-1)
-    if (bottom === undefined) return
-    this.#below = below
-    const closed = () => setImmediate(() => this.#closedBelow())
-    if (bottom.destroyed) closed()
-    else bottom.once('close', closed)
-  }
-
-  /** The one at the bottom has closed. Node has destroyed ours, or not, and has told of it, or not. */
   #closedBelow(): void {
+    // Node may have destroyed it, or not, and have told of that, or not.
     this.#below = undefined
     this.stream.destroy()
     setImmediate(() => this.assumeClosed())
@@ -353,16 +346,4 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
   #readSession(): Session {
     return readSession(this.stream, this.isServer ? this.#requestedName() : undefined)
   }
-}
-
-let warned = false
-
-function warnWithoutHook(): void {
-  if (warned) return
-  warned = true
-  process.emitWarning(
-    "This Node.js doesn't tell when a TLS handshake starts. Renegotiations begun here work; those that the peer " +
-      'begins are seen too late to be guarded.',
-    { type: 'RenegotiationWarning', code: 'RENEGOTIATION_NO_HANDSHAKE_HOOK' },
-  )
 }
