@@ -106,11 +106,24 @@ function npm(args, cwd) {
   return execFileSync('npm', args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] })
 }
 
-function install(folder, packages) {
+function emptyProject(folder) {
   mkdirSync(folder)
   writeFileSync(join(folder, '.npmrc'), npmrc)
   writeFileSync(join(folder, 'package.json'), JSON.stringify({ name: 'consumer', private: true }))
-  npm(['install', '--no-audit', '--no-fund', '--loglevel=error', ...packages], folder)
+}
+
+const npmInstall = ['install', '--no-audit', '--no-fund', '--no-update-notifier']
+
+/** npm warns about each script of a package that would run on the user's machine. */
+function installWithoutWarning(folder, tarball) {
+  emptyProject(folder)
+  const { status, stderr } = spawnSync('npm', [...npmInstall, tarball], { cwd: folder, encoding: 'utf8' })
+  check('npm installs it without a warning', (status !== 0 || stderr !== '') && `exit ${status}\n${stderr}`)
+}
+
+function install(folder, packages) {
+  emptyProject(folder)
+  npm([...npmInstall, '--loglevel=error', ...packages], folder)
 }
 
 function checkFiles(packed) {
@@ -153,7 +166,7 @@ try {
   checkFiles(packed.files)
 
   const consumer = join(temp, 'node')
-  install(consumer, [tarball])
+  installWithoutWarning(consumer, tarball)
   for (const [file, text] of Object.entries(programs)) writeFileSync(join(consumer, file), text)
   for (const node of nodes) {
     const version = execFileSync(node, ['--version'], { encoding: 'utf8' }).trim()

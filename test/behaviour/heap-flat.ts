@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import t from 'tap'
 
-t.setTimeout(240_000)
+t.setTimeout(400_000)
 
 const TIMES = 10_000
 const program = fileURLToPath(new URL('../fixtures/heap.js', import.meta.url))
@@ -17,7 +17,7 @@ async function growth(what: string): Promise<number> {
   return median(used.slice(-3)) - median(used.slice(0, 3))
 }
 
-/** Less than a buffer each. What V8 keeps as it learns is less still. */
+/** Less than a buffer each. What V8 still keeps as it learns is less. */
 const ALLOWED = 50 * TIMES
 
 t.test('the control: a buffer kept from each time is more', async (t) => {

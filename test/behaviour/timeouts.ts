@@ -36,6 +36,8 @@ t.test('a signal gives up a drain, and the stream goes on', async (t) => {
   const pair = await tlsPair(t)
   pair.server.pause()
   const stream = wrapTLSSocket(pair.client)
+  // Before its socket is: from Node 22 on, the write in flight then fails with ECANCELED.
+  t.teardown(() => stream.destroy())
   stream.write(TOO_MUCH)
   await stalled(stream)
   const giveUp = new AbortController()

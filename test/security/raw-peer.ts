@@ -1,9 +1,5 @@
-import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import type { Socket } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
 import tls, { type TLSSocket } from 'node:tls'
 import t, { type Test } from 'tap'
@@ -295,12 +291,7 @@ t.test('session tickets: issued by a raw server and resumed', async (t) => {
 })
 
 t.test('ECDHE with RSA', async (t) => {
-  const directory = mkdtempSync(join(tmpdir(), 'tls12-'))
-  t.teardown(() => rmSync(directory, { recursive: true }))
-  const file = (name: string) => join(directory, name)
-  const args = ['-newkey', 'rsa:2048', '-nodes', '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost']
-  execFileSync('openssl', ['req', '-x509', ...args, '-keyout', file('key'), '-out', file('cert')], { stdio: 'ignore' })
-  const rsa = { key: readFileSync(file('key'), 'utf8'), cert: readFileSync(file('cert'), 'utf8') }
+  const { rsaServer: rsa } = pki
   const client = await rawClient(t, { ...rsa, ...wanted, ca: rsa.cert }, credentials(rsa))
   t.equal(client.socket.authorized, true)
   for (const signatureAlgorithm of [0x0401, 0x0804]) {
