@@ -174,6 +174,11 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
     return this.#renegotiator.explain(error)
   }
 
+  /** Nothing more will be told of the transport. */
+  get isTransportClosed(): boolean {
+    return this.#transportClosed
+  }
+
   unsent(): Buffer[] {
     return this.#unsent.map((view) => Buffer.from(view.buffer, view.byteOffset, view.byteLength))
   }

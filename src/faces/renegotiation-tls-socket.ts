@@ -159,9 +159,9 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
   }
 
   override _destroy(reason: Error | null, done: (error: Error | null) => void): void {
-    const { errored } = this.socket
-    // The socket below has failed and is still to tell: both ends of the stream have ended in the same turn.
-    const error = reason ?? (errored && this.#gate.explain(errored))
+    // Both sides of the stream may have ended in the turn in which the socket below failed, which it is still to tell.
+    const untold = this.#gate.isTransportClosed ? null : this.socket.errored
+    const error = reason ?? (untold && this.#gate.explain(untold))
     this.#gate.destroy(error, () => {
       for (const [event, listener] of this.#passing ?? []) this.socket.off(event, listener)
       // After `error`, even where the socket was closed before it.

@@ -62,6 +62,17 @@ t.test(
   },
 )
 
+t.test('a socket that is destroyed in the middle of a write closes the stream, without an error', async (t) => {
+  const { client, server } = await tlsPair(t)
+  server.pause()
+  const stream = wrapTLSSocket(client)
+  const written = new Promise((resolve) => stream.write(Buffer.alloc(32 * 1024 * 1024), resolve))
+  const over = once(stream, 'close')
+  client.destroy()
+  t.same(await over, [false])
+  t.match(await written, { code: 'ERR_STREAM_DESTROYED' })
+})
+
 t.test('what the socket received before it was wrapped comes through the stream', async (t) => {
   const { client, server } = await tlsPair(t)
   client.pause()
