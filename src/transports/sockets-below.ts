@@ -17,14 +17,18 @@ export class SocketsBelow {
     this.#sockets = sockets
   }
 
-  /** Calls `closed` when the one at the bottom has closed, in a turn of its own. Undefined where there is none. */
+  /**
+   * Undefined where there is none. If there are several, calls `closed` when the
+   * one at the bottom has closed, in a turn of its own. If there is but one, Node
+   * closes the TLS socket with it.
+   */
   static watch(socket: TLSSocket, closed: () => void): SocketsBelow | undefined {
     const sockets = socketsBelow(socket)
     const bottom = sockets.at(-1)
     if (bottom === undefined) return undefined
     const soon = () => setImmediate(closed)
     if (bottom.destroyed) soon()
-    else bottom.once('close', soon)
+    else if (sockets.length > 1) bottom.once('close', soon)
     return new SocketsBelow(sockets)
   }
 
