@@ -6,10 +6,10 @@ const MOST_SAVED = 2
 /**
  * Counts the handshakes that the peer begins, and compares the count with `peerLimit`.
  *
- * Both ends may have the same `rekey` schedule, and either may be first. So a handshake of the peer that the schedule of
- * this end would soon have begun itself is not counted. But no more are excused than the schedule would have made: when
- * keys are replaced, the part of a scheduled renegotiation that was due (`share`, 0 to 1) is saved up, and each excused
- * handshake uses up one.
+ * Both ends may have the same `rekey` schedule, and either may be first. So a handshake of the peer that the schedule
+ * of this end would soon have begun itself is not counted. But no more are excused than the schedule would have made:
+ * when keys are replaced, the part of a scheduled renegotiation that was due (`share`, 0 to 1) is saved up, and each
+ * excused handshake uses up one.
  */
 export class PeerHandshakes {
   /** When the counted handshakes began, in milliseconds. At most one more than the limit allows. */
@@ -23,8 +23,8 @@ export class PeerHandshakes {
   }
 
   /**
-   * Counts a handshake that the peer begins. Returns whether it exceeds `limit`. `share` is that of the current keys, or
-   * 0 if no schedule excuses a handshake.
+   * Counts a handshake that the peer begins. Returns whether it exceeds `limit`. `share` is that of the current keys,
+   * or 0 if no schedule excuses a handshake.
    */
   exceeds(limit: PeerLimit, share: number): boolean {
     // The peer may be half an interval early: its clock and its count of bytes differ a little from those here.

@@ -4,8 +4,8 @@ import type { Outbox } from './outbox.ts'
 import { next, type State, type Trigger } from './state.ts'
 
 /**
- * The state of a stream, and its effects: whether writes are held, whether data is read ahead of the application, and how
- * long the state may last.
+ * The state of a stream, and its effects: whether writes are held, whether data is read ahead of the application, and
+ * how long the state may last.
  */
 export class Phase {
   readonly hold = new HoldTime()

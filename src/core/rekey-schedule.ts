@@ -21,17 +21,18 @@ export interface RekeyHost {
   destroy(error: RenegotiationError): void
 }
 
-/** Milliseconds until a renegotiation is tried again, after the first failure or when the stream was busy. Doubled with each failure. */
+/** Milliseconds until it is tried again, if the stream was busy or after a failure. Doubled with each failure. */
 const FIRST_RETRY = 1000
 /** The most milliseconds until it is tried again. */
 const LAST_RETRY = 60_000
 
 /**
  * Begins renegotiations by a schedule: after a time, a number of bytes or a number of records, whichever comes first.
- * All counts start again with every handshake of either end, so two ends with the same schedule do not add up.
+ * All counts start again with every handshake of either end, so of two ends with the same schedule, only the first to
+ * be due begins each one.
  *
- * Also limits how long keys may be used. When they reach the hard limit, the stream is destroyed, unless a handshake is in
- * progress that the peer has answered. A handshake that the peer leaves unanswered does not help it.
+ * Also limits how long keys may be used. When they reach the hard limit, the stream is destroyed, unless a handshake is
+ * in progress that the peer has answered. A handshake that the peer does not answer is no excuse.
  */
 export class RekeySchedule {
   readonly #host: RekeyHost
@@ -97,8 +98,8 @@ export class RekeySchedule {
   }
 
   /**
-   * How much of a scheduled renegotiation is due with these keys: from 0 to 1, on average. Used to excuse a peer that has
-   * the same schedule and begins a little earlier. See PeerHandshakes.
+   * How much of a scheduled renegotiation is due with these keys: from 0 to 1, on average. Used to excuse a peer that
+   * has the same schedule and begins a little earlier. See PeerHandshakes.
    */
   get share(): number {
     const { everyMs, everyBytes, everyRecords } = this.#settings

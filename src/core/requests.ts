@@ -24,7 +24,10 @@ export class Requests {
     return this.#all.has(request)
   }
 
-  /** Calls `turn` at the request's turn, unless it is settled by then. Calls `aborted`, maybe at once, if its signal fires. */
+  /**
+   * Calls `turn` at the request's turn, unless it is settled by then. Calls `aborted` if its signal fires, maybe at
+   * once.
+   */
   add(request: Request, turn: () => void, aborted: (error: AbortError) => void): void {
     this.#all.add(request)
     request.watchSignal(aborted)

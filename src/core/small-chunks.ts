@@ -1,11 +1,11 @@
 const SLAB_BYTES = 64 * 1024
 
 /**
- * Merges small chunks into slabs of memory: a chunk of one byte takes about 400 bytes as a Buffer of its own, and one byte
- * here.
+ * Merges small chunks into slabs of memory: a chunk of one byte takes about 400 bytes as a Buffer of its own, and one
+ * byte here.
  *
- * Every slab is filled to its last byte before the next is used, so that a peer cannot make a few bytes keep a whole slab
- * alive.
+ * Every slab is filled to its last byte before the next is used, so that a peer cannot make a few bytes keep a whole
+ * slab alive.
  */
 export class SmallChunks {
   #slab = Buffer.allocUnsafeSlow(SLAB_BYTES)
@@ -19,8 +19,8 @@ export class SmallChunks {
   }
 
   /**
-   * Adds a chunk, which must be smaller than a slab. If it fills the slab, returns what was waiting there. That may end in
-   * the middle of the chunk.
+   * Adds a chunk, which must be smaller than a slab. If it fills the slab, returns what was waiting there. That may end
+   * in the middle of the chunk.
    */
   add(chunk: Uint8Array): Buffer | undefined {
     const room = SLAB_BYTES - this.#end

@@ -2,8 +2,8 @@
 import type { PeerLimit, RenegotiateOptions } from './options.ts'
 
 /**
- * What a transport knows of its session: the keys in use, and the identity of the peer. The stream compares the sessions
- * before and after a handshake. All properties are optional, because not every transport knows them.
+ * What a transport knows of its session: the keys in use, and the identity of the peer. The stream compares the
+ * sessions before and after a handshake. All properties are optional, because not every transport knows them.
  */
 export interface Session {
   /** Bytes that change with the keys, and only with them. They must not be the keys themselves. */
@@ -99,9 +99,9 @@ export interface Transport {
    */
   attach(events: TransportEvents): void
   /**
-   * Writes `buffer`, with the contract of fs.write(): calls `done(error, bytesTaken)` exactly once, before it returns or
-   * later, when that many bytes from the beginning of `buffer` are on their way. There is no second write before `done`.
-   * After `closed`, `done` is not needed any more.
+   * Writes `buffer`, with the contract of fs.write(): calls `done(error, bytesTaken)` exactly once, before it returns
+   * or later, when that many bytes from the beginning of `buffer` are on their way. There is no second write before
+   * `done`. After `closed`, `done` is not needed any more.
    *
    * - Fewer bytes taken than offered: the stream offers the rest of the same memory next.
    * - None taken: the stream offers the identical object again, in a later turn of the event loop. A handshake may come

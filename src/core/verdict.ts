@@ -32,8 +32,8 @@ export type Verdict =
  *
  * No handshake completes without a verdict:
  * - OpenSSL reports every start and every end of a handshake to a TLS transport, in the call that processes the message
- *   (onHandshakes in node-internals.ts). The verdict is given before OpenSSL reads another byte, so no data that follows
- *   an unjudged handshake reaches the application.
+ *   (onHandshakes in node-internals.ts). The verdict is given before OpenSSL reads another byte, so no data that
+ *   follows an unjudged handshake reaches the application.
  * - A start or an end that does not fit ends the connection: a second start before the end, also while Node delays
  *   `secure` for a `newSession` listener; an end without a start; a second handshake that began before the end of the
  *   first was noticed (TLSSocketTransport).

@@ -30,8 +30,8 @@ export interface DuplexTransportOptions {
    */
   renegotiate?: ((options: RenegotiateOptions) => unknown) | undefined
   /**
-   * Called once, with two functions: call `started()` when the peer begins to change the keys, and `done()` when that is
-   * complete. Both may be called for a renegotiation of this end as well. Needs `renegotiate`.
+   * Called once, with two functions: call `started()` when the peer begins to change the keys, and `done()` when that
+   * is complete. Both may be called for a renegotiation of this end as well. Needs `renegotiate`.
    * @default none: the peer begins no renegotiation, or writes need not be held for it
    */
   peerHandshakes?: ((peer: PeerHandshakes) => void) | undefined
@@ -92,7 +92,7 @@ export function duplexTransport(duplex: Duplex, options: DuplexTransportOptions 
 class DuplexTransport extends StreamTransport<Duplex> {
   readonly peerLimit = false
   readonly #options: DuplexTransportOptions
-  /** Which end has a renegotiation in progress. Both can: both began one, or the peer began its next during ours. */
+  /** Which end has a renegotiation in progress. Both may: the peer can begin one during one of this end. */
   readonly #running = { local: false, peer: false }
   #rejection: Error | undefined
 

@@ -26,18 +26,18 @@ export type RecordType = 'data' | 'handshake' | 'alert'
  */
 export interface TLSEngine {
   /**
-   * Reads application data into `into`, and drives the handshake. Returns how many bytes were read, 0 after the peer has
-   * closed its side, or a {@link Want}. Throws if the connection has failed.
+   * Reads application data into `into`, and drives the handshake. Returns how many bytes were read, 0 after the peer
+   * has closed its side, or a {@link Want}. Throws if the connection has failed.
    */
   read(into: Uint8Array): number | Want
   /**
-   * Writes application data. Returns how many bytes of `from` were taken, maybe not all, or a {@link Want}. After a Want,
-   * the same object is offered again. Throws if the connection has failed.
+   * Writes application data. Returns how many bytes of `from` were taken, maybe not all, or a {@link Want}. After a
+   * Want, the same object is offered again. Throws if the connection has failed.
    */
   write(from: Uint8Array): number | Want
   /**
-   * Asks for a handshake; the next read() drives it. `options` has `requestCert` and `rejectUnauthorized`, as they apply
-   * to this handshake. Throws if there can be none.
+   * Asks for a handshake; the next read() drives it. `options` has `requestCert` and `rejectUnauthorized`, as they
+   * apply to this handshake. Throws if there can be none.
    */
   renegotiate(options?: object): void
   /** Whether a handshake is due or in progress: `SSL_in_init || SSL_renegotiate_pending`. */
@@ -48,13 +48,13 @@ export interface TLSEngine {
    * more than this property announced. Leave it out if the engine cannot tell.
    */
   readonly nextRecord?: RecordType | undefined
-  /** Sends close_notify. Returns true, or a {@link Want}. Called when all writes are done, and not while `handshaking`. */
+  /** Sends close_notify. Returns true or a {@link Want}. Called when all writes are done, never while `handshaking`. */
   end(): true | Want
   /** Releases everything. If either side has ended in order, what write() has taken must still be sent. */
   destroy(error?: Error | null): void
   /**
-   * Set by the transport. The engine must call it when read(), write() or end() may get further: when bytes were received
-   * or sent. It must not call it after every call that returned a {@link Want}, or that would never end.
+   * Set by the transport. The engine must call it when read(), write() or end() may get further: when bytes were
+   * received or sent. It must not call it after every call that returned a {@link Want}, or that would never end.
    */
   onReady: (() => void) | null
   /** Returns what is known of the session. Without it, no report is `verified`. */
@@ -71,8 +71,8 @@ export interface EngineTransportOptions {
    */
   allowHalfOpen?: boolean | undefined
   /**
-   * Milliseconds that a pending write stops reading if the engine has no `nextRecord`. After that the transport reads all
-   * the same, because two such ends with full buffers would wait for each other forever. Usually that reads data; a
+   * Milliseconds that a pending write stops reading if the engine has no `nextRecord`. After that the transport reads
+   * all the same, because two such ends with full buffers would wait for each other forever. Usually that reads data; a
    * handshake record would end the connection. 0: no limit.
    * @default 30_000
    */
@@ -277,7 +277,7 @@ class EngineTransport implements Transport {
     return nextRecord === undefined ? this.#readsAnyway : nextRecord !== 'handshake'
   }
 
-  /** The engine does not report when a handshake begins or ends. Both happen only in read(), so this is called after it. */
+  /** Called after read(): only there can a handshake begin or end, and the engine does not report it. */
   #tellHandshake(): void {
     if (this.#destroyed) return
     const handshaking = this.#isHandshaking()

@@ -6,8 +6,8 @@
  * has a drawback: the server issues no new ticket either, because ssl_get_prev_session(), which decides that, is not
  * called. No session of the connection can be resumed afterwards, and a GnuTLS client ends the connection.
  *
- * A ticket that the server cannot decrypt leads to a full handshake with a new ticket at its end (RFC 5077, 3.1). So the
- * server has random ticket keys while OpenSSL processes the ClientHello.
+ * A ticket that the server cannot decrypt leads to a full handshake with a new ticket at its end (RFC 5077, 3.1). So
+ * the server has random ticket keys while OpenSSL processes the ClientHello.
  */
 import { randomBytes } from 'node:crypto'
 import type { TLSSocket } from 'node:tls'
@@ -31,8 +31,8 @@ const swaps = new WeakMap<TicketContext, Swap>()
  * ClientHello of a connection.
  *
  * The keys are restored after this turn of the event loop. Not earlier, because process.nextTick() callbacks and
- * promises may run before OpenSSL goes on. Not later, because otherwise a client that sends half a ClientHello could keep
- * all others from resuming. If the rest of that ClientHello arrives in another record, its handshake may resume.
+ * promises may run before OpenSSL goes on. Not later, because otherwise a client that sends half a ClientHello could
+ * keep all others from resuming. If the rest of that ClientHello arrives in another record, its handshake may resume.
  *
  * Other connections are affected only if they offer or receive a ticket in the same turn. That ticket is useless, and
  * they make a full handshake instead.

@@ -1,7 +1,7 @@
 /*
- * Everything in this package that uses private parts of Node. Each function checks that the part exists; its comment says
- * what is done without it. The names are those of lib/_tls_wrap.js (lib/internal/tls/wrap.js since Node 22), lib/net.js
- * and src/crypto/crypto_tls.cc. They are the same in Node 20 to 26.
+ * Everything in this package that uses private parts of Node. Each function checks that the part exists; its comment
+ * says what is done without it. The names are those of lib/_tls_wrap.js (lib/internal/tls/wrap.js since Node 22),
+ * lib/net.js and src/crypto/crypto_tls.cc. They are the same in Node 20 to 26.
  */
 import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
@@ -107,8 +107,8 @@ export function warnWithoutHook(): void {
 }
 
 /**
- * Whether a second handshake began before {@link onHandshakes} was called. It may be over or not. Node counts handshakes
- * on a server (`_handle.handshakes`). Without that count, and on a client: false.
+ * Whether a second handshake began before {@link onHandshakes} was called. It may be over or not. Node counts
+ * handshakes on a server (`_handle.handshakes`). Without that count, and on a client: false.
  */
 export function hasBegunAnother(socket: TLSSocket): boolean {
   return (internals(socket)._handle?.handshakes ?? 0) > 0
@@ -125,8 +125,8 @@ export function isSecured(socket: TLSSocket): boolean {
 }
 
 /**
- * Whether OpenSSL has completed a handshake and Node has not emitted `secure` for it yet, because a server waits for its
- * `newSession` listener to call back. Without `_securePending`: false.
+ * Whether OpenSSL has completed a handshake and Node has not emitted `secure` for it yet, because a server waits for
+ * its `newSession` listener to call back. Without `_securePending`: false.
  */
 export function isSecurePending(socket: TLSSocket): boolean {
   return internals(socket)._securePending === true
@@ -138,8 +138,8 @@ export function renegotiationDisabled(socket: TLSSocket): boolean {
 }
 
 /**
- * Calls `failed` for TLS errors that Node emits only as `_tlsError`, without closing the socket. It does that for sockets
- * made by `new tls.TLSSocket()`, and on a server until the first handshake is complete (the server then emits
+ * Calls `failed` for TLS errors that Node emits only as `_tlsError`, without closing the socket. It does that for
+ * sockets made by `new tls.TLSSocket()`, and on a server until the first handshake is complete (the server then emits
  * `tlsClientError`). Without `_controlReleased`: does nothing.
  */
 export function onHiddenErrors(socket: TLSSocket, failed: (error: Error) => void): void {
@@ -205,10 +205,10 @@ export function mendJavaScriptStream(socket: TLSSocket): boolean {
 }
 
 /**
- * The sockets below this one, from the nearest to the one at the bottom. If one of them was destroyed and has not closed
- * yet, destroying this socket is a segmentation fault (TLSWrap's `close` calls destroySSL while the handle below may
- * still call back). Node also does not emit `close` for this socket if the one at the bottom was destroyed below another
- * TLS socket. Without `_parentWrap`: none.
+ * The sockets below this one, from the nearest to the one at the bottom. If one of them was destroyed and has not
+ * closed yet, destroying this socket is a segmentation fault (TLSWrap's `close` calls destroySSL while the handle below
+ * may still call back). Node also does not emit `close` for this socket if the one at the bottom was destroyed below
+ * another TLS socket. Without `_parentWrap`: none.
  */
 export function socketsBelow(socket: TLSSocket): Socket[] {
   const below: Socket[] = []
@@ -227,8 +227,8 @@ export function readsIntoBuffer(socket: TLSSocket): boolean {
 
 /**
  * Switches Nagle's algorithm off, or back to what the application has chosen. It does not change the setting that
- * `socket.setNoDelay()` remembers. With Nagle's algorithm, each small flight of a handshake waits about 40 ms for the ACK
- * of the data before it (RFC 896 together with RFC 1122, 4.2.3.2). Without the private parts: does nothing, and a
+ * `socket.setNoDelay()` remembers. With Nagle's algorithm, each small flight of a handshake waits about 40 ms for the
+ * ACK of the data before it (RFC 896 together with RFC 1122, 4.2.3.2). Without the private parts: does nothing, and a
  * renegotiation under load is slower.
  */
 export function suspendNagle(socket: TLSSocket, suspended: boolean): void {
@@ -239,8 +239,8 @@ export function suspendNagle(socket: TLSSocket, suspended: boolean): void {
 }
 
 /**
- * Whether Node verifies the peer (chain and host name) after every handshake, as it does for a client of `tls.connect()`.
- * Without Node's symbol for the options of such a client: false.
+ * Whether Node verifies the peer (chain and host name) after every handshake, as it does for a client of
+ * `tls.connect()`. Without Node's symbol for the options of such a client: false.
  */
 export function verifiesServer(socket: TLSSocket): boolean {
   return hidden(socket, 'connect-options') !== undefined
@@ -255,8 +255,8 @@ export function certificatePolicy(socket: TLSSocket): CertificatePolicy | undefi
 
 /**
  * Restores a server's policy after a renegotiation that had its own, because `socket.renegotiate(options)` makes its
- * options permanent. A client that has shown a certificate is still asked for it (`shown`); otherwise it would have none
- * after the next handshake that it begins. Without the private parts: the options of the last renegotiation stay.
+ * options permanent. A client that has shown a certificate is still asked for it (`shown`); otherwise it would have
+ * none after the next handshake that it begins. Without the private parts: the options of the last renegotiation stay.
  */
 export function restoreCertificatePolicy(socket: TLSSocket, policy: CertificatePolicy, shown: boolean): void {
   const own = internals(socket)
@@ -266,9 +266,9 @@ export function restoreCertificatePolicy(socket: TLSSocket, policy: CertificateP
 }
 
 /**
- * Why OpenSSL did not verify the peer's certificate, or null if it did. Node's `authorized` and `authorizationError` are
- * not enough: on a server they are set only for sockets of tls.createServer(), and `authorized` stays true after a later
- * failure. Without `verifyError`: what these two say.
+ * Why OpenSSL did not verify the peer's certificate, or null if it did. Node's `authorized` and `authorizationError`
+ * are not enough: on a server they are set only for sockets of tls.createServer(), and `authorized` stays true after a
+ * later failure. Without `verifyError`: what these two say.
  */
 export function verifyError(socket: TLSSocket): Error | null {
   const handle = internals(socket)._handle
@@ -287,10 +287,11 @@ export function requestedName(socket: TLSSocket): string | undefined {
 }
 
 /**
- * The contexts whose keys OpenSSL may use to decrypt a ticket on this server's socket. At first that is the context that
- * the socket was made with. From a renegotiation on in which the client names a server (SNI), it is the context that was
- * chosen by name (SelectSNIContextCallback). The server's own getTicketKeys() and setTicketKeys() cannot be used, because
- * the server may have another context by now (`server.setSecureContext()`). Without the private parts: none.
+ * The contexts whose keys OpenSSL may use to decrypt a ticket on this server's socket. At first that is the context
+ * that the socket was made with. From a renegotiation on in which the client names a server (SNI), it is the context
+ * that was chosen by name (SelectSNIContextCallback). The server's own getTicketKeys() and setTicketKeys() cannot be
+ * used, because the server may have another context by now (`server.setSecureContext()`). Without the private parts:
+ * none.
  */
 export function ticketContexts(socket: TLSSocket): TicketContext[] {
   const { _secureContext: made, sni_context: named } = internals(socket)._handle ?? {}

@@ -34,8 +34,8 @@ export function readSessionDER(session: Buffer | undefined): SessionFacts {
 }
 
 /**
- * Returns the fields of SSL_SESSION_ASN1, a sequence at the end of the buffer. On a client, newer releases of Node put a
- * header with the server name before it ("nodejs:tls:session:1").
+ * Returns the fields of SSL_SESSION_ASN1, a sequence at the end of the buffer. On a client, newer releases of Node put
+ * a header with the server name before it ("nodejs:tls:session:1").
  */
 function fieldsOf(session: Buffer): Element[] | undefined {
   for (let start = session.indexOf(SEQUENCE); start !== -1; start = session.indexOf(SEQUENCE, start + 1)) {

@@ -68,9 +68,9 @@ export class ShownSession {
     const answers: Record<string, unknown> = {}
     for (const name of sessionMethods) if (name !== 'getPeerX509Certificate') answers[name] = this.#ask(name, [])
     for (const name of sessionProperties) answers[name] = this.property(name)
-    // Converting a long chain takes time, up to 60 ms for a message of 5 bytes. Node itself does it for a server's chain
-    // with every handshake. A client's chain is saved without its issuers, unless it was read before. X509Certificates
-    // are made when they are requested.
+    // Converting a long chain takes time, up to 60 ms for a message of 5 bytes. Node itself does it for a server's
+    // chain with every handshake. A client's chain is saved without its issuers, unless it was read before.
+    // X509Certificates are made when they are requested.
     answers[DETAILED] = this.#detailed ?? answers['getPeerCertificate']
     if (this.#detailed === undefined && !isServer(this.#socket)) answers[DETAILED] = this.#ask(...DETAILED_CALL)
     this.#frozen = answers
@@ -117,8 +117,8 @@ export class ShownSession {
   /**
    * Returns the result of the method `name`.
    *
-   * @throws Error for `exportKeyingMaterial` during a handshake, with the code ERR_TLS_INVALID_STATE, as Node does during
-   *   the first one.
+   * @throws Error for `exportKeyingMaterial` during a handshake, with the code ERR_TLS_INVALID_STATE, as Node does
+   *   during the first one.
    */
   method(name: SessionMethod | 'exportKeyingMaterial', args: readonly unknown[]): unknown {
     const frozen = this.#frozen

@@ -16,8 +16,8 @@ export class SocketsBelow {
   }
 
   /**
-   * Returns undefined if there are none. If there are several, calls `closed` asynchronously after the one at the bottom
-   * has closed. If there is only one, Node closes the TLS socket with it.
+   * Returns undefined if there are none. If there are several, calls `closed` asynchronously after the one at the
+   * bottom has closed. If there is only one, Node closes the TLS socket with it.
    */
   static watch(socket: TLSSocket, closed: () => void): SocketsBelow | undefined {
     const sockets = socketsBelow(socket)

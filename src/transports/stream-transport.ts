@@ -101,7 +101,7 @@ export abstract class StreamTransport<S extends Duplex> implements Transport {
 
   readonly #onData = (chunk: Buffer): void => this.events.data(chunk)
   readonly #onEnd = (): void => this.events.end()
-  /** Not every stream is destroyed after an error: a TLS socket is not after an error of TLS. The stream above does it. */
+  /** The stream above then destroys this one. A TLS socket, for example, stays open after an error of TLS. */
   readonly #onError = (error: Error): void => this.events.error(error)
 
   readonly #onClose = (): void => {

@@ -39,13 +39,13 @@ export function identity(socket: TLSSocket): Buffer | undefined {
   return socket.getPeerCertificate()?.raw
 }
 
-/** Why the server's certificate is not valid for the name that the client has requested. Undefined if it requested none. */
+/** Why the server's certificate is not valid for the name that the client requested. Undefined if it named none. */
 function wrongName(socket: TLSSocket): Error | undefined {
   const { servername } = socket as { servername?: string | false | null }
   return servername ? tls.checkServerIdentity(servername, socket.getPeerCertificate()) : undefined
 }
 
-/** Whether it is a client made by `new tls.TLSSocket()`: Node does not verify its server again after a renegotiation. */
+/** Whether it is a client made by `new tls.TLSSocket()`. Node does not verify its server after a renegotiation. */
 export function verifiedHere(socket: TLSSocket): boolean {
   return !isServer(socket) && !verifiesServer(socket)
 }

@@ -32,8 +32,8 @@ import { exportedKeys, identity, notVerified, readSession, verifiedHere } from '
 const PlainTLSSocket = tls.TLSSocket
 
 /**
- * Makes a transport over a `tls.TLSSocket` of a client or a server. From then on, leave the socket alone: do not write to
- * it, read from it, end it or renegotiate. It still emits its events, `secure` and `secureConnect` with every handshake.
+ * Makes a transport over a `tls.TLSSocket` of a client or a server. From then on, do not write to the socket, read
+ * from it, end it or renegotiate. It still emits its events, and `secure` and `secureConnect` with every handshake.
  * @throws {TypeError} if `socket` is not a tls.TLSSocket, has an encoding set or was made with the option `onread`.
  *   `new RenegotiationDuplex()` throws one if the socket is wrapped already.
  *
