@@ -1,33 +1,31 @@
-/*
- * Whether a renegotiation may begin on a connection: one of ours, or the peer's.
- */
+/* Decides whether a renegotiation of this end, or a handshake of the peer, may begin on a connection. */
 import { RenegotiationError, sessionAttack } from './errors.ts'
 import type { GuardedTransport } from './guarded-transport.ts'
 import type { PeerLimit, RenegotiateOptions, Settings } from './options.ts'
 
-/** What is looked at. */
+/** What the decision depends on. */
 export interface AdmissionHost {
   readonly transport: GuardedTransport
   readonly settings: Settings
-  /** Counts a handshake of the peer. Returns the limit if that is one too many. */
+  /** Counts a handshake of the peer. Returns the limit if it is exceeded. */
   exceededPeerLimit(): PeerLimit | undefined
 }
 
-/** Why ours cannot begin, as a sentence; undefined if it can. */
+/** Returns why a renegotiation of this end cannot begin, as a sentence. Undefined if it can. */
 export function reasonAgainstOurs(
   { transport, settings }: AdmissionHost,
   { requestCert }: RenegotiateOptions,
 ): string | undefined {
   const unsupported = transport.unsupported()
   if (unsupported !== undefined) return unsupported
-  // Otherwise nobody would be asked for the certificate, and nobody would hear of that.
+  // Without this check, no certificate would be requested, and the caller would not learn that.
   if (requestCert === true && transport.certificatePolicy === undefined) {
     return 'requestCert is for a server, and for a transport that can ask a client for its certificate; this one can not'
   }
   return lacksExtendedMasterSecret(transport, settings)
 }
 
-/** Why the peer's, which has begun, is not accepted: the error that ends the stream. Undefined if it is accepted. */
+/** Returns the error that ends the stream if a handshake begun by the peer is not accepted. Undefined if it is. */
 export function reasonAgainstPeers(host: AdmissionHost): RenegotiationError | undefined {
   const { transport, settings } = host
   const reason = transport.unsupported() ?? lacksExtendedMasterSecret(transport, settings)
@@ -43,7 +41,7 @@ export function reasonAgainstPeers(host: AdmissionHost): RenegotiationError | un
   )
 }
 
-/** RFC 7627, 5.4: such a session must not be renegotiated. It is an option, because many peers do not have it. */
+/** RFC 7627, 5.4, forbids to renegotiate such a session. The check is an option, because many peers lack the secret. */
 function lacksExtendedMasterSecret(transport: GuardedTransport, settings: Settings): string | undefined {
   if (!settings.requireExtendedMasterSecret || transport.session().extendedMasterSecret === true) return undefined
   return 'The session lacks the extended master secret (RFC 7627, 5.4; option requireExtendedMasterSecret)'

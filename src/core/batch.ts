@@ -1,6 +1,6 @@
 /**
- * What the application handed over in one go, and how far it has got: a cursor
- * over the application's own memory. Nothing is copied.
+ * The buffers of one write of the application, with a position up to which they were sent. Nothing is copied: all views
+ * are of the application's memory.
  */
 export class Batch {
   readonly #buffers: readonly Uint8Array[]
@@ -17,12 +17,12 @@ export class Batch {
     this.#buffers = someEmpty ? buffers.filter(({ length }) => length > 0) : buffers
   }
 
-  /** Not yet passed. */
+  /** The bytes after the position. */
   get bytesLeft(): number {
     return this.#bytesLeft
   }
 
-  /** The next bytes, at most `max` of them, as the buffers themselves or views of their memory. Empty at the end. */
+  /** Returns the next bytes, at most `max`, as the buffers themselves or as views of them. Empty at the end. */
   peek(max: number): readonly Uint8Array[] {
     const buffers = this.#buffers
     if (this.#bytesLeft <= max && this.#index === 0 && this.#offset === 0) return buffers
@@ -35,7 +35,6 @@ export class Batch {
     return views
   }
 
-  /** Moves on by `bytes`. */
   advance(bytes: number): void {
     this.#bytesLeft -= bytes
     if (this.#bytesLeft === 0) {

@@ -1,36 +1,36 @@
+/* Diagnostics of renegotiations: the tracing channel, NODE_DEBUG, and a process warning. */
 import { type Channel, channel, tracingChannel } from 'node:diagnostics_channel'
 import { debuglog } from 'node:util'
 import type { RenegotiationError } from './errors.ts'
 import type { Origin, RenegotiationReport } from './report.ts'
 
 /**
- * What the tracing channel `renegotiation-duplex:renegotiate` publishes: the
- * same object in every message about one renegotiation, filled as it goes on.
+ * A message of the tracing channel `renegotiation-duplex:renegotiate`. All messages about one renegotiation carry the
+ * same object, and each adds to it what has become known.
  *
  * | channel, `tracing:renegotiation-duplex:renegotiate:…` | when |
  * |---|---|
- * | `start`, `end` | it is asked for, or the peer begins a handshake |
- * | `drained` | the last write in flight is finished; ours only |
+ * | `start`, `end` | a renegotiation was requested, or the peer began a handshake |
+ * | `drained` | the write in flight has finished; only for a renegotiation of this end |
  * | `handshake` | the handshake begins |
- * | `error` | it has failed: `error` |
- * | `asyncStart`, `asyncEnd` | it is over: `result`, or `error` |
+ * | `error` | the renegotiation failed; `error` is set |
+ * | `asyncStart`, `asyncEnd` | the renegotiation is over; `result` or `error` is set |
  *
- * One of ours for which a peer's handshake stands ends with `result.origin`
- * `'peer'`, and that handshake has messages of its own. A rekey schedule that
- * can't work on a connection is told by a single `error`.
+ * If a handshake of the peer counts for a request of this end, the request ends with `result.origin` `'peer'`, and the
+ * handshake has messages of its own. A `rekey` schedule that cannot work on a connection publishes a single `error`.
  */
 export interface RenegotiationTrace {
-  /** The stream that it is about. */
+  /** The stream that renegotiates. */
   readonly stream: object
-  /** Who began it. */
+  /** Which end began it. */
   readonly origin: Origin
-  /** The option `rekey` asked for it. */
+  /** Whether the schedule (`rekey`) began it. */
   readonly scheduled: boolean
-  /** Milliseconds that the drain took. */
+  /** Milliseconds that the write in flight took to finish. */
   drainMs?: number
-  /** What `renegotiate()` resolves with. */
+  /** The report that `renegotiate()` resolves with. */
   result?: RenegotiationReport
-  /** What it rejects with, or what ended the peer's. */
+  /** The error that `renegotiate()` rejects with, or that ended the handshake of the peer. */
   error?: Error
 }
 
@@ -40,14 +40,14 @@ const { start, end, asyncStart, asyncEnd, error } = traced
 const drained = channel(`tracing:${name}:drained`)
 const handshake = channel(`tracing:${name}:handshake`)
 const channels = [start, end, drained, handshake, error, asyncStart, asyncEnd]
-/** NODE_DEBUG=renegotiation prints the same. */
+/** Prints the same messages with NODE_DEBUG=renegotiation. */
 const debug = debuglog('renegotiation')
 
-/** Tells of one renegotiation, from its beginning to its end. */
+/** Publishes the messages about one renegotiation. */
 export class Tracer {
   readonly #trace: RenegotiationTrace
 
-  /** To be told of it, where anybody listens; undefined where nobody does. */
+  /** Publishes the beginning of a renegotiation. Returns undefined without subscribers. */
   static begin(stream: object, origin: Origin, scheduled = false): Tracer | undefined {
     if (!debug.enabled && !channels.some(({ hasSubscribers }) => hasSubscribers)) return undefined
     return new Tracer({ stream, origin, scheduled })
@@ -79,7 +79,7 @@ export class Tracer {
     this.#debug('failed: %s', reason)
   }
 
-  /** In a turn of its own, in order: a subscriber may do with the stream what it likes, destroy it for instance. */
+  /** Asynchronous, because a subscriber may do anything with the stream, for example destroy it. */
   #publish(known: Partial<RenegotiationTrace>, ...channels: Channel[]): void {
     process.nextTick(() => {
       Object.assign(this.#trace, known)
@@ -96,7 +96,7 @@ export class Tracer {
 const labels = new WeakMap<object, string>()
 let streams = 0
 
-/** Tells the streams of a process apart. */
+/** A number that identifies the stream in debug messages. */
 function labelOf(stream: object): string {
   if (!labels.has(stream)) labels.set(stream, `#${++streams}`)
   return labels.get(stream) as string
@@ -104,7 +104,7 @@ function labelOf(stream: object): string {
 
 const warned = new Set<string>()
 
-/** A rekey schedule can't work on this connection. The process is warned once for each reason. */
+/** Reports that a `rekey` schedule cannot work on this connection. Warns the process once for each reason. */
 export function rekeyUnsupported(stream: object, reason: RenegotiationError): void {
   error.publish({ stream, origin: 'local', scheduled: true, error: reason } satisfies RenegotiationTrace)
   debug('%s rekey: %s', labelOf(stream), reason)

@@ -1,20 +1,22 @@
+/* The errors of the package, and the errors with codes of Node that it creates. */
 /**
- * Every code a {@link RenegotiationError} can carry. Codes are stable within a
- * major version; messages are for people and may change at any time.
+ * Every `code` that a {@link RenegotiationError} can have.
  *
- * | code | when | the stream then |
+ * A code keeps its meaning within a major version. Messages are for people and may change at any time.
+ *
+ * | code | when | the stream |
  * |---|---|---|
- * | `ERR_RENEGOTIATION_UNSUPPORTED` | TLS 1.3, HTTP/2, `disableRenegotiation()`, `requireExtendedMasterSecret`, a transport that can't; a handshake of the peer's that can't be judged | stays open; destroyed where it is the peer who began |
+ * | `ERR_RENEGOTIATION_UNSUPPORTED` | TLS 1.3, HTTP/2, `disableRenegotiation()`, `requestCert` on a client, a transport that cannot renegotiate, or the option `requireExtendedMasterSecret`; a handshake of the peer that cannot be checked | stays open; destroyed if the peer began the handshake, or if it completed without the required extended master secret |
  * | `ERR_RENEGOTIATION_DRAIN_TIMEOUT` | the write in flight did not finish within `drainTimeout` | stays open |
- * | `ERR_RENEGOTIATION_HANDSHAKE_TIMEOUT` | a handshake began and did not finish within `handshakeTimeout` | destroyed |
- * | `ERR_RENEGOTIATION_REFUSED` | the peer said no, its messages were not those of a good handshake, it is a legacy one (without RFC 5746), the handshake "succeeded" with unchanged keys, or a `duplexTransport`'s `renegotiate` was rejected | destroyed |
- * | `ERR_RENEGOTIATION_CLOSED` | the stream was ended, half-closed or destroyed before or during it | as it is |
- * | `ERR_RENEGOTIATION_PEER_DATA` | application data met a handshake at an end that can't take it | destroyed |
- * | `ERR_RENEGOTIATION_IDENTITY_CHANGED` | the peer came with another certificate than before, with none after one, or with one that does not verify where the old one did; with another identity for a pre-shared key, or another name of the server (SNI) | destroyed |
- * | `ERR_RENEGOTIATION_NO_CERTIFICATE` | a certificate was asked for, and none came or it does not verify | destroyed; stays open where nobody was asked |
+ * | `ERR_RENEGOTIATION_HANDSHAKE_TIMEOUT` | a handshake of either end did not finish within `handshakeTimeout` | destroyed |
+ * | `ERR_RENEGOTIATION_REFUSED` | the peer refused; it does not support secure renegotiation (RFC 5746); its handshake messages were invalid; the keys did not change; or the promise of the `renegotiate` function of a `duplexTransport` was rejected | destroyed |
+ * | `ERR_RENEGOTIATION_CLOSED` | one side of the connection was ended, or the stream was destroyed, before the renegotiation was complete | is not changed |
+ * | `ERR_RENEGOTIATION_PEER_DATA` | application data met a handshake at an end that does not accept it there | destroyed |
+ * | `ERR_RENEGOTIATION_IDENTITY_CHANGED` | after a renegotiation the peer has another certificate, none after one, or one that does not verify where the previous one did; another identity for a pre-shared key; or, as a client, another server name (SNI) | destroyed |
+ * | `ERR_RENEGOTIATION_NO_CERTIFICATE` | a server required a certificate, and the client sent none or an invalid one | destroyed; stays open if the session was resumed, so that the client was not asked |
  * | `ERR_RENEGOTIATION_LIMIT` | the peer began more handshakes than `peerLimit` allows | destroyed |
- * | `ERR_RENEGOTIATION_HOLD_OVERFLOW` | more than `maxHeldBytes` were written while held | destroyed |
- * | `ERR_RENEGOTIATION_KEYS_EXPIRED` | the keys have reached `rekey.hardLimit`, and the peer has not answered in a renegotiation | destroyed |
+ * | `ERR_RENEGOTIATION_HOLD_OVERFLOW` | more than `maxHeldBytes` were waiting while writes were held | destroyed |
+ * | `ERR_RENEGOTIATION_KEYS_EXPIRED` | the keys reached `rekey.hardLimit`, and the peer has not answered in a handshake | destroyed |
  */
 export type RenegotiationErrorCode =
   | 'ERR_RENEGOTIATION_UNSUPPORTED'
@@ -30,16 +32,25 @@ export type RenegotiationErrorCode =
   | 'ERR_RENEGOTIATION_KEYS_EXPIRED'
 
 /**
- * A renegotiation that did not succeed. `code` says which way it failed,
- * `cause` is the error of the TLS library or of Node where there was one.
+ * The error of a renegotiation that failed. `code` says how it failed; `cause` is the error of Node.js or of the TLS
+ * library, if there was one.
  *
- * Only failures that {@link RenegotiationErrorCode} names become a
- * RenegotiationError. Anything else that happens to the connection reaches the
- * `error` event as it is: ECONNRESET stays ECONNRESET.
+ * Only the failures that {@link RenegotiationErrorCode} lists become a RenegotiationError. Every other error of the
+ * connection is passed on unchanged: ECONNRESET stays ECONNRESET.
+ *
+ * @example
+ * ```js
+ * try {
+ *   await stream.renegotiate()
+ * } catch (error) {
+ *   if (!(error instanceof RenegotiationError)) throw error
+ *   console.log(error.code, stream.state) // for example ERR_RENEGOTIATION_UNSUPPORTED open
+ * }
+ * ```
  */
 export class RenegotiationError extends Error {
   override readonly name = 'RenegotiationError'
-  /** Which failure this is; branch on this, never on the message. */
+  /** Which failure this is. Test this, not the message. */
   readonly code: RenegotiationErrorCode
 
   constructor(code: RenegotiationErrorCode, message: string, cause?: unknown) {
@@ -48,19 +59,19 @@ export class RenegotiationError extends Error {
   }
 }
 
-/** The connection, or our side of it, is closed: no renegotiation can complete. */
+/** The error of a renegotiation that cannot complete because one side of the connection is closed. */
 export function closedError(message: string, cause?: Error): RenegotiationError {
   return new RenegotiationError('ERR_RENEGOTIATION_CLOSED', message, cause)
 }
 
-/** The peer refused, or what came of it is no renegotiation. */
+/** The error of a handshake that was refused, failed, or left the keys unchanged. */
 export function refusedError(message: string, cause?: Error): RenegotiationError {
   return new RenegotiationError('ERR_RENEGOTIATION_REFUSED', message, cause)
 }
 
 /**
- * What a renegotiation given up through its `signal` rejects with: Node's own
- * shape (`name` AbortError, `code` ABORT_ERR), the signal's reason as `cause`.
+ * The error of a renegotiation that was given up by its `signal`. It looks like Node's own: `name` is `'AbortError'`,
+ * `code` is `'ABORT_ERR'`. `cause` is the reason of the signal.
  */
 export class AbortError extends Error {
   override readonly name = 'AbortError'
@@ -71,17 +82,17 @@ export class AbortError extends Error {
   }
 }
 
-/** Whether an error is the end of a renegotiation by itself; any other has only cut it off. */
+/** Whether `error` is the result of a renegotiation itself. Any other error only interrupted it. */
 export function endsRenegotiation(error: Error): boolean {
   return error instanceof RenegotiationError || error.name === 'AbortError'
 }
 
-/** What the callback of a write that will never happen gets: Node's code for it. */
+/** The error for a write that will never happen because the stream was destroyed. It has Node's code for that. */
 export function streamDestroyed(): Error {
   return withCode(new Error('Cannot call write after a stream was destroyed'), 'ERR_STREAM_DESTROYED')
 }
 
-/** The same, where there never was a connection. */
+/** The same error for a stream that never had a connection. */
 export function closedBeforeConnection(): Error {
   return withCode(
     new Error('Socket closed before the connection was established'),
@@ -89,32 +100,32 @@ export function closedBeforeConnection(): Error {
   )
 }
 
-/** What a write gets after the peer's end, to which our side has answered with its own. */
+/** The error for a write after the peer closed the connection and this side was closed in return. */
 export function endedByPeer(): Error {
   return withCode(new Error('This socket has been ended by the other party'), 'EPIPE')
 }
 
-/** What Node says where a client begins more than `tls.CLIENT_RENEG_LIMIT` handshakes. */
+/** The error of Node when a client begins more than `tls.CLIENT_RENEG_LIMIT` handshakes. */
 export function sessionAttack(): Error {
   return withCode(new Error('TLS session renegotiation attack detected'), 'ERR_TLS_SESSION_ATTACK')
 }
 
-/** An argument or option is of the wrong type, or no object of the right kind. */
+/** The error for an argument or option of the wrong type. */
 export function invalidType(message: string): TypeError {
   return withCode(new TypeError(message), 'ERR_INVALID_ARG_TYPE')
 }
 
-/** An argument or option is of the right type, and cannot be used. */
+/** The error for an argument or option of the right type that cannot be used. */
 export function invalidValue(message: string): TypeError {
   return withCode(new TypeError(message), 'ERR_INVALID_ARG_VALUE')
 }
 
-/** A number is out of its range. */
+/** The error for a number that is out of range. */
 export function outOfRange(message: string): RangeError {
   return withCode(new RangeError(message), 'ERR_OUT_OF_RANGE')
 }
 
-/** Gives an error the code that Node gives one of its kind. */
+/** Adds a `code` of Node to an error. */
 export function withCode<E extends Error>(error: E, code: string): E & { code: string } {
   return Object.assign(error, { code })
 }

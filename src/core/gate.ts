@@ -13,7 +13,7 @@ import type { Origin, RenegotiationCounters, RenegotiationReport } from './repor
 import type { State } from './state.ts'
 import type { Transport, TransportEvents } from './transport.ts'
 
-/** What the gate needs of the stream that the application sees. Every Duplex has it. */
+/** What the gate needs from the stream that the application sees. Every Duplex has these members. */
 export interface Face {
   push(chunk: Buffer | null): boolean
   read(size: 0): unknown
@@ -26,21 +26,20 @@ export interface Face {
   listenerCount(event: 'readable'): number
   readonly readableLength: number
   readonly readableHighWaterMark: number
-  /** As {@link writableBuffer}: what the Readable holds. */
+  /** What the Readable holds. Public, but not in the types of a Duplex. */
   readonly readableBuffer: { readonly length: number }
   readonly writableLength: number
   readonly writableEnded: boolean
-  /** Not in the types of either Duplex, yet public: what the Writable has queued. */
+  /** What the Writable has queued. Public, but not in the types of a Duplex. */
   readonly writableBuffer: readonly { chunk: Buffer }[]
 }
 
 /**
- * The parts of one stream, put together: what stands between a face, which is
- * all that the application sees, and a transport. A face hands its stream hooks
- * on to the methods of the same name and has no policy of its own.
+ * Connects the parts of one stream. It stands between the face, which is the Duplex that the application sees, and the
+ * transport. The face passes its stream hooks on to the methods of the same name, and has no policy of its own.
  *
- * What the parts and the transport tell, they tell the gate itself, by its
- * methods: a closure for each would be most of what an idle connection costs.
+ * The parts and the transport call methods of the gate directly. With a closure for each, the closures would take most
+ * of the memory of an idle connection.
  */
 export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, GuardHost {
   readonly face: Face
@@ -51,9 +50,9 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
   readonly #renegotiator: Renegotiator
   readonly #usage = new KeyUsage()
   readonly #schedule: RekeySchedule | undefined
-  /** Made for the first of them, or with a schedule: most connections see none. */
+  /** Made when it is first needed, because most connections never need it. */
   #peerHandshakes: PeerHandshakes | undefined
-  /** What a listener or callback of the application has thrown within a call of the transport. */
+  /** What a listener or callback of the application has thrown inside a call from the transport. */
   #thrownByApplication: { readonly error: unknown } | undefined
   #peerEnded = false
   #ended = false
@@ -69,7 +68,7 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
     this.inbox = new Inbox(face, this.transport, settings)
     this.#renegotiator = new Renegotiator(this)
     this.#schedule = settings.rekey && this.#newSchedule(settings.rekey)
-    // As tls.Server does it: a client can't bring the process down by an error that nobody listens for.
+    // Like a tls.Server: an error of a client's connection without an `error` listener does not end the process.
     if (transport.isServer) face.on('error', ignore)
     transport.attach(this)
   }
@@ -85,7 +84,7 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
     return { ...counts, hold: hold.summary, heldBytes, keys: { bytes, records, ageMs } }
   }
 
-  /** The Writable counts a batch until its callback, part of which may long be on its way. */
+  /** writableLength includes the whole current batch until its callback, also what the transport was given of it. */
   get heldBytes(): number {
     return this.face.writableLength - this.outbox.bytesGiven
   }
@@ -103,13 +102,13 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
   }
 
   writev(chunks: readonly { chunk: Buffer }[], done: BatchCallback): void {
-    // Neither map() nor push(): there may be a thousand of them, of a few bytes each.
+    // A plain loop is faster than map() or push(), and there may be a thousand small chunks.
     const buffers = new Array<Buffer>(chunks.length)
     for (let index = 0; index < chunks.length; index++) buffers[index] = (chunks[index] as { chunk: Buffer }).chunk
     this.outbox.offer(buffers, done)
   }
 
-  /** To be told after every write, end and uncork of the application, whether it was passed on to `write` or queued. */
+  /** Called after every write, end and uncork of the application, whether `write` was called for it or not. */
   written(): void {
     this.outbox.flush()
     const { state } = this
@@ -125,13 +124,13 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
     this.inbox.want()
   }
 
-  /** To be told after every read() of the application, and of the Readable itself in its name; `size` is what it asked for. */
+  /** Called after every read() of the application, or of the Readable in its place. `size` is the argument. */
   wasRead(size: number | undefined): void {
-    // A listener for `readable` that is added makes the Readable call read(0).
+    // When a `readable` listener is added, the Readable calls read(0).
     if (size !== 0 || this.face.listenerCount('readable') > 0) this.inbox.wasRead()
   }
 
-  /** Everything is written. The end waits for the renegotiations that were asked for before it. */
+  /** Ends this side when everything is written, and the renegotiations that were requested before are over. */
   final(done: BatchCallback): void {
     this.#renegotiator.whenIdle(() => {
       if (this.state === 'closed') return
@@ -148,16 +147,16 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
     })
   }
 
-  /** Calls `closed` once, when the transport has closed. */
+  /** Calls `closed` exactly once, after the transport has closed. */
   destroy(error: Error | null, closed: () => void): void {
     const { unsent, done: batchDone, taken } = this.outbox.close()
     this.#unsent = [...unsent, ...this.face.writableBuffer.map(({ chunk }) => chunk)]
     this.#schedule?.stop()
     this.inbox.close()
-    // After `error`, as with a net.Socket: a face may emit that in the next turn.
+    // Called after the `error` event, as with a net.Socket. A face may emit that in the next tick.
     if (batchDone !== null) process.nextTick(process.nextTick, batchDone, taken ? null : (error ?? streamDestroyed()))
     try {
-      // A listener of the application may throw.
+      // A listener of the application may have thrown.
       this.#renegotiator.close(error)
     } finally {
       if (this.#transportClosed) {
@@ -169,12 +168,12 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
     }
   }
 
-  /** What an error of the transport means, in the light of a handshake that it ended. */
+  /** Returns the error for the application: one that explains the failure of a handshake, or else `error` itself. */
   explain(error: Error): Error {
     return this.#renegotiator.explain(error)
   }
 
-  /** Nothing more will be told of the transport. */
+  /** Whether the transport has closed, so that it reports nothing more. */
   get isTransportClosed(): boolean {
     return this.#transportClosed
   }
@@ -183,13 +182,14 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
     return this.#unsent.map((view) => Buffer.from(view.buffer, view.byteOffset, view.byteLength))
   }
 
-  // What the transport tells.
+  // TransportEvents: called by the transport.
 
   ready(): void {
     this.#usage.restart()
     this.#schedule?.start()
     this.#renegotiator.ready()
-    // Like a net.Socket: from the beginning, for only who reads hears that the peer has gone. The face may still be in the making.
+    // Read from the beginning, like a net.Socket, or a closed connection would go unnoticed. Asynchronous, because the
+    // face may still be being constructed.
     process.nextTick(startReading, this.face)
   }
 
@@ -209,7 +209,7 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
       try {
         this.inbox.end()
       } finally {
-        // A listener of the application for data may throw.
+        // A `data` listener of the application may have thrown.
         this.#renegotiator.peerEnded()
       }
     } catch (error) {
@@ -236,12 +236,12 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
   closed(): void {
     this.#transportClosed = true
     this.#schedule?.stop()
-    // After both ends, what was received may still be waiting for the application to read it.
+    // If both sides have ended, do not destroy: received data may still wait for the application to read it.
     if (this.#whenClosed !== undefined) this.#whenClosed()
     else if (!(this.#peerEnded && this.#ended)) this.face.destroy()
   }
 
-  // What the outbox asks and tells.
+  // OutboxHost: called by the outbox.
 
   room(needed: number): number {
     return this.#schedule?.room(needed) ?? Infinity
@@ -252,7 +252,7 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
     this.#schedule?.used()
   }
 
-  /** What the application writes on hearing of it, mostly a queue full of chunks on `drain`, goes in one. */
+  /** Corked, so that what the application writes in the callback or on `drain` is sent as one batch. */
   finished(done: BatchCallback): void {
     this.face.cork()
     try {
@@ -266,7 +266,7 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
     this.error(error)
   }
 
-  // What the renegotiator asks and tells.
+  // RenegotiatorHost: called by the renegotiator.
 
   keysChanged(): void {
     if (this.#schedule !== undefined) {
@@ -280,14 +280,14 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
   exceededPeerLimit(): PeerLimit | undefined {
     const { peerLimit } = this.settings
     const limit = peerLimit ?? this.transport.peerLimit
-    // Who has set a limit means it, whatever the schedule is.
+    // A schedule excuses handshakes only from the default limit, not from one that the application has set.
     const share = peerLimit === undefined ? (this.#schedule?.share ?? 0) : 0
     if (limit === false) return undefined
     this.#peerHandshakes ??= new PeerHandshakes()
     return this.#peerHandshakes.exceeds(limit, share) ? limit : undefined
   }
 
-  // What the guard asks and tells.
+  // GuardHost: called by the guarded transport.
 
   isOfApplication(error: unknown): boolean {
     return this.#thrownByApplication !== undefined && error === this.#thrownByApplication.error
@@ -297,7 +297,7 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
     this.face.destroy(error)
   }
 
-  /** Remembers it on its way through the transport, which is not to blame. */
+  /** Remembers `error`, so that it is not taken for an error of the transport that it passes through. */
   applicationThrew(error: unknown): never {
     this.#thrownByApplication = { error }
     throw error
@@ -314,8 +314,7 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
         busy: () => renegotiator.isBusy || !this.inbox.hasRoom,
         answered: () => renegotiator.state === 'handshaking' && this.transport.peerAnswered,
         renegotiate: () => renegotiator.renegotiate({}, true),
-        // In turns of their own: while it is being made, the stream is of no use to a listener; and one that throws is no
-        // promise's business.
+        // Both asynchronous: the stream may still be being made, and a listener that throws must not reject a promise.
         cannot: (reason) => {
           process.nextTick(rekeyUnsupported, face, new RenegotiationError('ERR_RENEGOTIATION_UNSUPPORTED', reason))
         },

@@ -2,22 +2,20 @@ import { invalidType } from './errors.ts'
 import { type PeerLimit, quote, type RenegotiateOptions } from './options.ts'
 import type { CertificatePolicy, HandshakeFailure, Session, Transport, WriteCallback } from './transport.ts'
 
-/** What the guard needs of the stream. */
+/** What the guard needs from the stream. */
 export interface GuardHost {
-  /** The transport has thrown `error`: destroys the stream with it. */
+  /** Destroys the stream with `error`, which the transport has thrown. */
   transportThrew(error: Error): void
-  /** `error` is one that a listener or callback of the application threw, and the transport let pass. */
+  /** Whether a listener or callback of the application threw `error`, so that it only passed through the transport. */
   isOfApplication(error: unknown): boolean
 }
 
 /**
- * The way of every call into a transport. What the transport throws destroys the
- * stream with that error, and with it everything settles: held writes,
- * renegotiations, `close`. The call then returns what lets its caller go on.
+ * Makes every call into a transport, and handles what the transport throws: the stream is destroyed with that error,
+ * which settles held writes, renegotiations and `close`. The call then returns a value with which its caller can go on.
  *
- * A transport may call the stream before it returns, and so the application.
- * What a listener or callback of the application throws is not the transport's,
- * and passes: it is an uncaught exception, as with any stream.
+ * A transport may call the stream, and so the application, before it returns. An exception of the application is not an
+ * error of the transport. It is thrown on, and is an uncaught exception, as with any stream.
  */
 export class GuardedTransport {
   readonly #transport: Transport
@@ -36,7 +34,7 @@ export class GuardedTransport {
     }
   }
 
-  /** The transport takes several buffers at once. */
+  /** Whether the transport accepts several buffers at once. */
   get gathers(): boolean {
     return this.#call((transport) => typeof transport.writev === 'function') ?? false
   }
@@ -61,7 +59,7 @@ export class GuardedTransport {
     this.#call((transport) => transport.resume())
   }
 
-  /** Returns whether the transport will call `closed`: false where it threw, and nothing more can be expected of it. */
+  /** Returns whether the transport will call `closed`. False if it threw: it may never call anything then. */
   destroy(): boolean {
     return (
       this.#call((transport) => {
@@ -71,7 +69,7 @@ export class GuardedTransport {
     )
   }
 
-  /** @throws what the transport throws: it could not begin. */
+  /** @throws what the transport throws, because the renegotiation could not begin. */
   renegotiate(options: RenegotiateOptions): void {
     this.#transport.renegotiate(options)
   }
@@ -123,7 +121,11 @@ export class GuardedTransport {
   }
 }
 
-/** @throws TypeError where what is compared before and after a handshake is no bytes. */
+/**
+ * Checks the properties that are compared before and after a handshake.
+ *
+ * @throws TypeError if one is not a Uint8Array.
+ */
 export function checkedSession(session: Session): Session {
   for (const name of ['keys', 'identity', 'pskIdentity'] as const) {
     const value: unknown = session[name]

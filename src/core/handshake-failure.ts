@@ -1,7 +1,7 @@
 import { RenegotiationError, refusedError } from './errors.ts'
 import type { HandshakeFailure } from './transport.ts'
 
-/** The error of a handshake that the connection did not survive. Where `failure` does not say what happened, `error` itself. */
+/** Returns the error of a handshake that ended the connection: one that explains `failure`, or else `error` itself. */
 export function explain(error: Error, failure: HandshakeFailure | undefined): Error {
   switch (failure) {
     case 'refused':

@@ -8,7 +8,7 @@ import type { Request } from './request.ts'
 import type { Session } from './transport.ts'
 import { type Expectation, judge, type Verdict } from './verdict.ts'
 
-/** What a handshake is made of: the parts of its stream. */
+/** The parts of the stream that a handshake needs. */
 export interface HandshakeHost {
   readonly face: object
   readonly transport: GuardedTransport
@@ -18,21 +18,21 @@ export interface HandshakeHost {
   readonly heldBytes: number
 }
 
-/** What ours brings along from before it began. */
+/** What is known before a handshake of this end begins. */
 export interface Prelude {
   readonly request: Request
   readonly drainMs: number
-  /** `inbox.bytesRead` when the drain began: the report counts from there. */
+  /** `inbox.bytesRead` when the drain began, from which the report counts. */
   readonly bytesReadBefore: number
 }
 
-/** One handshake, from its start to its report: what was before it, and what it has to bring. */
+/** One handshake, from its start to its report. It keeps the session before it, and what is expected of the new one. */
 export class Handshake {
   readonly origin: Origin
-  /** The request that it fulfils. Undefined for the peer's. */
+  /** The request that this handshake serves. Undefined when the peer began it. */
   readonly request: Request | undefined
   readonly expected: Expectation
-  /** How long it may take, in milliseconds. 0: no limit. */
+  /** How long the handshake may take, in milliseconds. 0: no limit. */
   readonly timeout: number
   readonly #host: HandshakeHost
   readonly #before: Session
@@ -41,7 +41,7 @@ export class Handshake {
   readonly #startedAt = performance.now()
   #tracer: Tracer | undefined
 
-  /** Asks the transport for the session as it is before the handshake. */
+  /** Reads the session before the handshake from the transport. */
   constructor(host: HandshakeHost, prelude?: Prelude) {
     const { transport, settings } = host
     const { request, drainMs = 0, bytesReadBefore = host.inbox.bytesRead } = prelude ?? {}
@@ -55,7 +55,7 @@ export class Handshake {
     this.request = request
     this.timeout = asked.handshakeTimeout ?? settings.handshakeTimeout
     this.expected = {
-      // A client that has shown a certificate is asked for it again. Otherwise it would come out with none.
+      // A client that has shown a certificate is asked for it again. Otherwise it would have none afterwards.
       requestCert:
         asMade !== undefined && (asked.requestCert ?? (asMade.requestCert || this.#before.identity !== undefined)),
       rejectUnauthorized: asked.rejectUnauthorized ?? (asked.requestCert || asMade?.rejectUnauthorized === true),
@@ -64,12 +64,12 @@ export class Handshake {
     }
   }
 
-  /** For a handshake of the peer's, if anybody listens. Ours is traced by its request. */
+  /** Tracer for a handshake that the peer began. Undefined without subscribers. A request has a tracer of its own. */
   get tracer(): Tracer | undefined {
     return this.#tracer
   }
 
-  /** It is under way. */
+  /** Begins tracing, if the peer began the handshake. */
   trace(): void {
     if (this.request === undefined) this.#tracer ??= Tracer.begin(this.#host.face, 'peer')
   }
@@ -78,7 +78,7 @@ export class Handshake {
     return judge(this.#before, after, this.expected)
   }
 
-  /** It is complete, and was judged good. */
+  /** Makes the report of a handshake that was accepted. */
   report(
     after: Session,
     { verified, peerCertificateChanged }: Extract<Verdict, { outcome: 'renegotiated' }>,
@@ -95,7 +95,7 @@ export class Handshake {
     }
   }
 
-  /** It did not finish within `timeout`. */
+  /** Makes the error of a handshake that did not finish within `timeout`. */
   timedOut(): RenegotiationError {
     const { inbox, settings } = this.#host
     const whose = this.origin === 'local' ? 'The' : "The peer's"
@@ -108,7 +108,7 @@ export class Handshake {
   }
 }
 
-/** What a session tells, without what it doesn't. */
+/** Picks the properties for the report, without those that are undefined. */
 function told({
   resumed,
   authorized,

@@ -1,4 +1,4 @@
-/** How long writes were held, each time that they were. In milliseconds. */
+/** Measures how often and how long writes were held, in milliseconds. */
 export class HoldTime {
   #since = 0
   #count = 0
@@ -18,7 +18,7 @@ export class HoldTime {
     this.#max = Math.max(this.#max, milliseconds)
   }
 
-  /** So far; zeros where they never were. */
+  /** The result so far. All zeros if writes were never held. */
   get summary(): { count: number; minMs: number; meanMs: number; maxMs: number } {
     const count = this.#count
     if (count === 0) return { count, minMs: 0, meanMs: 0, maxMs: 0 }

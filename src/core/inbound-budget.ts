@@ -1,47 +1,53 @@
+/* The limit of what all streams of the process read ahead of their applications. */
 import { invalidType } from './errors.ts'
 import { bytes as checkedBytes, quote } from './options.ts'
 
-/** What all streams of this process may read ahead together. */
+/** The limit of what all streams of the process read ahead together. See {@link inboundBudget}. */
 export interface InboundBudget {
   /**
-   * Bytes that all streams together may hold beyond ordinary buffering. Streams
-   * that read ahead fall back to backpressure while it is used up. May be set at
-   * any time. Infinity: no limit. Default: 256 MiB.
+   * How many bytes all streams together may hold beyond ordinary buffering. While the budget is used up, streams that
+   * read ahead return to backpressure. Can be set at any time, to an integer from 0, or to Infinity for no limit.
    *
-   * @throws TypeError or RangeError when set to anything but an integer from 0,
-   *   or Infinity.
+   * @default 268435456 (256 MiB)
+   * @throws {TypeError} if set to a value that is not a number.
+   * @throws {RangeError} if set to a number out of range.
    */
   maxBytes: number
   /**
-   * Bytes that all streams together hold now, beyond the
-   * `readableHighWaterMark` of each. Counted as for the option
-   * `maxInboundBytes`. May exceed `maxBytes` by one chunk a stream.
+   * How many bytes all streams together hold now, beyond the `readableHighWaterMark` of each. They are counted as for
+   * the option `maxInboundBytes`. May exceed `maxBytes` by one chunk for each stream.
    */
   readonly bytes: number
 }
 
-/** Who waits for room in the budget. */
+/** A stream that waits for room in the budget. */
 export interface BudgetWaiter {
-  /** There may be room now. Called once, in a turn of its own; whoever finds none waits again. */
+  /** Called once, asynchronously, when there may be room. A waiter that finds none waits again. */
   wake(): void
 }
 
 let maxBytes = 256 * 1024 * 1024
 let bytes = 0
-/** In the order in which they came. A Set, for a stream may be destroyed while it waits. */
+/** In order of arrival. A Set, because a stream may be destroyed while it waits. */
 const waiting = new Set<BudgetWaiter>()
 let waking = false
 
 /**
- * The memory that this process spends on reading ahead of applications, over
- * all streams. The option `maxInboundBytes` limits one stream; this limits the
- * sum, however many peers leave a handshake unanswered.
+ * Limits the memory that all streams of this process use for reading ahead of their applications. The option
+ * `maxInboundBytes` limits one stream; this limits the sum, however many peers leave a handshake unanswered.
  *
- * A stream whose application reads is never affected. One whose application
- * does not read is stopped by backpressure while the budget is used up, as it
- * is outside of a renegotiation; its renegotiation goes on when the application
- * reads, or when another stream releases its share. A share is released when
- * the application has read the data, or the stream is destroyed.
+ * A stream whose application reads is never affected. While the budget is used up, an application that does not read
+ * stops its connection by backpressure, as it does outside of a renegotiation. The renegotiation continues when the
+ * application reads, or when another stream releases its share. A stream releases its share when the application has
+ * read the data, or when the stream is destroyed.
+ *
+ * @example
+ * ```js
+ * import { inboundBudget } from 'renegotiation-duplex'
+ *
+ * inboundBudget.maxBytes = 64 * 2 ** 20
+ * console.log(inboundBudget.bytes)
+ * ```
  */
 export const inboundBudget: InboundBudget = Object.freeze({
   get maxBytes() {
@@ -58,12 +64,11 @@ export const inboundBudget: InboundBudget = Object.freeze({
   },
 })
 
-/** Whether anybody may hold more. */
 export function budgetHasRoom(): boolean {
   return bytes < maxBytes
 }
 
-/** One stream holds that many bytes more, or less. */
+/** Counts bytes that a stream holds in addition, or, if `change` is negative, has released. */
 export function chargeBudget(change: number): void {
   bytes += change
   if (change < 0) wakeSoon()
@@ -77,14 +82,14 @@ export function leaveBudget(waiter: BudgetWaiter): void {
   waiting.delete(waiter)
 }
 
-/** In a turn of its own: the stream that releases its share may be in the middle of a read() or a destroy(). */
+/** Asynchronous, because the stream that releases its share may be in the middle of a read() or a destroy(). */
 function wakeSoon(): void {
   if (waking || waiting.size === 0 || !budgetHasRoom()) return
   waking = true
   process.nextTick(wake)
 }
 
-/** First come, first served. Whoever has to wait again stands at the end. */
+/** First come, first served. A waiter that has to wait again goes to the end of the queue. */
 function wake(): void {
   waking = false
   for (const waiter of waiting) {

@@ -1,69 +1,66 @@
+/* The inbound direction of a stream. */
 import { type BudgetWaiter, budgetHasRoom, chargeBudget, leaveBudget, waitForBudget } from './inbound-budget.ts'
 import type { Settings } from './options.ts'
 import { SmallChunks } from './small-chunks.ts'
 import type { Transport } from './transport.ts'
 
-/** What the inbox needs of the stream above. */
+/** What the inbox needs from the stream that the application sees. */
 export interface InboxFace {
-  /** Hands a chunk, or the end, to the application's side; false: it has enough for now. */
+  /** Passes a chunk, or null for the end, to the Readable. Returns false if that has enough for now. */
   push(chunk: Buffer | null): boolean
-  /** Bytes handed over and not yet read by the application. */
+  /** Bytes that were pushed and that the application has not read. */
   readonly readableLength: number
-  /** What it may hold anyway; a read() of more raises it. */
+  /** How much the Readable may hold anyway. A read() of more raises it. */
   readonly readableHighWaterMark: number
-  /** Not in the types of either Duplex, yet public: the chunks that these bytes are in, and at times some more. */
+  /** The chunks that hold these bytes, and sometimes more. Public, but not in the types of a Duplex. */
   readonly readableBuffer: { readonly length: number }
-  /** Makes a Readable that has ended, and holds nothing, say so. */
+  /** Makes a Readable that has ended and is empty emit `end`. */
   read(size: 0): unknown
   listenerCount(event: 'readable'): number
   once(event: 'end', listener: () => void): unknown
   destroy(error: Error): unknown
 }
 
-/** While reading ahead of the application, chunks of fewer bytes are gathered. */
+/** Chunks with fewer bytes are gathered while data is read ahead. */
 const SMALL_BYTES = 4096
 
-/** What a chunk in a Readable takes beside its bytes: a Buffer, an ArrayBuffer, and its memory. Measured: 390 to 440. */
+/** What a chunk takes besides its bytes, for a Buffer, an ArrayBuffer and its memory. Measured: 390 to 440. */
 const CHUNK_OVERHEAD_BYTES = 512
 
-/** So many chunks an application may leave unread while the stream is `open`, however small they are. */
+/** How many chunks the application may leave unread while the stream is `open`, however small they are. */
 const MAX_CHUNKS_LEFT = 1024
 
-/** So many chunks count for their bytes only, 64 KiB at most: a small `maxInboundBytes` means payload. */
+/** How many chunks have no overhead counted, which is 64 KiB at most: a small `maxInboundBytes` then means payload. */
 const FREE_CHUNKS = 128
 
 /**
- * The way in. While the stream is `open`, ordinary backpressure: an application
- * that doesn't read stops the transport. While a renegotiation is on its way,
- * reading goes on whether the application reads or not, because the handshake's
- * messages come behind the data already in flight; up to `maxInboundBytes`, and
- * as far as the budget of the process goes (inbound-budget.ts).
+ * Passes received data to the application, and decides when the transport may read.
  *
- * What is read ahead goes where all data goes, into the Readable's own buffer:
- * no second queue, and an application's `pause()` is never touched.
+ * While the stream is `open`, this is ordinary backpressure: an application that does not read stops the transport.
+ * During a renegotiation, reading goes on whether the application reads or not, because the handshake's messages come
+ * after the data that is already on its way. The limits are `maxInboundBytes` and the budget of the process
+ * (inbound-budget.ts). Data that is read ahead goes into the Readable's own buffer, like all data. There is no second
+ * queue, and `pause()` of the application keeps its effect.
  *
- * Small chunks are gathered first, because a chunk of one byte costs 400. This
- * delays nothing:
- * - Chunks are gathered only while the application does not ask: the last push()
- *   returned false, or _read() was never called. A Readable calls _read() before
- *   it waits for data, and what is gathered is pushed in that very call.
- * - Chunks are gathered only while the transport flows. Before it is paused, and
- *   before the end, what is gathered is pushed.
+ * Small chunks are gathered first, because a chunk of one byte costs 400. This delays no data:
+ * - Chunks are gathered only while the application does not ask for data: the last push() returned false, or _read()
+ *   was never called. A Readable calls _read() before it waits for data, and that call pushes what was gathered.
+ * - Chunks are gathered only while the transport flows. Before it is paused, and before the end, they are pushed.
  */
 export class Inbox implements BudgetWaiter {
   readonly #face: InboxFace
   readonly #transport: Pick<Transport, 'pause' | 'resume'>
   readonly #settings: Pick<Settings, 'maxInboundBytes'>
   #wanted = false
-  /** The application has left so many chunks that it gets no more before it reads. */
+  /** Whether the application has left so many chunks unread that it gets no more before it reads. */
   #left = false
   #readingAhead = false
   #flowing = false
   #ended = false
   #bytesRead = 0
-  /** Made for the first small chunk that is read ahead. */
+  /** Made when the first small chunk is read ahead. */
   #small: SmallChunks | undefined
-  /** Our share of the budget. While the application asks, none. */
+  /** The share of this stream in the budget. 0 while the application asks for data. */
   #charged = 0
 
   constructor(
@@ -76,26 +73,25 @@ export class Inbox implements BudgetWaiter {
     this.#settings = settings
   }
 
-  /** All bytes that ever came in. */
+  /** All bytes that were ever received. */
   get bytesRead(): number {
     return this.#bytesRead
   }
 
   /**
-   * There is room for what a renegotiation may have to read ahead. With less,
-   * the handshake's messages might never be reached, behind data that nobody
-   * takes.
+   * Whether there is room for what a renegotiation may have to read ahead. With less room, the handshake's messages
+   * might never be reached behind data that the application does not read.
    */
   get hasRoom(): boolean {
     return this.#bytesWaiting + this.#overhead <= this.#settings.maxInboundBytes / 2
   }
 
-  /** As much has been read ahead as may be, and the transport waits for the application. */
+  /** Whether the limit for reading ahead is reached, so that the transport waits for the application. */
   get isFull(): boolean {
     return this.#readingAhead && !this.#flowing
   }
 
-  /** The application's side has room again. */
+  /** Called when the Readable asks for data (_read()). */
   want(): void {
     this.#wanted = true
     if (this.#small !== undefined) {
@@ -105,7 +101,7 @@ export class Inbox implements BudgetWaiter {
     this.#adjust()
   }
 
-  /** The application has read, or tried to, or wants to be told of what comes. */
+  /** Called when the application has read or tried to, or has added a `readable` listener. */
   wasRead(): void {
     if (!this.#left) return
     this.#left = false
@@ -113,7 +109,7 @@ export class Inbox implements BudgetWaiter {
     this.#adjust()
   }
 
-  /** A chunk from the transport. */
+  /** Takes a chunk from the transport. */
   receive(chunk: Buffer): void {
     this.#bytesRead += chunk.length
     if (!this.#readingAhead) this.#push(chunk)
@@ -122,48 +118,48 @@ export class Inbox implements BudgetWaiter {
     this.#adjust()
   }
 
-  /** Reads on regardless of the application, or stops doing so. */
+  /** Starts or stops reading ahead of the application. */
   readAhead(on: boolean): void {
     this.#readingAhead = on
     this.#adjust()
     this.#dropEmptySlab()
   }
 
-  /** The peer has ended. */
+  /** Called when the peer has closed its side. */
   end(): void {
     this.#ended = true
     leaveBudget(this)
     try {
       this.#handOver()
     } finally {
-      // A Readable that has ended asks no more, whatever is read of it.
+      // After push(null), a Readable does not call _read() any more, even when the application reads.
       if (this.#charged > 0) this.#face.once('end', () => this.#charge(0))
       this.#face.push(null)
-      // As net.Socket does: it is told to an application that doesn't read, where nothing is left for it to read.
+      // Like net.Socket: emits `end` if there is nothing left to read, even if the application does not read.
       this.#face.read(0)
     }
   }
 
-  /** The stream is destroyed: nobody will read what is here. */
+  /** Called when the stream is destroyed, so that the remaining data will not be read. */
   close(): void {
     this.#readingAhead = false
     this.#small = undefined
     this.#charge(0)
   }
 
-  /** Others have released a part of the budget. */
+  /** Called when other streams have released a part of the budget. */
   wake(): void {
     try {
       this.#adjust()
     } catch (error) {
-      // Of this transport's, which is no business of whoever waits behind it.
+      // An error of this transport must not reach the other streams that wait.
       this.#face.destroy(error as Error)
     }
   }
 
   /**
-   * Gathers a chunk. A Readable below its high water mark asks for more, even if the application leaves what is there:
-   * it gets the copy at once. A view of a slab takes little more than half of what a Buffer with its own memory does.
+   * Gathers a chunk. A Readable below its high water mark asks for more even if the application does not read; it gets
+   * the copy at once. A view of a slab takes little more than half the memory of a Buffer with memory of its own.
    */
   #gather(chunk: Buffer): void {
     this.#small ??= new SmallChunks()
@@ -173,10 +169,9 @@ export class Inbox implements BudgetWaiter {
   }
 
   /**
-   * A Readable asks for more until it holds its high water mark in bytes, which
-   * a peer could fill with chunks of one byte each. So we stop at a number of
-   * chunks, unless the application listens to `readable`: then it may wait for
-   * more before it reads.
+   * Pushes a chunk. A Readable asks for more until it holds its high water mark in bytes, which a peer could fill with
+   * chunks of one byte. So the number of chunks is limited too, unless the application has a `readable` listener: it
+   * may wait for more data before it reads.
    */
   #push(chunk: Buffer): void {
     this.#left = false
@@ -185,23 +180,26 @@ export class Inbox implements BudgetWaiter {
     this.#left = this.#face.listenerCount('readable') === 0
   }
 
-  /** Hands over what is gathered, and the chunk behind it. */
+  /** Pushes what was gathered, and then `chunk`. */
   #handOver(chunk?: Buffer): void {
     try {
       if (this.#gathered > 0) this.#push((this.#small as SmallChunks).take())
     } finally {
-      // A listener of the application, which may throw, must not cost it the chunk.
+      // The chunk must not be lost if a listener of the application throws.
       if (chunk !== undefined) this.#push(chunk)
     }
   }
 
-  /** The slab serves the next handshake, too, as long as the Readable may hold a part of it: a byte must not keep one each. */
+  /**
+   * Drops the slab if the Readable holds no part of it. Otherwise the next handshake uses it too, so that a few unread
+   * bytes do not keep several slabs alive.
+   */
   #dropEmptySlab(): void {
     if (!this.#readingAhead && this.#gathered === 0 && this.#face.readableLength === 0) this.#small = undefined
   }
 
   #adjust(): void {
-    // What is gathered is not to wait longer than the transport flows. Then the application may ask for more.
+    // Gathered data must not wait while the transport is paused. After this, the application may ask for more.
     if (this.#gathered > 0 && !this.#mayFlow()) this.#handOver()
     const flowing = this.#mayFlow()
     if (flowing === this.#flowing) return
@@ -212,7 +210,7 @@ export class Inbox implements BudgetWaiter {
 
   #mayFlow(): boolean {
     if (this.#wanted && !this.#left) {
-      // It has room: after the read() that asks, no more than the high water mark is left.
+      // A Readable that asks for data holds no more than its high water mark, so it needs no share.
       this.#charge(0)
       return true
     }
@@ -240,7 +238,7 @@ export class Inbox implements BudgetWaiter {
     return Math.max(0, this.#face.readableBuffer.length - FREE_CHUNKS) * CHUNK_OVERHEAD_BYTES
   }
 
-  /** Sets our share. Whoever holds none has nothing to wait for. */
+  /** Sets the share of this stream. Without a share, the stream does not wait for the budget. */
   #charge(bytes: number): void {
     if (bytes === this.#charged) return
     const change = bytes - this.#charged

@@ -1,20 +1,19 @@
 /** The most application data in a TLS record, in bytes (RFC 5246, 6.2.1). */
 export const RECORD_BYTES = 16 * 1024
 
-/** How much the keys of now have been used, both ways together. */
+/** Counts how much the current keys were used, in both directions together. */
 export class KeyUsage {
   /** Bytes of application data. */
   bytes = 0
   /**
-   * Records, as far as they can be known from here: of what is sent, each
-   * write's full pieces of {@link RECORD_BYTES} and the rest; of what is
-   * received, each `data`. With Node's TLS that is what OpenSSL makes of it,
-   * unless setMaxSendFragment() made records smaller.
+   * TLS records, as far as they can be counted outside the TLS library. Each write counts as pieces of at most
+   * {@link RECORD_BYTES}, each `data` event as one record. OpenSSL in Node makes the same records, unless
+   * setMaxSendFragment() makes them smaller.
    */
   records = 0
   #since = performance.now()
 
-  /** Milliseconds since they came into force, or since the stream was made. */
+  /** Milliseconds since the last handshake, or, before the first, since the stream was made. */
   get ageMs(): number {
     return performance.now() - this.#since
   }
@@ -29,7 +28,7 @@ export class KeyUsage {
     this.records++
   }
 
-  /** The keys are new. */
+  /** Starts all counts again for new keys. */
   restart(): void {
     this.bytes = this.records = 0
     this.#since = performance.now()

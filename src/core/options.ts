@@ -1,159 +1,163 @@
+/* The options of the package: types, defaults and checks. */
 import { inspect } from 'node:util'
 import { invalidType, invalidValue, outOfRange } from './errors.ts'
 import { SLICE_BYTES } from './slice.ts'
 
 /**
- * Options of a stream. All are optional and all are checked before anything is
- * touched: a TypeError or a RangeError names the option and quotes its value.
+ * The options of a stream. All are optional.
+ *
+ * They are checked before anything is touched. A bad value is a TypeError or a RangeError that names the option and
+ * quotes the value.
  */
 export interface RenegotiationOptions {
   /**
-   * Milliseconds that the write in flight may take to finish before a
-   * renegotiation is given up with `ERR_RENEGOTIATION_DRAIN_TIMEOUT`; the
-   * stream stays open. 0: no limit. Default: 30,000.
+   * Milliseconds that the write in flight may take before a renegotiation is given up with
+   * `ERR_RENEGOTIATION_DRAIN_TIMEOUT`. The stream stays open. 0: no limit.
+   * @default 30_000
    */
   drainTimeout?: number | undefined
   /**
-   * Milliseconds that a handshake may take, ours or the peer's, before the
-   * stream is destroyed with `ERR_RENEGOTIATION_HANDSHAKE_TIMEOUT`. 0: no
-   * limit. Default: 30,000.
+   * Milliseconds that a handshake of either end may take before the stream is destroyed with
+   * `ERR_RENEGOTIATION_HANDSHAKE_TIMEOUT`. 0: no limit.
+   * @default 30_000
    */
   handshakeTimeout?: number | undefined
   /**
-   * How many bytes are read ahead of the application while draining or
-   * handshaking, when reading must go on whether it reads or not. Beyond that,
-   * backpressure again. Counts what is held: the bytes that the application has
-   * not read, and 512 for each chunk that they are in, the first 128 chunks
-   * excepted. Small chunks are put together, so that few count. All streams
-   * together are limited by {@link inboundBudget}. Default: 16 MiB.
+   * How many bytes are read ahead of the application while the stream is `draining` or `handshaking`. Beyond that,
+   * backpressure stops the peer. The limit counts the bytes that the application has not read, and 512 more for each
+   * chunk after the first 128. Small chunks are merged. {@link inboundBudget} limits all streams together.
+   * @default 16_777_216 (16 MiB)
    */
   maxInboundBytes?: number | undefined
   /**
-   * How many bytes may wait while the stream is not `open`. An application
-   * that writes beyond it ends the stream with
-   * `ERR_RENEGOTIATION_HOLD_OVERFLOW`. Default: Infinity; `write()` returning
-   * false is the ordinary way to hold a sender back.
+   * How many bytes may be held while the stream is not `open`. A write beyond that destroys the stream with
+   * `ERR_RENEGOTIATION_HOLD_OVERFLOW`. An application that stops when `write()` returns false does not need it.
+   * @default Infinity
    */
   maxHeldBytes?: number | undefined
-  /** Both high water marks of the stream, in bytes. Default: each its own. */
+  /** Both high water marks of the stream, in bytes. Default: see each of the two. */
   highWaterMark?: number | undefined
-  /** The readable side's, in bytes. Default: `highWaterMark`, else 65,536. */
+  /**
+   * The high water mark of the readable side, in bytes.
+   * @default `highWaterMark`, or else 65_536
+   */
   readableHighWaterMark?: number | undefined
   /**
-   * The writable side's, in bytes. Default: `highWaterMark`, else 147,456,
-   * which is three writes to the transport: while it has one, the others gather.
+   * The high water mark of the writable side, in bytes. The default is three writes to the transport.
+   * @default `highWaterMark`, or else 147_456
    */
   writableHighWaterMark?: number | undefined
   /**
-   * How many handshakes the peer may begin (`max`) in how long (`windowMs`,
-   * milliseconds, 600,000 by default); one more destroys the stream with
-   * `ERR_RENEGOTIATION_LIMIT`. `{ max: 0 }` forbids them. Ours never count. Default: on a TLS
-   * server Node's `tls.CLIENT_RENEG_LIMIT` per `tls.CLIENT_RENEG_WINDOW` (3
-   * per 600 s); elsewhere `false`, no limit. With a `rekey` schedule of our own,
-   * the default does not count those that this schedule would have begun itself,
-   * so that both ends may have the same; never more of them than the schedule
-   * would have made.
+   * How many handshakes (`max`) the peer may begin within `windowMs` milliseconds (600,000 by default). One more
+   * destroys the stream with `ERR_RENEGOTIATION_LIMIT`. `{ max: 0 }` forbids them; `false` is no limit. Handshakes
+   * that this end begins never count.
+   *
+   * With a `rekey` schedule, the default does not count the handshakes that this schedule would soon have begun
+   * itself, so both ends can have the same schedule. It never excuses more than the schedule would have made.
+   * @default on a TLS server `tls.CLIENT_RENEG_LIMIT` per `tls.CLIENT_RENEG_WINDOW` (3 in 600 s), otherwise `false`
    */
   peerLimit?: (Pick<PeerLimit, 'max'> & Partial<PeerLimit>) | false | undefined
   /**
-   * Whether the peer may come out of a renegotiation with another certificate
-   * than it went in with, or with none after one; with another identity for a
-   * pre-shared key; as a client, with another name of the server (SNI). Default:
-   * false; such a change destroys the stream with
-   * `ERR_RENEGOTIATION_IDENTITY_CHANGED`. A first certificate is no change.
+   * Whether the peer may have a different identity after a renegotiation: another certificate or none after one,
+   * another identity for a pre-shared key, or, as a client, another server name (SNI). If not, such a change destroys
+   * the stream with `ERR_RENEGOTIATION_IDENTITY_CHANGED`. A first certificate is not a change.
+   * @default false
    */
   allowIdentityChange?: boolean | undefined
   /**
-   * Whether a renegotiation needs the extended master secret (RFC 7627), in the
-   * session before it and in the one after it. Without it in the session before,
-   * ours fail with `ERR_RENEGOTIATION_UNSUPPORTED` before anything is held, and
-   * the peer's destroy the stream; so does one that comes out without it.
-   * Default: false.
+   * Whether a renegotiation requires the extended master secret (RFC 7627) in the session before it and in the session
+   * after it. If the session before lacks it, a request fails with `ERR_RENEGOTIATION_UNSUPPORTED` and nothing is held;
+   * a handshake that the peer begins destroys the stream. So does a new session that lacks it.
+   * @default false
    */
   requireExtendedMasterSecret?: boolean | undefined
-  /** When to renegotiate by itself, and how long keys may be used. Default: never, and for ever. */
+  /** A schedule of renegotiations, and a limit for the use of keys. Default: none. */
   rekey?: RekeyOptions | undefined
 }
 
-/** The keys of now: how old they are, and what they were used for. */
+/** How long, and for how much data, the same keys may be used. */
 export interface KeyLimits {
   /** Milliseconds since the last handshake. */
   ms?: number | undefined
-  /** Bytes of application data, both ways together. */
+  /** Bytes of application data, in both directions together. */
   bytes?: number | undefined
   /**
-   * TLS records, both ways together, as far as they can be known from outside
-   * the TLS library: of what is sent, pieces of 16 KiB at most; of what is
-   * received, `data` events. So it is with Node's TLS, unless
-   * `setMaxSendFragment()` makes records smaller.
+   * TLS records, in both directions together. Sent data counts as pieces of at most 16 KiB, received data as one record
+   * for each `data` event of the socket. Node's TLS makes the same records, unless `setMaxSendFragment()` makes them
+   * smaller.
    */
   records?: number | undefined
 }
 
 /**
- * A schedule of renegotiations. Whichever comes first begins one; every
- * completed handshake, the peer's too, starts all counts again. One that fails
- * without ending the stream is told by the event `renegotiationFailed` and
- * tried again, after 1 s at first, then 2, 4, ..., 60. None begins where one is
- * on its way already, nor after either side has ended. A schedule keeps no
- * process alive.
+ * A schedule of renegotiations. Whichever limit is reached first begins one.
  *
- * Where a connection can't renegotiate (TLS 1.3, HTTP/2, ...), there is no
- * schedule: the process is warned once (`RENEGOTIATION_REKEY_UNSUPPORTED`), and
- * data goes on. A hard limit holds all the same.
+ * Every completed handshake of either end starts all counts again. A renegotiation that fails without ending the
+ * stream emits `renegotiationFailed` and is tried again after 1 s, then after 2, 4, and so on up to 60 s. None begins
+ * while another is in progress, or after either side has ended. A schedule does not keep the process alive.
+ *
+ * If the connection cannot renegotiate (TLS 1.3, HTTP/2), there is no schedule: the process gets one warning for each
+ * reason (`RENEGOTIATION_REKEY_UNSUPPORTED`), and data flows on. A `hardLimit` applies all the same.
+ *
+ * @example
+ * ```js
+ * const rekey = {
+ *   everyMs: [600_000, 900_000], // at a random moment, 10 to 15 minutes after the last handshake
+ *   everyBytes: 64 * 2 ** 30, // or after 64 GiB, whichever comes first
+ * }
+ * const stream = connect({ host: 'plant.example', port: 8883, maxVersion: 'TLSv1.2', renegotiation: { rekey } })
+ * ```
  */
 export interface RekeyOptions {
   /**
-   * Milliseconds from one handshake to the next renegotiation; of two, a random
-   * point between them, anew each time, so that many connections don't do it
-   * all at once.
+   * Milliseconds since the last handshake. `[min, max]` is a random value between the two, chosen anew each time, so
+   * that many connections do not renegotiate at the same moment.
    */
   everyMs?: number | readonly [min: number, max: number] | undefined
-  /** Bytes of application data, both ways together. */
+  /** Bytes of application data, in both directions together. */
   everyBytes?: number | undefined
-  /** Records, as {@link KeyLimits} counts them. */
+  /** TLS records, counted as in {@link KeyLimits}. */
   everyRecords?: number | undefined
   /**
-   * Keys that have reached it are not used any more: the stream is destroyed
-   * with `ERR_RENEGOTIATION_KEYS_EXPIRED`, unless a handshake is on its way in
-   * which the peer has answered. A peer that leaves ours unanswered gains
-   * nothing by it. Must be beyond the schedule.
+   * Keys that have reached one of these limits are not used any more: the stream is destroyed with
+   * `ERR_RENEGOTIATION_KEYS_EXPIRED`, unless a handshake is in progress that the peer has answered. Each limit must be
+   * greater than the value of the schedule.
    */
   hardLimit?: KeyLimits | undefined
 }
 
-/** Options of one renegotiation. */
+/** The options of one renegotiation. */
 export interface RenegotiateOptions {
   /**
-   * On a server: ask the client for a certificate. Default: as the connection
-   * was made; true once the client has shown one. Where this end can't ask, true
-   * fails with `ERR_RENEGOTIATION_UNSUPPORTED`.
+   * On a server: ask the client for a certificate. If this end cannot request one, `true` is rejected with
+   * `ERR_RENEGOTIATION_UNSUPPORTED`.
+   * @default as the connection was made; true once the client has shown a certificate
    */
   requestCert?: boolean | undefined
   /**
-   * With a certificate asked for: whether one that is missing or does not
-   * verify fails the renegotiation with `ERR_RENEGOTIATION_NO_CERTIFICATE`.
-   * Default: true with `requestCert: true`, else as the connection was made.
+   * If a certificate is requested: whether a missing or invalid one fails the renegotiation with
+   * `ERR_RENEGOTIATION_NO_CERTIFICATE`.
+   * @default true with `requestCert: true`, otherwise as the connection was made
    */
   rejectUnauthorized?: boolean | undefined
   /**
-   * Gives up. While queued or draining, the stream goes on as before; once the
-   * handshake has begun, the stream is destroyed. AbortError either way.
+   * Gives the renegotiation up when it fires; the promise rejects with an AbortError. If the handshake has not begun,
+   * the stream goes on. Otherwise the stream is destroyed.
    */
   signal?: AbortSignal | undefined
-  /** As in {@link RenegotiationOptions}, for this one. */
+  /** The {@link RenegotiationOptions.drainTimeout} of this renegotiation, in ms. Default: that of the stream. */
   drainTimeout?: number | undefined
-  /** As in {@link RenegotiationOptions}, for this one. */
+  /** The {@link RenegotiationOptions.handshakeTimeout} of this renegotiation, in ms. Default: that of the stream. */
   handshakeTimeout?: number | undefined
 }
 
-/** How many handshakes a peer may begin (`max`) in how long (`windowMs`, milliseconds). */
+/** How many handshakes (`max`) the peer may begin within `windowMs` milliseconds. */
 export interface PeerLimit {
   readonly max: number
   readonly windowMs: number
 }
 
-/** {@link RenegotiationOptions} as the parts use them: checked, every default filled in. */
+/** {@link RenegotiationOptions} after the check, with the defaults filled in. */
 export interface Settings {
   readonly drainTimeout: number
   readonly handshakeTimeout: number
@@ -167,7 +171,7 @@ export interface Settings {
   readonly rekey: RekeySettings | undefined
 }
 
-/** {@link RekeyOptions} likewise; Infinity is for what nothing was said of. */
+/** {@link RekeyOptions} after the check. Infinity stands for an option that was not given. */
 export interface RekeySettings {
   readonly everyMs: readonly [min: number, max: number] | undefined
   readonly everyBytes: number
@@ -209,15 +213,15 @@ export function parseRenegotiateOptions(options: RenegotiateOptions = {}): Reneg
   }
 }
 
-/** setTimeout's own limit; beyond it Node fires after one millisecond. */
+/** The limit of setTimeout(). Beyond it, Node fires after one millisecond. */
 const MAX_TIMEOUT = 2 ** 31 - 1
 
-/** The option of that name, checked. */
+/** Checks and returns the option `name`. */
 export function milliseconds<K extends string>(from: { [name in K]?: unknown }, name: K): number | undefined {
   return number(name, from[name], 0, MAX_TIMEOUT)
 }
 
-/** The option of that name, checked. */
+/** Checks and returns the option `name`. */
 export function bytes<K extends string>(
   from: { [name in K]?: unknown },
   name: K,
@@ -226,7 +230,7 @@ export function bytes<K extends string>(
   return number(name, from[name], 0, max, true)
 }
 
-/** The option of that name, checked. */
+/** Checks and returns the option `name`. */
 export function integer<K extends string>(from: { [name in K]?: unknown }, name: K): number | undefined {
   return number(name, from[name], Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER, true)
 }
@@ -240,14 +244,14 @@ function number(name: string, value: unknown, min: number, max: number, whole = 
   return value
 }
 
-/** The option of that name, checked. */
+/** Checks and returns the option `name`. */
 export function flag<K extends string>(from: { [name in K]?: unknown }, name: K): boolean | undefined {
   const value: unknown = from[name]
   if (value === undefined || typeof value === 'boolean') return value
   throw invalidType(`${name} must be a boolean, got ${quote(value)}`)
 }
 
-/** Node's own: tls.CLIENT_RENEG_WINDOW. */
+/** The value of `tls.CLIENT_RENEG_WINDOW`, in milliseconds. */
 const PEER_WINDOW_MS = 600_000
 
 function peerLimit(value: unknown): PeerLimit | false | undefined {
@@ -262,7 +266,7 @@ function peerLimit(value: unknown): PeerLimit | false | undefined {
 
 function parseRekeyOptions(rekey: RekeyOptions): RekeySettings {
   mustBeObject('rekey', rekey)
-  // A schedule that is misspelt would never run, and nobody would know.
+  // With a misspelt name, the schedule would never run, and nobody would notice.
   mustHaveOnly('rekey', rekey, ['everyMs', 'everyBytes', 'everyRecords', 'hardLimit'])
   const { hardLimit: limit = {} } = rekey
   mustBeObject('rekey.hardLimit', limit)
@@ -307,7 +311,7 @@ function mustBeBeyond(limit: keyof KeyLimits, value: number, name: keyof RekeyOp
   throw outOfRange(`rekey.hardLimit.${limit} must be more than rekey.${name} (${scheduled}), got ${value}`)
 }
 
-/** Throws a TypeError where it is none. */
+/** Throws a TypeError if `value` is not an object. */
 export function mustBeObject(name: string, value: unknown): void {
   if (value === null || typeof value !== 'object') throw invalidType(`${name} must be an object, got ${quote(value)}`)
 }
@@ -317,7 +321,7 @@ function mustHaveOnly(name: string, value: object, known: readonly string[]): vo
   if (unknown !== undefined) throw invalidValue(`${name} has ${known.join(', ')}, got ${quote(unknown)}`)
 }
 
-/** A value as an error message shows it. */
+/** Formats a value for an error message. */
 export function quote(value: unknown): string {
   return inspect(value, { depth: 0, breakLength: Infinity })
 }

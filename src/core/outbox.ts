@@ -1,49 +1,48 @@
+/* The outbound direction of a stream. */
 import { Batch } from './batch.ts'
 import { SLICE_BYTES } from './slice.ts'
 import type { WriteCallback } from './transport.ts'
 
-/** Called once for every batch: without an error when all of it is on its way, with the reason when it will never be. */
+/** Called once for every batch: without an error when all of it is on its way, with an error if it never will be. */
 export type BatchCallback = (error?: Error | null) => void
 
-/** After so many, the event loop has its turn. */
+/** After so many writes, the rest of the event loop has its turn. */
 const WRITES_A_TURN = 4
 
-/** What a barrier gives the transport. */
+/** The empty write of a barrier. */
 const EMPTY = new Uint8Array(0)
-/** What a batch without a byte gives the transport: its turn comes with the connection, like that of any other. */
+/** The empty write of a batch without a byte. It is called back when the connection is made, like any other write. */
 const NOTHING = new Uint8Array(0)
 
-/** What the outbox needs of the transport. */
+/** What the outbox needs from the transport. */
 export interface OutboxTransport {
   write(buffer: Uint8Array, done: WriteCallback): void
-  /** It takes several buffers at once, by {@link writev}. */
+  /** Whether {@link writev} can be used. */
   readonly gathers: boolean
   writev(buffers: readonly Uint8Array[], done: WriteCallback): void
 }
 
-/** What the outbox needs of the stream. */
+/** What the outbox needs from the stream. */
 export interface OutboxHost {
-  /** Bytes that may be given now with these keys; 0: fewer than `needed`, and none are to be given. */
+  /** How many bytes may be sent with these keys. 0 if there are fewer than `needed`: nothing may be sent then. */
   room(needed: number): number
-  /** So many were taken. */
+  /** Called when the transport has taken so many bytes. */
   sent(bytes: number): void
-  /** All of a batch was taken. Calls its callback. */
+  /** Calls the callback of a batch that was taken completely. */
   finished(done: BatchCallback): void
-  /** A write has failed. Destroys the stream, and with it the outbox. */
+  /** Destroys the stream, and with it the outbox, because a write has failed. */
   failed(error: Error): void
-  /** A callback or listener has thrown within a write callback of the transport. Throws it again. */
+  /** Rethrows what the application has thrown inside a write callback of the transport. */
   applicationThrew(error: unknown): never
 }
 
 /**
- * The way out: one batch from the application at a time, one write in flight
- * in the transport at a time, and a gate between the two.
+ * Passes the application's data to the transport: one batch at a time, with one write in flight at a time. Between the
+ * two it can hold the data.
  *
- * A batch is offered in slices of the application's own memory; what the
- * transport did not take is offered again from where it stopped. While the gate
- * is held, the batch and its callback stay parked here, and that is all the
- * backpressure there is: the Writable above asks for nothing more until the
- * callback, and keeps what the application writes in its own queue.
+ * A batch is offered in slices of the application's own memory. What the transport did not take is offered again. While
+ * writes are held, the batch and its callback stay parked here. Backpressure needs nothing more: until the callback,
+ * the Writable above offers no other batch, and keeps what the application writes in its own queue.
  */
 export class Outbox {
   readonly #transport: OutboxTransport
@@ -53,28 +52,28 @@ export class Outbox {
   #done: BatchCallback | null = null
   /** Bytes of the batch that the transport has taken. */
   #taken = 0
-  /** The transport has called back for the batch, or a part of it. */
+  /** Whether the transport has called back for at least a part of the batch. */
   #begun = false
 
-  /** What the transport has and hasn't called back for: one buffer, several, or a barrier. */
+  /** The write in flight: one buffer, several, or a barrier. */
   #offer: Uint8Array | readonly Uint8Array[] | null = null
   #bytesInFlight = 0
-  /** Of the last offer nothing was taken: the identical object comes next. */
+  /** The last offer, if nothing of it was taken: the identical object must be offered next. */
   #again: Uint8Array | readonly Uint8Array[] | null = null
   #againBytes = 0
 
-  /** Until so many immediates have come, nothing is given: the rest of the event loop has its turn first. */
+  /** How many immediates must run before the next write, so that the rest of the event loop has its turn. */
   #rests = 0
   #writesSinceRest = 0
   #held = false
   #barrier: (() => void) | null = null
-  /** The barrier whose empty write the transport has; another may have replaced it since. */
+  /** The barrier whose empty write is in flight. Another may have replaced it since. */
   #barrierOffered: (() => void) | null = null
   #refusal: Error | null = null
   #finished = false
   #closed = false
   #pumping = false
-  /** The application is on the stack, in a call that it made for something else than to be called back. */
+  /** Whether the application is on the stack in a call like write(), inside which no callback may be called. */
   #calledByWriter = false
 
   constructor(transport: OutboxTransport, host: OutboxHost) {
@@ -82,23 +81,21 @@ export class Outbox {
     this.#host = host
   }
 
-  /** Bytes given to the transport and not called back for. */
+  /** Bytes that were given to the transport, which has not called back for them. */
   get bytesInFlight(): number {
     return this.#bytesInFlight
   }
 
-  /** Bytes of the present batch that were given to the transport, called back for or not. */
+  /** Bytes of the current batch that were given to the transport, whether it has called back or not. */
   get bytesGiven(): number {
     return this.#batch === null ? 0 : this.#taken + this.#bytesInFlight
   }
 
   /**
-   * Takes a batch. The Writable above offers no second one before `done`.
-   * Nothing comes of it before {@link flush}: a Writable in the middle of
-   * handing over its queue bears neither another write nor an exception (the
-   * queue is reset after _writev, whatever has been added; and marked as being
-   * processed for ever), and a transport may tell of data before its write()
-   * returns.
+   * Takes a batch. The Writable above offers no second one before `done`. The batch is written only by {@link flush},
+   * because a transport may report data before its write() returns, and the application may write or throw then. In the
+   * middle of _writev, a Writable tolerates neither: it resets its queue afterwards, with everything that was added, or
+   * stays marked as processing it forever.
    */
   offer(buffers: readonly Uint8Array[], done: BatchCallback): void {
     this.#batch = new Batch(buffers)
@@ -107,7 +104,7 @@ export class Outbox {
     this.#done = done
   }
 
-  /** To be called after every call that may have led to {@link offer}. `done` is never called before it returns. */
+  /** Must be called after every call that may have led to {@link offer}. It returns before `done` is called. */
   flush(): void {
     if (this.#batch === null || this.#offer !== null || this.#pumping) return
     this.#calledByWriter = true
@@ -118,48 +115,45 @@ export class Outbox {
     }
   }
 
-  /** Gives the transport nothing more until {@link release}. A barrier not yet reached is forgotten. */
+  /** Stops writing until {@link release}. A barrier that was not reached is forgotten. */
   hold(): void {
     this.#held = true
     this.#barrier = null
   }
 
   /**
-   * Held or not: calls `reached` when the transport has finished the write in
-   * flight, and an empty one after it. Begins in another turn of the event
-   * loop: who asks may stand on the stack of the TLS library, and an empty write
-   * makes it read. (OpenSSL's SSL_read inside the callback that tells of a
-   * completed handshake: "internal error", if the next handshake has arrived.)
+   * Calls `reached` when the transport has finished the write in flight and then an empty one, also while writes are
+   * held. The empty write is made in another turn of the event loop, because it makes OpenSSL read, and the caller may
+   * be on the stack of OpenSSL. (SSL_read inside the callback for a completed handshake fails with "internal error" if
+   * the next handshake has arrived.)
    */
   barrier(reached: () => void): void {
     this.#barrier = reached
     this.#rest()
   }
 
-  /** Lets the parked batch go on, a little later: what the application does on its callback is not for the caller to bear. */
+  /** Releases the parked batch. Asynchronous, so that the batch's callback does not run inside the caller. */
   release(): void {
     this.#held = false
     this.#barrier = null
     process.nextTick(this.#pumpLater)
   }
 
-  /** Nothing can be written any more: a batch, parked or yet to come, fails with `error`. */
+  /** Makes the parked batch, or else the next one, fail with `error`, because nothing can be written any more. */
   refuse(error: Error): void {
     this.hold()
     this.#refusal = error
     if (this.#batch !== null) this.#host.failed(error)
   }
 
-  /** Our side has ended: nothing is given to the transport any more, and every barrier is reached at once. */
+  /** Called when this side has ended. Nothing is written any more; a barrier is reached without an empty write. */
   finish(): void {
     this.#finished = true
   }
 
   /**
-   * The end; nothing is given to the transport any more, and what it still
-   * calls back for is ignored. Returns what of the batch never reached it, the
-   * callback of the batch, which is the caller's to call, and whether that is
-   * to hear of no error, since all of the batch was taken.
+   * Stops everything; later callbacks of the transport are ignored. Returns what was not sent of the batch, its
+   * callback, which the caller must call, and whether the whole batch was taken, so that the callback gets no error.
    */
   close(): { unsent: readonly Uint8Array[]; done: BatchCallback | null; taken: boolean } {
     this.hold()
@@ -172,7 +166,7 @@ export class Outbox {
     return { unsent, done, taken }
   }
 
-  /** A loop, not recursion: a transport may call back before its write() returns, thousands of times in a row. */
+  /** A loop, not recursion, because a transport may call back inside write(), thousands of times in a row. */
   #pump(): void {
     if (this.#pumping) return
     this.#pumping = true
@@ -182,7 +176,7 @@ export class Outbox {
       thrown = false
     } finally {
       this.#pumping = false
-      // By a listener of the application, in which a callback from here may end. What is left goes on without it.
+      // A callback or listener of the application has thrown. Go on with the rest in another turn.
       if (thrown) this.#rest()
     }
   }
@@ -221,7 +215,7 @@ export class Outbox {
     return true
   }
 
-  /** The transport has all of the batch. */
+  /** Whether the transport has taken all of the batch. */
   get #isTaken(): boolean {
     return this.#begun && this.#batch?.bytesLeft === 0
   }
@@ -233,7 +227,7 @@ export class Outbox {
     else this.#transport.writev(offer, this.#whenTaken)
   }
 
-  /** One function for every write; a closure for each would be felt where chunks are small. */
+  /** One function for all writes, because a closure for each is noticeably slower with small chunks. */
   readonly #whenTaken: WriteCallback = (error, bytes) => {
     try {
       this.#calledBack(error, bytes)
@@ -248,7 +242,7 @@ export class Outbox {
     const bytesTaken = offered === 0 ? 0 : bytes
     this.#offer = null
     if (this.#closed || error || !isCount(bytesTaken, offered)) {
-      // Still in flight while the stream is destroyed for it, for it may be anywhere.
+      // The bytes count as in flight while the stream is destroyed: they may or may not have arrived.
       if (!this.#closed) this.#host.failed(error || wrongCount(bytesTaken, offered))
       this.#bytesInFlight = 0
       return
@@ -269,13 +263,13 @@ export class Outbox {
       this.#begun = true
       this.#taken += bytesTaken
       this.#batch?.advance(bytesTaken)
-      // What comes on the callback waits until the keys have been told of this.
+      // Keeps what the callback writes waiting until sent() has counted these bytes.
       this.#offer = offer
       try {
         if (this.#batch?.bytesLeft === 0 && !this.#pumping) this.#finishBatch()
       } finally {
         this.#offer = null
-        // After the callback, which is to hear of no error that keys at their limit are.
+        // After the callback, which must not get the error of keys that have reached their limit.
         this.#host.sent(bytesTaken)
         this.#pump()
       }
@@ -283,16 +277,13 @@ export class Outbox {
   }
 
   /**
-   * A few writes a turn of the event loop, or reading would starve. As long as
-   * the kernel takes everything at once, Node calls back for a TLS write before
-   * it polls again (TLSWrap::EncOut: SetImmediate, and native immediates run
-   * until none is left): write after write, and neither a read nor a timer in
-   * between.
+   * Lets the rest of the event loop have its turn, or reading would starve. While the kernel takes everything at once,
+   * Node calls back for a TLS write before it polls again (TLSWrap::EncOut uses SetImmediate, and native immediates run
+   * until none is left). So one write would follow the other, without a read or a timer in between.
    *
-   * Where an immediate is due already, that will do, unless it has to be a
-   * `whole` turn. Never clearImmediate: where an exception of the application
-   * follows before Node gets to the one that was cleared, Node throws for ever
-   * in its place (processImmediate: prevImmediate._idleNext).
+   * An immediate that is already due is enough, unless it must be a `whole` turn. clearImmediate() is never used: if
+   * the application throws before Node reaches the cleared immediate, Node keeps throwing forever in its place
+   * (processImmediate: prevImmediate._idleNext).
    */
   #rest(whole = false): void {
     this.#writesSinceRest = 0
@@ -327,7 +318,7 @@ export class Outbox {
   }
 }
 
-/** Whether a transport can have taken as many of `offered`. */
+/** Whether `bytesTaken` is a possible count of bytes out of `offered`. */
 function isCount(bytesTaken: number | undefined, offered: number): bytesTaken is number {
   return Number.isInteger(bytesTaken) && (bytesTaken as number) >= 0 && (bytesTaken as number) <= offered
 }

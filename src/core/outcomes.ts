@@ -7,9 +7,9 @@ import type { Requests } from './requests.ts'
 
 /** How a handshake ended: with a report, or with an error that leaves the stream open. */
 type Outcome = {
-  /** The request that it fulfils, if there is one. */
+  /** The request that the handshake served, if any. */
   readonly request: Request | undefined
-  /** For a handshake of the peer's, if anybody listens. */
+  /** Tracer for a handshake that the peer began. Undefined without subscribers. */
   readonly tracer: Tracer | undefined
 } & ({ readonly report: RenegotiationReport } | { readonly error: RenegotiationError })
 
@@ -17,9 +17,7 @@ interface Face {
   emit(event: 'renegotiated', report: RenegotiationReport): unknown
 }
 
-/**
- * How handshakes ended: each is counted at once, and told when writes go again.
- */
+/** The results of finished handshakes. Each is counted at once, and reported once writes have resumed. */
 export class Outcomes {
   readonly #requests: Requests
   readonly #face: Face
@@ -42,26 +40,26 @@ export class Outcomes {
     }
   }
 
-  /** It was judged good. `request` is the one that it fulfils: its own, or, if the peer began it, the one in turn. */
+  /** The handshake was accepted. `request` is its own, or, if the peer began it, the request whose turn it is. */
   renegotiated({ origin, tracer }: Handshake, request: Request | undefined, report: RenegotiationReport): void {
     this.#renegotiations++
     if (origin === 'peer') this.#byPeer++
     this.#untold.push({ request, tracer, report })
   }
 
-  /** The keys are new, but it did not bring what was asked for. */
+  /** The keys are new, but the handshake did not bring what was requested. */
   rejected({ request, tracer }: Handshake, error: RenegotiationError): void {
     if (request === undefined) this.#failedByPeer++
     this.#untold.push({ request, tracer, error })
   }
 
-  /** The peer's handshake failed, or never took place. Only who traces it is told, at once. */
+  /** A handshake of the peer failed, or was refused. Only its tracer is told, at once. */
   failedByPeer({ tracer }: Handshake, error: Error): void {
     this.#failedByPeer++
     tracer?.failed(error)
   }
 
-  /** Tells of all that have not been told, whatever a listener throws. */
+  /** Reports all results that were not reported yet, even if a listener throws. */
   tell(): void {
     const outcome = this.#untold.shift()
     if (outcome === undefined) return

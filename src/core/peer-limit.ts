@@ -1,34 +1,33 @@
 import type { PeerLimit } from './options.ts'
 
-/** Not more than that many renegotiations of a schedule can be saved up. */
+/** How many renegotiations of a schedule can be saved up at most. */
 const MOST_SAVED = 2
 
 /**
- * Counts the handshakes that the peer begins, against `peerLimit`.
+ * Counts the handshakes that the peer begins, and compares the count with `peerLimit`.
  *
- * Two ends may have the same rekey schedule, and either may come first. So a
- * handshake of the peer that our own schedule would soon have begun itself is
- * let through uncounted; but never more of them than the schedule would have
- * made in the same time. Each pair of keys adds the part of a scheduled
- * renegotiation that it has come to (`share`, 0 to 1) to what the peer may begin.
+ * Both ends may have the same `rekey` schedule, and either may be first. So a handshake of the peer that the schedule
+ * of this end would soon have begun itself is not counted. But no more are excused than the schedule would have made:
+ * when keys are replaced, the part of a scheduled renegotiation that was due (`share`, 0 to 1) is saved up, and each
+ * excused handshake uses up one.
  */
 export class PeerHandshakes {
-  /** When the peer began those that count, in milliseconds; at most one more than the limit allows. */
+  /** When the counted handshakes began, in milliseconds. At most one more than the limit allows. */
   readonly #starts: number[] = []
-  /** Renegotiations that the schedule would have made, and the peer did not begin. */
+  /** How many renegotiations the schedule would have made that the peer has not used up. */
   #saved = 0
 
-  /** Keys are replaced that had come to `share` of a scheduled renegotiation. */
+  /** The keys were replaced when `share` of a scheduled renegotiation was due. */
   keysChanged(share: number): void {
     this.#saved = Math.min(this.#saved + share, MOST_SAVED)
   }
 
   /**
-   * The peer begins a handshake. Returns whether that is one too many.
-   * `share` is what the present keys have come to; 0 where no schedule excuses a handshake.
+   * Counts a handshake that the peer begins. Returns whether it exceeds `limit`. `share` is that of the current keys,
+   * or 0 if no schedule excuses a handshake.
    */
   exceeds(limit: PeerLimit, share: number): boolean {
-    // Half a renegotiation early is early enough for two clocks that differ, and for bytes on their way.
+    // The peer may be half an interval early: its clock and its count of bytes differ a little from those here.
     if (share > 0 && this.#saved + share >= 0.5) {
       this.#saved--
       return false

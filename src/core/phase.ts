@@ -4,9 +4,8 @@ import type { Outbox } from './outbox.ts'
 import { next, type State, type Trigger } from './state.ts'
 
 /**
- * The state that a stream is in, and what it means for its parts: whether writes
- * are held, whether reading goes on ahead of the application, and how long it
- * may last.
+ * The state of a stream, and its effects: whether writes are held, whether data is read ahead of the application, and
+ * how long the state may last.
  */
 export class Phase {
   readonly hold = new HoldTime()
@@ -24,7 +23,7 @@ export class Phase {
     return this.#state
   }
 
-  /** Moves to the next state, and sets the outbox as that demands. The inbox is set by {@link adjustInbox}. */
+  /** Moves to the next state, and holds or releases writes. {@link adjustInbox} must be called afterwards. */
   to(trigger: Trigger): void {
     const from = this.#state
     this.#state = next(from, trigger)
@@ -43,14 +42,14 @@ export class Phase {
   }
 
   /**
-   * Reading goes on ahead of the application while a handshake is due or running. Apart from {@link to}, because the
-   * transport may tell of anything when it is resumed.
+   * Makes the inbox read ahead of the application while a handshake is due or in progress. Not a part of {@link to},
+   * because the transport may report anything, even a handshake, from inside resume().
    */
   adjustInbox(): void {
     this.#inbox.readAhead(this.#state === 'draining' || this.#state === 'handshaking')
   }
 
-  /** Calls `expired` when the state has lasted that long. 0: never. */
+  /** Calls `expired` when the state has lasted for that many milliseconds. 0: no limit. */
   limit(milliseconds: number, expired: () => void, keepsProcessAlive = true): void {
     if (milliseconds === 0) return
     this.#timer = setTimeout(expired, milliseconds)

@@ -2,46 +2,46 @@ import { RenegotiationError } from './errors.ts'
 import { type KeyUsage, RECORD_BYTES } from './key-usage.ts'
 import type { RekeySettings } from './options.ts'
 
-/** What the schedule needs of the stream. */
+/** What the schedule needs from the stream. */
 export interface RekeyHost {
   readonly usage: KeyUsage
-  /** Why the connection can't renegotiate; undefined where it can. */
+  /** Why the connection cannot renegotiate. Undefined if it can. */
   unsupported(): string | undefined
-  /** No renegotiation can begin any more: one of the two sides has ended, or both. */
+  /** Whether no renegotiation can begin any more, because one side has ended. */
   over(): boolean
-  /** One is asked for or on its way, or the application has yet to read what was read ahead in the last one. */
+  /** Whether a renegotiation is requested or in progress, or the application has much to read from the last one. */
   busy(): boolean
-  /** A handshake is on its way, and the peer has taken part in it: no more data can come or go with these keys. */
+  /** Whether the peer has answered in a handshake: no more data is sent or received with these keys then. */
   answered(): boolean
   renegotiate(): Promise<unknown>
-  /** Tells that there will be none, and why; later, for it may be said while the stream is being made. */
+  /** Reports, asynchronously, why there will be no renegotiation. The stream may still be being made. */
   cannot(reason: string): void
-  /** Tells of one that has failed, while the stream goes on. */
+  /** Reports a renegotiation that failed while the stream goes on. */
   failed(error: Error): void
   destroy(error: RenegotiationError): void
 }
 
-/** Milliseconds until it is tried again: the first time, and where the stream was busy; doubled with every failure; at most. */
+/** Milliseconds until it is tried again, if the stream was busy or after a failure. Doubled with each failure. */
 const FIRST_RETRY = 1000
+/** The most milliseconds until it is tried again. */
 const LAST_RETRY = 60_000
 
 /**
- * When a stream renegotiates by itself: after a time, so many bytes or so many
- * records, whichever comes first, counted from the last handshake, whoever
- * began it. So two ends with the same schedule take turns as chance has it.
+ * Begins renegotiations by a schedule: after a time, a number of bytes or a number of records, whichever comes first.
+ * All counts start again with every handshake of either end, so of two ends with the same schedule, only the first to
+ * be due begins each one.
  *
- * And how long keys may be used at all. As soon as they reach the hard limit,
- * the stream is destroyed, unless a handshake is on its way that the peer has
- * answered. One that it leaves unanswered makes no keys new.
+ * Also limits how long keys may be used. When they reach the hard limit, the stream is destroyed, unless a handshake is
+ * in progress that the peer has answered. A handshake that the peer does not answer is no excuse.
  */
 export class RekeySchedule {
   readonly #host: RekeyHost
   readonly #settings: RekeySettings
-  /** There are keys, and they are being used. */
+  /** Whether there are keys in use. */
   #running = false
-  /** Nothing will be begun: it can't be done here. */
+  /** Whether this connection cannot renegotiate. */
   #off = false
-  /** A renegotiation was asked for, and the keys are not new yet. */
+  /** Whether a renegotiation was requested, and the keys are not new yet. */
   #asked = false
   #failures = 0
   #timer: NodeJS.Timeout | undefined
@@ -53,14 +53,14 @@ export class RekeySchedule {
     this.#settings = settings
   }
 
-  /** Renegotiation is possible from now on. */
+  /** Called when the first handshake is complete. */
   start(): void {
     this.#running = true
     this.#isPossible()
     this.restart()
   }
 
-  /** The keys are new. */
+  /** Called when the keys are new. */
   restart(): void {
     const { everyMs, hardLimit } = this.#settings
     this.#clearTimers()
@@ -74,7 +74,7 @@ export class RekeySchedule {
     if (hardLimit.ms !== Infinity) this.#limitTimer = setTimeout(this.#limitTimedOut, hardLimit.ms).unref()
   }
 
-  /** The keys were used. Called for every chunk. */
+  /** Called after every chunk that was sent or received. */
   used(): void {
     const { everyBytes, everyRecords } = this.#settings
     const { bytes, records } = this.#host.usage
@@ -83,24 +83,23 @@ export class RekeySchedule {
   }
 
   /**
-   * How many bytes may be sent at once with these keys, where it has to be
-   * `needed` at least. 0: fewer than that. The stream was destroyed for it then,
-   * unless the peer has answered in a handshake that is on its way.
+   * Returns how many bytes may be sent with these keys, or 0 if there are fewer than `needed`. In that case it has
+   * destroyed the stream, unless the peer has answered in a handshake.
    */
   room(needed: number): number {
     if (!this.#running) return Infinity
     const { usage } = this.#host
     const { ms, bytes, records } = this.#settings.hardLimit
     const left = Math.min(bytes - usage.bytes, (records - usage.records) * RECORD_BYTES)
-    // The timer comes late where something blocks the event loop.
+    // The age is checked here as well, because the timer is late if something blocks the event loop.
     if (left > 0 && left >= needed && (ms === Infinity || usage.ageMs < ms)) return left
     this.#limitReached()
     return 0
   }
 
   /**
-   * What part of a renegotiation the schedule has come to with these keys: 0 to 1, on average.
-   * A peer with the same schedule may begin one a little before this end would.
+   * How much of a scheduled renegotiation is due with these keys: from 0 to 1, on average. Used to excuse a peer that
+   * has the same schedule and begins a little earlier. See PeerHandshakes.
    */
   get share(): number {
     const { everyMs, everyBytes, everyRecords } = this.#settings
@@ -109,18 +108,18 @@ export class RekeySchedule {
     return Math.min(1, Math.max(ageMs / meanMs, bytes / everyBytes, records / everyRecords))
   }
 
-  /** The keys are not used any more. */
+  /** Called when the keys are not used any more. */
   stop(): void {
     this.#running = false
     this.#clearTimers()
   }
 
-  /** It is due, by time, by use, or since it could not begin before. */
+  /** Begins a renegotiation that is due, if it can begin now. */
   readonly #begin = (): void => {
     const host = this.#host
     if (!this.#running || this.#off || this.#asked || host.over()) return
     if (host.busy()) {
-      // With the next chunk, too, it is looked at again. Where another one is on its way, all counts anew after it.
+      // The next chunk checks again as well. If another renegotiation is in progress, it starts all counts again.
       this.#retryTimer ??= setTimeout(this.#retry, FIRST_RETRY).unref()
       return
     }
@@ -139,7 +138,7 @@ export class RekeySchedule {
   readonly #failed = (error: Error): void => {
     const host = this.#host
     if (!this.#running || host.over()) return
-    // Where the keys are new all the same, there is nothing to be tried again.
+    // If the keys are new all the same, there is nothing to try again.
     if (this.#asked) {
       const milliseconds = Math.min(FIRST_RETRY * 2 ** this.#failures++, LAST_RETRY)
       this.#retryTimer = setTimeout(this.#retryFailed, milliseconds).unref()
@@ -165,7 +164,7 @@ export class RekeySchedule {
   #limitReached(): void {
     const host = this.#host
     if (host.answered()) {
-      // It may come to nothing. With the next chunk, too, it is looked at again.
+      // The handshake may still fail, so check again later. The next chunk checks again as well.
       this.#limitTimer ??= setTimeout(this.#limitTimedOut, FIRST_RETRY).unref()
       return
     }

@@ -1,22 +1,23 @@
+/* What a stream of this package adds to a Duplex: its methods, properties and events. */
 import type { Duplex } from 'node:stream'
 import type { RenegotiateOptions } from './options.ts'
 import type { Origin, RenegotiationCounters, RenegotiationReport } from './report.ts'
 import type { State } from './state.ts'
 
-/** The events of every stream of this package besides a Duplex's. */
+/** The events that every stream of this package has in addition to those of a Duplex. */
 export interface RenegotiationEvents {
-  /** A handshake begins; new writes are held. */
+  /** A handshake begins, and new writes are held. `origin` says which end began it. */
   renegotiating: [detail: { origin: Origin }]
-  /** It is complete, writes go again. For both origins. */
+  /** A handshake of either end is complete, and writes are released. */
   renegotiated: [report: RenegotiationReport]
-  /** One that the option `rekey` asked for has failed, and the stream goes on; it is tried again. */
+  /** A renegotiation of the schedule (`rekey`) failed, and the stream goes on. It is tried again. */
   renegotiationFailed: [error: Error]
 }
 
 type Event = keyof RenegotiationEvents
 type Listener<E extends Event> = (...args: RenegotiationEvents[E]) => void
 
-/** Listening to those events, with listeners that know what they carry. */
+/** Methods that add listeners for these events, with the types of their arguments. */
 export interface RenegotiationListening {
   on<E extends Event>(event: E, listener: Listener<E>): this
   once<E extends Event>(event: E, listener: Listener<E>): this
@@ -25,34 +26,48 @@ export interface RenegotiationListening {
   prependOnceListener<E extends Event>(event: E, listener: Listener<E>): this
 }
 
-/** Its own events come first: the types of a Duplex take any event, with a listener for anything. */
+/** The overloads of RenegotiationListening come first, because those of a Duplex accept any event and any listener. */
 type ListeningDuplex = RenegotiationListening & Duplex
 
-/** What every stream of this package offers besides being a Duplex. */
+/** A stream of this package: a Duplex that can renegotiate. */
 export interface RenegotiationStream extends ListeningDuplex {
   /**
-   * Renegotiates: lets the write in flight finish, holds the others, begins,
-   * and lets them go when the keys are proven to have changed. Calls are
-   * carried out one after the other, each with a renegotiation of its own.
-   * Before the connection is complete, it waits for that.
+   * Begins a renegotiation when the write in flight has finished. New writes are held until it is complete and the keys
+   * are proven to have changed. Waits for the first handshake of the connection if that is not complete.
    *
-   * Never throws. The promise settles exactly once, in every case; nobody has
-   * to look at it. It rejects with a RenegotiationError, with an AbortError
-   * (`signal`), or with a TypeError or RangeError for bad options.
+   * Several calls are carried out one after the other, each with a renegotiation of its own. If a handshake of the peer
+   * completes while a call waits for its turn, that handshake counts for the call, except with `requestCert: true`.
+   *
+   * @returns a promise that settles exactly once, in every case. An unhandled rejection does not end the process.
+   * @throws {RenegotiationError} as a rejection, if the renegotiation failed. If that ended the connection, the stream
+   *   emits `error` with the same error.
+   * @throws {AbortError} as a rejection, if `signal` fired.
+   * @throws {TypeError | RangeError} as a rejection, for a bad option.
+   *
+   * @example
+   * ```js
+   * import { connect } from 'renegotiation-duplex'
+   *
+   * const stream = connect({ host: 'plant.example', port: 8883, maxVersion: 'TLSv1.2' })
+   * stream.pipe(process.stdout)
+   * stream.write('Hello\n')
+   * const { verified, drainMs, handshakeMs } = await stream.renegotiate()
+   * console.log(`new keys: ${verified}, writes held for ${Math.round(drainMs + handshakeMs)} ms`)
+   * ```
    */
   renegotiate(options?: RenegotiateOptions): Promise<RenegotiationReport>
-  /** What the stream is doing. */
+  /** What the stream is doing. Writes are held while it is not `'open'`. */
   readonly state: State
-  /** Bytes taken from the application and not yet given to the transport. */
+  /** Bytes that the application has written and that were not yet given to the transport. */
   readonly heldBytes: number
-  /** Bytes given to the transport, which it hasn't called back for. */
+  /** Bytes that were given to the transport, which has not called back for them. */
   readonly bytesInFlight: number
-  /** What has happened so far, and how it is now: made anew with every look. */
+  /** How many renegotiations there were, how long writes were held, and more. A new copy with each access. */
   readonly counters: RenegotiationCounters
   /**
-   * After the stream was destroyed: what never reached the transport, in order,
-   * as views of the memory that the application wrote. What was in flight is in
-   * neither state and not among it. Before that: empty.
+   * Returns the data that never reached the transport, in order, after the stream was destroyed. Before that, the array
+   * is empty. The Buffers are views of the memory that the application wrote. Data that was in flight is not included,
+   * because it may or may not have arrived.
    */
   unsent(): Buffer[]
 }

@@ -13,30 +13,31 @@ import { Request } from './request.ts'
 import { Requests } from './requests.ts'
 import type { State } from './state.ts'
 
-/** What the renegotiator works on: the parts of one stream, and the way to its application. */
+/** What the renegotiator needs from the stream. */
 export interface RenegotiatorHost extends HandshakeHost, AdmissionHost {
   readonly face: RenegotiatorFace
   readonly outbox: Outbox
-  /** A handshake is complete, and the keys are new. */
+  /** Called when a handshake is complete and the keys are new. */
   keysChanged(): void
 }
 
-/** What the application knows the stream as. */
+/** What the renegotiator needs from the stream that the application sees. */
 export interface RenegotiatorFace {
   readonly writableEnded: boolean
   emit(event: 'renegotiating' | 'renegotiated', detail: { origin: Origin } | RenegotiationReport): unknown
-  /** Ends in {@link Renegotiator.close}. */
+  /** Leads to a call of {@link Renegotiator.close}. */
   destroy(error: Error): unknown
 }
 
 /**
- * One renegotiation at a time, from request to report. It alone moves the state
- * and with every state sets the gate: who holds, who drains, who reads ahead.
+ * Carries out one renegotiation at a time, from request to report. It alone changes the state of the stream.
  *
- * Requests stand in a queue (p-queue, one at a time). The one whose turn it is
- * waits for the connection, drains the outbox and begins in the very call that
- * tells of the drain, so that nothing can come between the look at the state
- * and the start. The peer's handshakes come whenever they come.
+ * The rule of this package: while a handshake is in progress, only reading drives it. So hold new writes, finish the
+ * write in flight, and only then begin. Keep reading all the while. Release the writes when the handshake is complete
+ * and proven. docs/design.md explains why.
+ *
+ * The request whose turn it is waits for the connection and drains the outbox. Its handshake begins in the same call
+ * that reports the end of the drain, so that nothing can happen in between. The peer may begin a handshake at any time.
  */
 export class Renegotiator {
   readonly #host: RenegotiatorHost
@@ -71,25 +72,22 @@ export class Renegotiator {
     return this.#outcomes.counts
   }
 
-  /** A getter, for TypeScript takes the state for what it was before a call that may have destroyed the stream. */
+  /** A getter, because TypeScript assumes that a call does not change `state`, though it may destroy the stream. */
   get #isClosed(): boolean {
     return this.state === 'closed'
   }
 
-  /** One is asked for, or on its way. */
+  /** Whether a renegotiation is requested or in progress. */
   get isBusy(): boolean {
     return this.#requests.size > 0 || this.state !== 'open'
   }
 
-  /** None can begin any more. */
+  /** Whether no renegotiation can begin any more. */
   get isOver(): boolean {
     return this.#host.face.writableEnded || this.#peerEnded || this.state === 'closed'
   }
 
-  /**
-   * Asks for a renegotiation, for the application or, `scheduled`, by itself.
-   * Never throws; the promise settles exactly once, always.
-   */
+  /** Requests a renegotiation for the application, or, if `scheduled`, for the schedule. Never throws. */
   renegotiate(options?: RenegotiateOptions, scheduled = false): Promise<RenegotiationReport> {
     const request = new Request(options, scheduled, Tracer.begin(this.#host.face, 'local', scheduled))
     const closed = 'The stream was ended or destroyed before the renegotiation'
@@ -100,7 +98,7 @@ export class Renegotiator {
     return request.promise
   }
 
-  /** Calls `idle` once, when no request is left and no handshake runs, or none can ever finish. */
+  /** Calls `idle` once, when no request is left and no handshake is in progress, or none can ever finish. */
   whenIdle(idle: () => void): void {
     this.#whenIdle = idle
     this.#checkIdle()
@@ -116,7 +114,7 @@ export class Renegotiator {
     if (this.state === 'handshaking' || this.state === 'closed') return
     const refusal = this.#handshake === undefined ? reasonAgainstPeers(this.#host) : undefined
     const handshake = this.#handshake ?? new Handshake(this.#host)
-    // A transport that cannot tell of its session is destroyed for it.
+    // If the transport's session() throws, the stream is destroyed.
     if (this.#isClosed) return
     handshake.trace()
     this.#handshake = handshake
@@ -124,7 +122,7 @@ export class Renegotiator {
     try {
       this.#outcomes.tell()
     } finally {
-      // A listener for the handshake before it may have thrown, or destroyed the stream.
+      // A listener for the result of the previous handshake may have thrown, or destroyed the stream.
       if (this.#handshake === handshake) {
         if (refusal !== undefined) this.#host.face.destroy(refusal)
         else this.#entered(handshake)
@@ -137,7 +135,7 @@ export class Renegotiator {
     if (this.#isClosed || handshake === undefined) return
     const { transport } = this.#host
     const after = transport.session()
-    // What cannot tell of its session is destroyed for it.
+    // If the transport's session() throws, the stream is destroyed.
     if (this.#isClosed) return
     const verdict = handshake.judge(after)
     if (verdict.outcome === 'fatal') {
@@ -149,7 +147,7 @@ export class Renegotiator {
       if (this.#isClosed) return
       this.#handshake = undefined
       if (verdict.outcome === 'unchanged') {
-        // One of the peer's that our own TLS refused: it never took place.
+        // The TLS library at this end refused the peer's handshake, so it did not take place.
         this.#outcomes.failedByPeer(handshake, refusedError('Our own TLS refused the renegotiation'))
       } else {
         const request = handshake.request ?? (verdict.outcome === 'renegotiated' ? this.#requestServed() : undefined)
@@ -164,20 +162,20 @@ export class Renegotiator {
     }
   }
 
-  /** The peer has ended its side: it can take no part in a handshake any more. */
+  /** Called when the peer has closed its side. It takes part in no handshake any more. */
   peerEnded(): void {
     this.#peerEnded = true
     if (this.state === 'handshaking' && this.#handshake?.request && this.#host.transport.takeBack()) {
-      // It was no more than asked for. What is still to be sent can be.
+      // Only a request was sent, so writes can continue.
       this.#requests.failAll(closedError('The peer closed the connection before it answered'))
       this.#handshake = undefined
       this.#giveUp()
     } else if (this.state === 'handshaking') {
-      // The handshake will never finish, so nothing can be written any more; what was received can still be read.
+      // The handshake will never finish, so nothing can be written any more. Received data can still be read.
       this.#phase.clearTimer()
       this.#neverFinished()
     } else if (!this.#ready) {
-      // Whoever makes the connection may know a better error: Node does, in this turn, for a client of tls.connect().
+      // Wait for a better error: Node reports one in this turn for a client of tls.connect().
       setImmediate(() => (this.#ready ? this.peerEnded() : this.#neverFinished()))
     } else {
       this.#requests.failAll(closedError('The peer closed the connection before the renegotiation'))
@@ -195,9 +193,8 @@ export class Renegotiator {
   }
 
   /**
-   * The handshake is done, and the peer gone before the next write was. Node
-   * may never call back for that one: where the last messages of a handshake
-   * meet a reset, there is no write to report it to (TLSWrap::EncOut).
+   * The peer closed its side after the handshake and before the next write finished. Node may never call back for that
+   * write: if the last messages of a handshake meet a reset, there is no write to report it to (TLSWrap::EncOut).
    */
   #endedFlushing(): void {
     this.#phase.limit(this.#host.settings.handshakeTimeout, () => {
@@ -207,12 +204,12 @@ export class Renegotiator {
     this.#outcomes.tell()
   }
 
-  /** What an error of the connection means. During a handshake, the handshake failed by it. */
+  /** Returns the error for the application. During a handshake, it explains why the handshake failed. */
   explain(error: Error): Error {
     return this.#handshake === undefined ? error : explain(error, this.#host.transport.failure(error))
   }
 
-  /** The stream was destroyed, with or without an error. Settles everything. */
+  /** Settles everything, because the stream was destroyed, with or without an error. */
   close(error: Error | null): void {
     this.#phase.to('destroyed')
     this.#phase.adjustInbox()
@@ -226,7 +223,7 @@ export class Renegotiator {
     this.#outcomes.tell()
   }
 
-  /** Whose turn it is goes on, if it can. Called whenever something it may have waited for has happened. */
+  /** Begins the drain for the request whose turn it is, if it can. Called whenever something may have changed that. */
   #takeTurn(): void {
     const request = this.#requests.turn
     if (request === undefined || !this.#ready || this.state !== 'open') return
@@ -243,7 +240,7 @@ export class Renegotiator {
     const drainTimeout = request.options.drainTimeout ?? this.#host.settings.drainTimeout
     this.#phase.limit(drainTimeout, () => this.#drainTimedOut(request), !request.scheduled)
     this.#phase.adjustInbox()
-    // A transport may have read on, and told of anything, before that returned.
+    // adjustInbox() resumes the transport, which may have reported anything before it returned.
     const goesOn = this.#requests.turn === request && this.#phase.state === 'draining'
     if (goesOn) this.#host.outbox.barrier(() => this.#begin(request))
   }
@@ -254,7 +251,7 @@ export class Renegotiator {
     this.#giveUp()
   }
 
-  /** The drain is complete, and the peer has begun nothing: were it otherwise, the barrier would be forgotten. */
+  /** Begins the handshake. The peer has not begun one during the drain, or the barrier would have been forgotten. */
   #begin(request: Request): void {
     const { transport } = this.#host
     const drainMs = performance.now() - this.#drainStartedAt
@@ -276,28 +273,28 @@ export class Renegotiator {
       }
       return
     }
-    // Inside that call a transport may have begun, and even finished, or died.
+    // The transport may have begun the handshake inside that call, and even completed it, or failed.
     if (this.state === 'draining') {
       this.#phase.to('drained')
       this.#entered(handshake)
     }
   }
 
-  /** The state is `handshaking` now. */
+  /** Called when the state has become `handshaking`. */
   #entered(handshake: Handshake): void {
     const { origin, request, tracer } = handshake
-    // A schedule keeps no process alive.
+    // The timer of a scheduled renegotiation does not keep the process alive.
     this.#phase.limit(handshake.timeout, () => this.#host.face.destroy(handshake.timedOut()), !request?.scheduled)
     ;(request?.tracer ?? tracer)?.handshake()
     try {
       this.#host.face.emit('renegotiating', { origin })
     } finally {
-      // Reading on is what the handshake depends on, whatever a listener throws.
+      // The handshake depends on reading, even if a listener throws.
       this.#phase.adjustInbox()
     }
   }
 
-  /** The peer's handshake stands for the request in turn, unless that wants something of its own. */
+  /** The request that a handshake of the peer serves: the one whose turn it is, unless it asks for a certificate. */
   #requestServed(): Request | undefined {
     return this.#requests.turn?.options.requestCert ? undefined : this.#requests.turn
   }
@@ -315,7 +312,7 @@ export class Renegotiator {
     else this.#checkIdle()
   }
 
-  /** Nothing has begun, so nothing needs to be waited for. */
+  /** Goes back to `open`. No handshake is in progress, so there is nothing to wait for. */
   #giveUp(): void {
     this.#phase.to('givenUp')
     this.#flushed()
@@ -327,7 +324,7 @@ export class Renegotiator {
     try {
       this.#outcomes.tell()
     } finally {
-      // A listener of the application for `renegotiated` may throw.
+      // A `renegotiated` listener of the application may have thrown.
       this.#takeTurn()
       this.#checkIdle()
     }

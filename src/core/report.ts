@@ -1,59 +1,66 @@
-/** Who began a handshake. */
+/* What the package reports about renegotiations: the report of one, and the counters of a stream. */
+/** Which end began a handshake: `'local'` for this end, `'peer'` for the other. */
 export type Origin = 'local' | 'peer'
 
-/** What a completed renegotiation was like. */
+/** The report of a completed renegotiation. `renegotiate()` resolves with it, and `renegotiated` carries it. */
 export interface RenegotiationReport {
-  /** Who began the handshake. A peer's that ran when ours was due stands for ours. */
+  /**
+   * Which end began the handshake. If a handshake of the peer completed while a request of this end waited, that
+   * handshake counts for the request: its origin is `'peer'`.
+   */
   origin: Origin
-  /** Milliseconds from our turn until the last write in flight was finished; 0 where the peer began. */
+  /** Milliseconds from the turn of this renegotiation until the write in flight finished. 0 if the peer began. */
   drainMs: number
   /** Milliseconds from the beginning of the handshake to its end. */
   handshakeMs: number
-  /** Bytes of the application that waited when the handshake was over. */
+  /** Bytes of the application that were held when the handshake ended. */
   heldBytes: number
-  /** Bytes of application data that came in meanwhile. */
+  /** Bytes of application data that were received during the drain and the handshake. */
   inboundBytes: number
-  /** The keys are proven to have changed. False only where the transport can't tell. */
+  /** Whether the keys are proven to have changed. False only if the transport cannot tell. Always true over TLS. */
   verified: boolean
-  /** The handshake was an abbreviated one. Over TLS always there. */
+  /** Whether the handshake was abbreviated, so that it resumed the session. Always present over a TLS socket. */
   resumed?: boolean
-  /** The peer's certificate was verified. */
+  /** Whether the peer's certificate was verified. */
   authorized?: boolean
-  /** Why it was not. */
+  /** Why the peer's certificate was not verified. */
   authorizationError?: Error | string
-  /** The peer's certificate is another than before, or its first. */
+  /** Whether the peer's certificate is different from the one before, or its first. */
   peerCertificateChanged?: boolean
-  /** The new session has the extended master secret (RFC 7627). Over TLS always there. */
+  /** Whether the new session has the extended master secret (RFC 7627). Always present over a TLS socket. */
   extendedMasterSecret?: boolean
 }
 
-/** What has happened on a stream so far, and how it is now. A copy: it does not change any more. */
+/** The counters of a stream, returned by `stream.counters`. This is a copy; it does not change any more. */
 export interface RenegotiationCounters {
-  /** Completed renegotiations, whoever began them. */
+  /** Completed renegotiations, whichever end began them. */
   renegotiations: number
-  /** Those of them that the peer began. */
+  /** How many of these the peer began. */
   byPeer: number
-  /** Renegotiations asked for here that ended in an error. */
+  /** Renegotiations requested at this end that ended in an error. */
   failed: number
-  /** Handshakes that the peer began and that came to nothing. */
+  /** Handshakes that the peer began and that failed. */
   failedByPeer: number
-  /** How long writes were held, each time that they were. */
+  /** How often writes were held, and for how long. */
   hold: {
+    /** How often writes were held. */
     count: number
-    /** Milliseconds; 0 where they never were, as the others. */
+    /** The shortest time, in milliseconds. 0 if writes were never held. */
     minMs: number
+    /** The mean time, in milliseconds. 0 if writes were never held. */
     meanMs: number
+    /** The longest time, in milliseconds. 0 if writes were never held. */
     maxMs: number
   }
-  /** Bytes taken from the application and not yet given to the transport. */
+  /** Bytes that the application has written and that were not yet given to the transport. */
   heldBytes: number
-  /** What the keys of now were used for, both ways together. */
+  /** How much the current keys were used, in both directions together. */
   keys: {
     /** Bytes of application data. */
     bytes: number
-    /** Records, as the option `rekey` counts them. */
+    /** TLS records, counted as for the option `rekey.everyRecords`. */
     records: number
-    /** Milliseconds since the last handshake, or since the stream was made. */
+    /** Milliseconds since the last handshake, or, before the first, since the stream was made. */
     ageMs: number
   }
 }

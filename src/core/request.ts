@@ -4,21 +4,20 @@ import { parseRenegotiateOptions, type RenegotiateOptions } from './options.ts'
 import type { RenegotiationReport } from './report.ts'
 
 /**
- * One call of renegotiate(), from request to report: a promise that settles
- * exactly once, and the signal that may give it up.
+ * One call of renegotiate(): its options, its promise, which settles exactly once, and the signal that may give it up.
  */
 export class Request {
-  /** Checked; none if they are invalid. */
+  /** The checked options. Empty if they are invalid. */
   readonly options: RenegotiateOptions
-  /** What is wrong with the options: a TypeError or a RangeError. */
+  /** The TypeError or RangeError for invalid options. */
   readonly invalid: Error | undefined
-  /** The option `rekey` asked for it. */
+  /** Whether the schedule (`rekey`) made this request. */
   readonly scheduled: boolean
-  /** Where anybody listens. */
+  /** Undefined without subscribers. */
   readonly tracer: Tracer | undefined
-  /** What the caller of renegotiate() gets. Marked as handled: nobody has to look at it. */
+  /** The promise that renegotiate() returns. Marked as handled, so that a rejection does not end the process. */
   readonly promise: Promise<RenegotiationReport>
-  /** Fulfilled when `promise` is settled, either way. */
+  /** Fulfilled when `promise` is fulfilled or rejected. */
   readonly settled: Promise<void>
 
   #isSettled = false
@@ -48,7 +47,7 @@ export class Request {
     return this.#isSettled
   }
 
-  /** Calls `aborted` when the signal fires before the request is settled; at once if it has fired. */
+  /** Calls `aborted` if the signal fires before the request is settled. At once if it has already fired. */
   watchSignal(aborted: (error: AbortError) => void): void {
     const { signal } = this.options
     if (signal === undefined) return
@@ -82,8 +81,8 @@ interface Waiting {
 }
 
 /**
- * Who waits for which signal. One listener on each serves all requests: Node
- * warns of a leak at the eleventh, and one signal may well be for a hundred.
+ * The callbacks for each signal. All requests share one listener for each signal, because Node warns of a leak at the
+ * eleventh listener, and one signal may serve a hundred requests.
  */
 const waiting = new WeakMap<AbortSignal, Waiting>()
 

@@ -2,15 +2,12 @@ import PQueue from 'p-queue'
 import type { AbortError } from './errors.ts'
 import type { Request } from './request.ts'
 
-/**
- * The renegotiations that were asked for and are not settled. They stand in a
- * queue (p-queue, one at a time), and the first of them has its turn.
- */
+/** The requests that are not settled. They wait in a queue (p-queue, one at a time) for their turn. */
 export class Requests {
-  /** How many have failed. */
+  /** How many requests have failed. */
   failed = 0
   readonly #all = new Set<Request>()
-  /** Made for the first: most connections never see one. */
+  /** Made for the first request, because most connections never have one. */
   #queue: PQueue | undefined
   #turn: Request | undefined
 
@@ -18,7 +15,7 @@ export class Requests {
     return this.#all.size
   }
 
-  /** The one that has its turn. */
+  /** The request whose turn it is. */
   get turn(): Request | undefined {
     return this.#turn
   }
@@ -27,7 +24,10 @@ export class Requests {
     return this.#all.has(request)
   }
 
-  /** Calls `turn` when it is its turn, unless it is settled before; `aborted` when its signal fires, maybe at once. */
+  /**
+   * Calls `turn` at the request's turn, unless it is settled by then. Calls `aborted` if its signal fires, maybe at
+   * once.
+   */
   add(request: Request, turn: () => void, aborted: (error: AbortError) => void): void {
     this.#all.add(request)
     request.watchSignal(aborted)
@@ -41,7 +41,7 @@ export class Requests {
     })
   }
 
-  /** It is over, and will be settled. */
+  /** Removes a request that is about to be settled. */
   remove(request: Request): void {
     this.#all.delete(request)
     if (this.#turn === request) this.#turn = undefined

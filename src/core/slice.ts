@@ -1,11 +1,9 @@
 /**
- * The most that is given to a transport at once, in bytes.
+ * The largest write to a transport, in bytes: three TLS records.
  *
- * Three TLS records, which are less than 64 KiB when encrypted: as much as
- * Node, and libuv below it, reads at once at the other end. A little more than
- * that, 64 KiB of data say, makes it read once more for a few bytes, and sleep
- * and be woken in between, which costs a quarter of the throughput. Much more
- * is no faster either: one end encrypts while the other decrypts. And a drain
- * waits for one such write, and a TLS transport keeps an encrypted copy of it.
+ * Encrypted, they fit into the 64 KiB that Node and libuv read at once at the other end. With a little more, for
+ * example 64 KiB of data, the other end reads once more for a few bytes, and sleeps in between. That costs a quarter of
+ * the throughput. Much larger writes are no faster either, because one end encrypts while the other decrypts. They
+ * would also make each drain longer, and a TLS transport keeps an encrypted copy of a write.
  */
 export const SLICE_BYTES = 48 * 1024

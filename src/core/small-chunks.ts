@@ -1,26 +1,26 @@
 const SLAB_BYTES = 64 * 1024
 
 /**
- * Small chunks, copied one behind the other: a chunk of one byte takes some 400
- * bytes as a Buffer of its own, and one byte here.
+ * Merges small chunks into slabs of memory: a chunk of one byte takes about 400 bytes as a Buffer of its own, and one
+ * byte here.
  *
- * Every slab of memory is filled to its last byte before the next is begun, so
- * that a peer can't make a few bytes keep a whole slab alive.
+ * Every slab is filled to its last byte before the next is used, so that a peer cannot make a few bytes keep a whole
+ * slab alive.
  */
 export class SmallChunks {
   #slab = Buffer.allocUnsafeSlow(SLAB_BYTES)
-  /** Where in the slab the bytes begin that nobody has taken. */
+  /** Where the bytes begin that were not taken yet. */
   #start = 0
   #end = 0
 
-  /** How many bytes are gathered. */
+  /** How many bytes are waiting to be taken. */
   get bytes(): number {
     return this.#end - this.#start
   }
 
   /**
-   * Gathers a chunk, which is smaller than a slab. Returns all that is in the
-   * slab when that is full, which may end within the chunk.
+   * Adds a chunk, which must be smaller than a slab. If it fills the slab, returns what was waiting there. That may end
+   * in the middle of the chunk.
    */
   add(chunk: Uint8Array): Buffer | undefined {
     const room = SLAB_BYTES - this.#end
@@ -38,7 +38,7 @@ export class SmallChunks {
     return full
   }
 
-  /** Takes what is gathered, one byte or more: a view of the slab. */
+  /** Takes the waiting bytes, as a view of the slab. There must be at least one. */
   take(): Buffer {
     const taken = this.#slab.subarray(this.#start, this.#end)
     this.#start = this.#end

@@ -1,29 +1,30 @@
-/** What a stream is doing. Public as `stream.state`. */
+/* The state machine of a stream: its states, its triggers and the transitions between them. */
+/** What a stream is doing, as `stream.state` shows it. */
 export type State =
-  /** Data flows both ways. */
+  /** Data flows in both directions. */
   | 'open'
-  /** A renegotiation waits for the write in flight; new writes are held. */
+  /** A renegotiation waits for the write in flight. New writes are held. */
   | 'draining'
-  /** A handshake is on its way; only reading drives it, new writes are held. */
+  /** A handshake is in progress, driven by reading only. New writes are held. */
   | 'handshaking'
-  /** The handshake is over (or was given up before it began); held writes are about to go. */
+  /** The handshake is over, or was given up before it began. Held writes are about to be sent. */
   | 'flushing'
-  /** Destroyed. */
+  /** The stream is destroyed. */
   | 'closed'
 
-/** What can happen to a stream. Each is named for what happened, not for what to do. */
+/** What can happen to a stream. A trigger is named for what happened, not for what is to be done. */
 export type Trigger =
-  /** A renegotiation of our own takes its turn. */
+  /** A renegotiation that this end requested has its turn. */
   | 'requested'
-  /** The transport has taken all that it was given; our handshake begins. */
+  /** The transport has finished the write in flight, and the handshake of this end begins. */
   | 'drained'
-  /** A renegotiation was given up before its handshake began, or taken back before the peer answered. */
+  /** A renegotiation was given up before its handshake began, or was taken back before the peer answered. */
   | 'givenUp'
-  /** The transport saw a handshake begin: the peer's, or the next step of ours. */
+  /** The transport reported that a handshake began: one of the peer, or the next step of one of this end. */
   | 'handshakeStarted'
-  /** The transport saw the handshake finish. */
+  /** The transport reported that the handshake is complete. */
   | 'handshakeDone'
-  /** Inbound was looked at once more, no new handshake began: writes may go. */
+  /** Everything received was read once more, and no new handshake has begun: writes may be sent. */
   | 'flushed'
   /** The stream was destroyed. */
   | 'destroyed'
@@ -31,13 +32,11 @@ export type Trigger =
 type Transitions = Readonly<Record<State, Readonly<Partial<Record<Trigger, State>>>>>
 
 /**
- * The whole state machine. What is not listed is illegal.
+ * The whole state machine of a stream. A transition that is not listed is illegal.
  *
- * A peer's handshake takes every live state straight to `handshaking`. Once
- * there, the only ways out are success and the end of the stream: a TLS
- * handshake that has begun can't be taken back. What can is a server's request
- * for one, when the client has ended without an answer: it is allowed to give
- * none.
+ * A handshake that the peer begins takes every state but `closed` to `handshaking`. From there, only success and the
+ * end of the stream lead out, because a TLS handshake that has begun cannot be taken back. There is one exception
+ * (`givenUp`): a server's HelloRequest, if the client closes the connection without an answer.
  */
 export const transitions: Transitions = {
   open: { requested: 'draining', handshakeStarted: 'handshaking', destroyed: 'closed' },
@@ -53,10 +52,9 @@ export const transitions: Transitions = {
 }
 
 /**
- * The state after `trigger` in `state`.
+ * Returns the state after `trigger` in `state`.
  *
- * @throws Error where the transition is illegal: a bug in this library or in a
- *   transport that breaks its contract. Nothing has changed then.
+ * @throws Error if the transition is illegal: a bug in this package, or in a transport that breaks its contract.
  */
 export function next(state: State, trigger: Trigger): State {
   const to = transitions[state][trigger]

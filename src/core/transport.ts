@@ -1,195 +1,178 @@
+/* The contract between a stream and the transport below it. */
 import type { PeerLimit, RenegotiateOptions } from './options.ts'
 
 /**
- * What is known of a TLS session (or of whatever a transport calls its keys)
- * between two handshakes. Compared before and after a handshake, it tells
- * whether the keys changed and who the peer is. Everything is optional: a
- * transport tells what it can.
+ * What a transport knows of its session: the keys in use, and the identity of the peer. The stream compares the
+ * sessions before and after a handshake. All properties are optional, because not every transport knows them.
  */
 export interface Session {
-  /** A value that changes with the keys, and only with them; never the keys themselves. */
+  /** Bytes that change with the keys, and only with them. They must not be the keys themselves. */
   readonly keys?: Uint8Array | undefined
-  /** The peer's identity, e.g. its certificate in DER; absent where it gave none. */
+  /** The identity of the peer, for example its certificate in DER. Absent if it gave none. */
   readonly identity?: Uint8Array | undefined
-  /** The identity that goes with a pre-shared key; absent where none was used. */
+  /** The identity that belongs to the pre-shared key. Absent if none was used. */
   readonly pskIdentity?: Uint8Array | undefined
-  /** On a server: the name that the client asked for (SNI), '' for none; absent where it is not known. */
+  /** On a server: the server name that the client requested (SNI), `''` for none. Absent if it is not known. */
   readonly servername?: string | undefined
-  /** The last handshake was an abbreviated one: it resumed a session. */
+  /** Whether the last handshake was abbreviated, so that it resumed a session. */
   readonly resumed?: boolean | undefined
-  /** The peer's certificate was verified. */
+  /** Whether the peer's certificate was verified. */
   readonly authorized?: boolean | undefined
-  /** Why it was not. */
+  /** Why the peer's certificate was not verified. */
   readonly authorizationError?: Error | string | undefined
-  /** The session has the extended master secret (RFC 7627). */
+  /** Whether the session has the extended master secret (RFC 7627). */
   readonly extendedMasterSecret?: boolean | undefined
 }
 
 /**
- * What a transport can tell about an error that ended a handshake: the peer
- * `refused`; it knows no secure renegotiation (RFC 5746), so that our end
- * refused (`insecure`); it sent application data where there must be none
- * (`peer-data`); it could not take ours that was on its way (`our-data`); its
- * messages were not those of a good handshake (`broken`).
+ * Why a handshake failed, as a transport can tell from the error.
+ *
+ * - `refused`: the peer refused.
+ * - `insecure`: this end refused, because the peer does not support secure renegotiation (RFC 5746).
+ * - `peer-data`: the peer sent application data where the handshake allows none.
+ * - `our-data`: the peer could not accept the application data of this end that was on its way.
+ * - `broken`: the handshake messages of the peer were invalid.
  */
 export type HandshakeFailure = 'refused' | 'insecure' | 'peer-data' | 'our-data' | 'broken'
 
 /**
- * What a transport tells the stream that sits on it. Every method may be
- * called at any time from {@link Transport.attach} on, also from within a call
- * into the transport: `ready` within `attach`, `data` within `resume`. Always on
- * the object that `attach` was given: it is the stream's own.
+ * The functions that a transport calls to report to its stream.
+ *
+ * They may be called at any time from {@link Transport.attach} on, also from inside a call into the transport: `ready`
+ * from inside `attach`, `data` from inside `resume`. Call them as methods of the object that `attach` received.
  */
 export interface TransportEvents {
-  /** Renegotiation is possible from now on: the connection and its first handshake are complete. Call once. */
+  /** The connection and its first handshake are complete: renegotiation is possible from now on. Call it once. */
   ready(): void
   /**
-   * Application data arrived, one byte or more; the memory is the stream's from
-   * then on. Must not be called while paused, nor after `end` or `closed`.
+   * Application data was received, at least one byte. The memory then belongs to the stream. Must not be called while
+   * the transport is paused, or after `end` or `closed`.
    */
   data(chunk: Buffer): void
-  /** The peer sent its end (close_notify or FIN), and all data before it was handed to `data`. Call once. */
+  /** The peer closed the connection (close_notify or FIN). Call it once, after `data` with everything received. */
   end(): void
   /**
-   * A handshake begins, the peer's or the next step of ours: from inside this
-   * call on, nothing is written until `handshakeDone`. May be called more than
-   * once a handshake.
+   * A handshake begins: one of the peer, or the next step of one of this end. From inside this call on, the stream
+   * writes nothing until `handshakeDone`. May be called more than once for a handshake.
    */
   handshakeStarted(): void
   /**
-   * The handshake is complete that {@link Transport.renegotiate} began or
-   * `handshakeStarted` told of. `session()` now tells of the new one.
+   * The handshake that {@link Transport.renegotiate} began, or that `handshakeStarted` reported, is complete.
+   * {@link Transport.session} must return the new session by now.
    */
   handshakeDone(): void
-  /** The connection failed, or is gone without an `end`. The stream will call `destroy`. */
+  /** The connection failed, or was lost without an `end`. The stream then calls `destroy`. */
   error(error: Error): void
-  /** Everything is released; nothing will be called any more. Call once, also after `destroy`. */
+  /** Everything is released. Call it once, also after `destroy`, and nothing after it. */
   closed(): void
 }
 
-/** What a server asks of its clients. */
+/** Whether a server requests a certificate of its clients, and whether it requires a valid one. */
 export interface CertificatePolicy {
   readonly requestCert: boolean
   readonly rejectUnauthorized: boolean
 }
 
 /**
- * `error`: the write failed, and with it the connection. `bytesTaken`: how many
- * bytes of what was offered are really on their way; left out only with an error.
+ * The callback of a write. `error`: the write failed, and so did the connection. `bytesTaken`: how many of the offered
+ * bytes are really on their way; required unless there is an error.
  */
 export type WriteCallback = (error: Error | null | undefined, bytesTaken?: number) => void
 
 /**
- * What lies below a stream: a TLS socket, another Duplex, a TLS engine, or
- * anything else that carries bytes both ways, in order. To make one, implement
- * this, and run the tests of `renegotiation-duplex/compliance` on it.
+ * The interface of what lies below a stream: a TLS socket, another Duplex, a TLS engine, or anything else that carries
+ * bytes in both directions, in order. For a transport of your own, implement this interface, and run the tests of
+ * `renegotiation-duplex/compliance` on it.
  *
- * The stream keeps its side: one write at a time; none, not even an empty one,
- * between `handshakeStarted` and `handshakeDone`; nothing after `end()` but
- * reading, nothing after `destroy()`. In return the transport keeps the
- * contract below, and needs to know nothing of queues, backpressure or when to
- * renegotiate. What it throws, where nothing else is said, destroys the stream
- * with that error.
+ * The stream makes one write at a time. It makes none between `handshakeStarted` and `handshakeDone`, not even an empty
+ * one. After `end()` it only reads; after `destroy()` it calls nothing. The transport needs no queue, no backpressure
+ * and no decision when to renegotiate. If it throws, the stream is destroyed with that error, unless stated otherwise.
  *
- * The two directions must not wait for each other: what is received comes while
- * a write is in flight, or two ends with full buffers would stand still.
+ * The two directions must not wait for each other: received data must be delivered while a write is in flight.
+ * Otherwise two ends with full buffers wait for each other forever.
  */
 export interface Transport {
   /**
-   * Takes the events. Called once, by the stream, before anything else.
+   * Stores the functions to report to. The stream calls it once, before anything else.
    *
-   * @throws where the transport already has a stream.
+   * @throws if the transport already has a stream.
    */
   attach(events: TransportEvents): void
   /**
-   * The contract of fs.write: calls `done(error, bytesTaken)` exactly once,
-   * before it returns or later, when that many bytes from the beginning of
-   * `buffer` are on their way. There is never a second write before `done`,
-   * which need not come any more where `closed` does.
+   * Writes `buffer`, with the contract of fs.write(): calls `done(error, bytesTaken)` exactly once, before it returns
+   * or later, when that many bytes from the beginning of `buffer` are on their way. There is no second write before
+   * `done`. After `closed`, `done` is not needed any more.
    *
-   * - All of them: well.
-   * - Fewer: the stream offers the rest of the same memory next.
-   * - None: it offers the identical object again, in a later turn of the event
-   *   loop. A handshake may come before that, so nothing of it may be pending
-   *   below. Where SSL_write has stopped in the middle of a record and wants the
-   *   same buffer again, the transport keeps it, offers it again itself, and
-   *   calls `done` when it was taken.
-   * - `error`: the connection is lost. The stream will call `destroy`.
+   * - Fewer bytes taken than offered: the stream offers the rest of the same memory next.
+   * - None taken: the stream offers the identical object again, in a later turn of the event loop. A handshake may come
+   *   in between, so no part of it may be pending below. If SSL_write has stopped in the middle of a record and needs
+   *   the same buffer again, the transport keeps the buffer, offers it again itself, and then calls `done`.
+   * - `error`: the connection is lost. The stream then calls `destroy`.
    *
-   * `buffer` is the application's own memory: not to be changed, and not to be
-   * looked at after `done`.
+   * `buffer` is memory of the application: do not change it, and do not access it after `done`.
    *
-   * An empty buffer is a barrier, of which nothing is sent: its `done` comes
-   * when everything received so far has been looked at.
+   * An empty buffer is a barrier. It sends nothing; call `done` when everything received so far was looked at.
    */
   write(buffer: Uint8Array, done: WriteCallback): void
-  /** The same for several buffers in a row; `bytesTaken` counts over all. Where it is missing, they come one by one. */
+  /** Writes several buffers like one; `bytesTaken` counts all. Without this method, they are written one by one. */
   writev?(buffers: readonly Uint8Array[], done: WriteCallback): void
   /**
-   * Ends our side, after everything written; the peer's `end` tells it there.
-   * Called with nothing in flight, and `done` called once. Reading goes on.
+   * Ends this side of the connection after everything written, and calls `done` once. The transport of the peer then
+   * reports `end`. Called when no write is in flight. Reading goes on.
    */
   end(done: (error?: Error | null) => void): void
   /**
-   * Stops `data` at once, also when called within it; what has been received is
-   * kept. A transport starts out paused. The first handshake goes on all the
-   * same, up to `ready`.
+   * Stops `data` at once, also when called from inside `data`. What was received is kept. A transport is paused at
+   * first; its first handshake proceeds all the same, up to `ready`.
    */
   pause(): void
-  /** Lets `data` come, and with it `end`, and the handshakes that stand behind data. */
+  /** Lets `data` and `end` be reported, and the handshakes that come after the data. */
   resume(): void
-  /** Releases everything, at once, whatever is in flight; called once. Ends in `closed`. */
+  /** Releases everything at once, whatever is in flight. Called once. The transport then calls `closed`. */
   destroy(): void
   /**
-   * Begins a handshake of our own. Called with nothing in flight; reading
-   * drives it, `handshakeDone` tells the end. `handshakeStarted` need not tell
-   * of it, and may. `requestCert` and
-   * `rejectUnauthorized` are always there, as they hold for this handshake; the
-   * stream judges the certificate by `session()`.
+   * Begins a handshake. Called when no write is in flight. Reading drives the handshake; the transport calls
+   * `handshakeDone` when it is complete, and may call `handshakeStarted` for it. `requestCert` and `rejectUnauthorized`
+   * are always set, to what applies to this handshake. The stream itself checks the certificate, by `session()`.
    *
-   * @throws where it can't begin; the connection goes on then.
+   * @throws if the handshake cannot begin. The stream goes on then.
    */
   renegotiate(options: RenegotiateOptions): void
   /**
-   * The peer has ended while a handshake of our own was on its way: takes it
-   * back, where nothing but a request has been sent that the peer need not
-   * answer. Returns whether writes can go on. Where it is missing, they can't.
+   * Takes back a handshake of this end, after the peer has closed its side. That is possible if only a request was sent
+   * that the peer does not have to answer. Returns whether writes can continue. Without this method, they cannot.
    */
   takeBack?(): boolean
   /**
-   * The stream has judged the handshake good that `handshakeDone` told of:
-   * `session` is what is known of it. Called within `handshakeDone`. A transport
-   * that tells the application of its session tells of the new one from now on,
-   * and not before.
+   * The stream has accepted the handshake that `handshakeDone` reported; `session` is its session. Called from inside
+   * `handshakeDone`. A transport that shows its session to the application shows the new one from now on, not earlier.
    */
   accepted?(session: Session): void
   /**
-   * While a handshake runs: whether the peer has taken part in it, so that it
-   * can send no more data with the old keys. Where it is missing, nobody knows,
-   * and a handshake does not make up for keys that have reached `rekey.hardLimit`.
+   * During a handshake: whether the peer has answered, so that it can send no more data with the old keys. Without this
+   * property, the stream is destroyed when the keys reach `rekey.hardLimit`, even during a handshake.
    */
   readonly peerAnswered?: boolean | undefined
-  /** Why this connection can't renegotiate, in a sentence for the error message; undefined where it can. */
+  /** Returns why this connection cannot renegotiate, as a sentence for the error message. Undefined if it can. */
   unsupported(): string | undefined
-  /** What is known of the session now in force. */
+  /** Returns what is known of the current session. */
   session(): Session
-  /** Tells apart what an error during a handshake means. Undefined: none of these. */
+  /** Returns what an error during a handshake means. Undefined if it is none of these failures. */
   failure?(error: Error): HandshakeFailure | undefined
   /**
-   * On a server: whether the connection was made to ask for a client
-   * certificate, and to insist on a valid one. Where it is missing, this end
-   * can't ask: `requestCert: true` fails with `ERR_RENEGOTIATION_UNSUPPORTED`.
+   * On a server: whether the connection was made to request a client certificate, and to require a valid one. If it is
+   * undefined, this end cannot request one: `requestCert: true` is rejected with `ERR_RENEGOTIATION_UNSUPPORTED`.
    */
   readonly certificatePolicy?: CertificatePolicy | undefined
-  /** Where the option `peerLimit` isn't given. */
+  /** The default of the option `peerLimit`. */
   readonly peerLimit: PeerLimit | false
   /**
-   * It was accepted from a client. An error of the stream without a listener
-   * does not end the process then, as with the sockets of a tls.Server.
+   * Whether the connection was accepted from a client. If so, an error of the stream without an `error` listener does
+   * not end the process, as with the sockets of a tls.Server.
    */
   readonly isServer?: boolean | undefined
-  /** Whether our side stays open after the peer's end until the application ends it. */
+  /** Whether this side stays open after the peer has closed its side, until the application ends it. */
   readonly allowHalfOpen: boolean
-  /** Our side has ended before there was a stream; then so has the stream's writable side, from the beginning. */
+  /** Whether this side had ended before the stream was made. The stream's writable side has ended then, too. */
   readonly ended?: boolean | undefined
 }

@@ -1,46 +1,43 @@
+/* Decides whether a completed handshake is accepted. */
 import { RenegotiationError } from './errors.ts'
 import type { Session } from './transport.ts'
 
-/** What a handshake was to bring, besides new keys. */
+/** What a handshake must bring, besides new keys. */
 export interface Expectation {
-  /** A certificate was asked for. */
+  /** A certificate was requested. */
   readonly requestCert: boolean
-  /** And without a valid one the renegotiation fails. */
+  /** Without a valid certificate the renegotiation fails. */
   readonly rejectUnauthorized: boolean
   readonly allowIdentityChange: boolean
-  /** A session without the extended master secret fails (RFC 7627). */
+  /** A session without the extended master secret (RFC 7627) fails. */
   readonly requireExtendedMasterSecret: boolean
 }
 
-/** How a handshake that completed is judged. */
+/** The verdict on a completed handshake. */
 export type Verdict =
-  /** The keys are new; `verified` is false where the transport can't prove it. */
+  /** The keys are new. `verified` is false if the transport cannot prove it. */
   | { outcome: 'renegotiated'; verified: boolean; peerCertificateChanged: boolean }
-  /** The keys are the old ones: nothing happened. */
+  /** The keys are the same: the handshake did not take place. */
   | { outcome: 'unchanged' }
-  /** New keys, but not what was asked for. The stream goes on. */
+  /** The keys are new, but a requested certificate is missing. The stream goes on. */
   | { outcome: 'rejected'; error: RenegotiationError }
-  /** The stream must not go on. */
+  /** The stream must be destroyed. */
   | { outcome: 'fatal'; error: RenegotiationError }
 
 /**
- * Judges a handshake by the sessions before and after it.
+ * Judges a completed handshake by the sessions before and after it.
  *
- * That TLS says "done" proves nothing: Node emits `secure` on the side that
- * has just refused, and a renegotiation that resumed its session has asked
- * nobody for a certificate. What counts is what changed.
+ * That TLS reports a completed handshake proves nothing: Node emits `secure` also at the end that has just refused, and
+ * a renegotiation that resumed its session has requested no certificate. So the verdict depends on what has changed.
  *
  * No handshake completes without a verdict:
- * - A TLS transport hears of every start and every end from OpenSSL itself, in
- *   the call that processes the message (onHandshakes in node-internals.ts).
- *   The verdict is given before OpenSSL reads another byte, so no data that
+ * - OpenSSL reports every start and every end of a handshake to a TLS transport, in the call that processes the message
+ *   (onHandshakes in node-internals.ts). The verdict is given before OpenSSL reads another byte, so no data that
  *   follows an unjudged handshake reaches the application.
- * - A start or an end that does not fit ends the connection: a second start
- *   before the end, also while Node still holds `secure` back for a `newSession`
- *   listener; an end whose start nobody saw; a handshake that began before the
- *   first was taken note of (TLSSocketTransport).
- * - Until the verdict is good, the stream tells of the session before
- *   (ShownSession), and it holds its writes.
+ * - A start or an end that does not fit ends the connection: a second start before the end, also while Node delays
+ *   `secure` for a `newSession` listener; an end without a start; a second handshake that began before the end of the
+ *   first was noticed (TLSSocketTransport).
+ * - Until the handshake is accepted, the stream shows the session before it (ShownSession) and holds its writes.
  */
 export function judge(before: Session, after: Session, expected: Expectation): Verdict {
   const keysChanged = before.keys && after.keys ? !equal(before.keys, after.keys) : undefined

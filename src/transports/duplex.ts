@@ -1,3 +1,4 @@
+/* The transport over any Duplex of bytes. */
 import type { Duplex } from 'node:stream'
 import tls from 'node:tls'
 import { invalidType, invalidValue } from '../core/errors.ts'
@@ -8,53 +9,63 @@ import { StreamTransport } from './stream-transport.ts'
 
 const { TLSSocket } = tls
 
-/** How a Duplex tells of the renegotiations that its peer begins. */
+/** The functions that report a renegotiation begun by the peer. See {@link DuplexTransportOptions.peerHandshakes}. */
 export interface PeerHandshakes {
-  /** One begins. From inside this call on nothing is written to the Duplex. */
+  /** The peer begins to change the keys. From inside this call on, nothing is written to the Duplex. */
   started(): void
-  /** It is complete: writes go again. */
+  /** The change of the keys is complete. Writes are released. */
   done(): void
 }
 
 /** Options of {@link duplexTransport}. */
 export interface DuplexTransportOptions {
   /**
-   * Renegotiates. Called with no write in flight, and none comes before it is
-   * complete: when it returns, or, where it returns a promise, when that is
-   * fulfilled. Where it throws, nothing has begun: the stream goes on, and the
-   * renegotiation fails with `ERR_RENEGOTIATION_UNSUPPORTED`. Where the promise
-   * is rejected, nobody knows which keys hold at which end: the stream is
-   * destroyed with `ERR_RENEGOTIATION_REFUSED`. The error is the `cause` of
-   * either. `handshakeTimeout` limits it.
+   * Changes the keys. Called when no write is in flight. Writes are released when it returns, or, if it returns a
+   * promise, when that is fulfilled. `handshakeTimeout` limits the time.
    *
-   * Default: none; then every renegotiation fails with
-   * `ERR_RENEGOTIATION_UNSUPPORTED`.
+   * If it throws, nothing has begun: the stream goes on, and the renegotiation fails with
+   * `ERR_RENEGOTIATION_UNSUPPORTED`. If the promise is rejected, it is unknown which keys are in use: the stream is
+   * destroyed with `ERR_RENEGOTIATION_REFUSED`. The error is the `cause` in both cases.
+   * @default none: every renegotiation fails with `ERR_RENEGOTIATION_UNSUPPORTED`
    */
   renegotiate?: ((options: RenegotiateOptions) => unknown) | undefined
   /**
-   * Called once, with what is to be called when the peer begins a renegotiation
-   * and when that is complete. It may be called for our own as well. Default:
-   * none; then the peer begins none, or writes need not be held for it.
+   * Called once, with two functions: call `started()` when the peer begins to change the keys, and `done()` when that
+   * is complete. Both may be called for a renegotiation of this end as well. Needs `renegotiate`.
+   * @default none: the peer begins no renegotiation, or writes need not be held for it
    */
   peerHandshakes?: ((peer: PeerHandshakes) => void) | undefined
-  /** What is known of the keys in use, see {@link Session}. Default: nothing, and no report is `verified`. */
+  /**
+   * Returns what is known of the keys in use.
+   * @default none: no report is `verified`
+   */
   session?: (() => Session) | undefined
 }
 
 /**
- * A transport over any Duplex of bytes, core's or readable-stream's (4 or newer),
- * with a way of renegotiating of your own: the rekey of a cipher of your own, say.
+ * Makes a transport over any Duplex of bytes, with your own way of changing the keys, for example a cipher of your own
+ * over TCP.
  *
- * The Duplex must emit `close`, as all do unless told otherwise. What it has
- * called back for counts as on its way.
+ * `duplex` is a Duplex of Node.js, or of readable-stream 4 or newer. It must emit `close`. A write that it has called
+ * back for counts as being on its way.
  *
- * @throws TypeError where `duplex` is no Duplex, a tls.TLSSocket (which has
- *   {@link tlsTransport}), in object mode, or has an encoding set; where an
- *   option is no function, `session` tells of keys that are no bytes, or there is
- *   `peerHandshakes` without `renegotiate`.
+ * @throws {TypeError} if `duplex` is not a Duplex, is a tls.TLSSocket (use {@link tlsTransport} for one), is in object
+ *   mode or has an encoding set; if an option is not a function; if `session()` returns keys that are not bytes; or if
+ *   there is `peerHandshakes` without `renegotiate`.
+ *
+ * @example
+ * ```js
+ * const stream = new RenegotiationDuplex(
+ *   duplexTransport(cipher, {
+ *     renegotiate: () => cipher.rekey(),
+ *     peerHandshakes: ({ started, done }) => cipher.on('rekeying', started).on('rekeyed', done),
+ *     session: () => ({ keys: cipher.fingerprint }), // bytes that change with the keys
+ *   }),
+ * )
+ * ```
  */
 export function duplexTransport(duplex: Duplex, options: DuplexTransportOptions = {}): Transport {
-  // Streams of other kinds don't call back or don't tell their state; older ones end by themselves whatever they are told.
+  // Other streams do not call back or do not show their state. Older ones end by themselves despite `allowHalfOpen`.
   if (typeof duplex?.closed !== 'boolean' || typeof duplex.writableLength !== 'number') {
     throw invalidType(`duplex must be a Duplex of Node's, or of readable-stream 4 or newer, got ${quote(duplex)}`)
   }
@@ -73,7 +84,7 @@ export function duplexTransport(duplex: Duplex, options: DuplexTransportOptions 
     throw invalidValue('peerHandshakes needs renegotiate: where there is none, the peer can begin none')
   }
   const transport = new DuplexTransport(duplex, options)
-  // Without a _writev() of its own, the Duplex would queue what comes, and still write when a handshake has begun.
+  // Without a _writev() of its own, the Duplex queues the buffers, and still writes them after a handshake has begun.
   if (typeof duplex._writev !== 'function') Object.assign(transport, { writev: undefined })
   return transport
 }
@@ -81,14 +92,14 @@ export function duplexTransport(duplex: Duplex, options: DuplexTransportOptions 
 class DuplexTransport extends StreamTransport<Duplex> {
   readonly peerLimit = false
   readonly #options: DuplexTransportOptions
-  /** Whose renegotiation is on its way. Both can be: one of both ends, or the next of the peer upon ours. */
+  /** Which end has a renegotiation in progress. Both may: the peer can begin one during one of this end. */
   readonly #running = { local: false, peer: false }
   #rejection: Error | undefined
 
   constructor(duplex: Duplex, options: DuplexTransportOptions) {
     super(duplex)
     this.#options = options
-    // What it tells wrongly it had better tell now.
+    // Throws now if `session()` returns a wrong type, not in the middle of a renegotiation.
     this.session()
   }
 
@@ -105,7 +116,7 @@ class DuplexTransport extends StreamTransport<Duplex> {
 
   protected override detached(): void {}
 
-  /** An empty write would be a message to some. There is nothing in flight, and the Duplex has had its turn. */
+  /** Skips an empty write, which some Duplexes would send as a message. Nothing is in flight that it could wait for. */
   override write(buffer: Uint8Array, done: WriteCallback): void {
     if (buffer.length === 0) done(null, 0)
     else super.write(buffer, done)
@@ -139,7 +150,7 @@ class DuplexTransport extends StreamTransport<Duplex> {
   }
 
   #over(whose: 'local' | 'peer'): void {
-    // Of a Duplex that is destroyed, `error` and `close` tell all.
+    // A destroyed Duplex reports by `error` and `close` only.
     if (!this.#running[whose] || this.stream.destroyed) return
     this.#running[whose] = false
     if (!this.#running.local && !this.#running.peer) this.events.handshakeDone()

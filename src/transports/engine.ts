@@ -1,3 +1,4 @@
+/* The transport over a TLS library with the shape of SSL_read and SSL_write. */
 import { invalidType, invalidValue } from '../core/errors.ts'
 import { flag, milliseconds, type PeerLimit, quote, type RenegotiateOptions } from '../core/options.ts'
 import type {
@@ -10,89 +11,92 @@ import type {
 } from '../core/transport.ts'
 import { openSSLFailure } from './openssl-failure.ts'
 
-/** What SSL_read and SSL_write wait for: SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE. Either may come from either. */
+/** What a call waits for: SSL_ERROR_WANT_READ or SSL_ERROR_WANT_WRITE. Both reads and writes may return either. */
 export type Want = 'want-read' | 'want-write'
 
-/** The type of a TLS record, as its first byte tells in clear; change cipher spec counts as `handshake`. */
+/** The type of a TLS record: its first byte, which is not encrypted. Change cipher spec counts as `'handshake'`. */
 export type RecordType = 'data' | 'handshake' | 'alert'
 
 /**
- * A TLS library with the shape of SSL_read and SSL_write, which never block: a
- * binding of OpenSSL, say. The engine brings its own wire; it tells by
- * `onReady` when there is something to do.
+ * A TLS library with the shape of SSL_read and SSL_write, for example a binding of OpenSSL. Its calls never block. The
+ * engine sends and receives on a connection of its own, and calls `onReady` when there is something to do.
  *
- * What it throws ends the stream. OpenSSL's reason in the message, or in the
- * `code` as Node forms it, tells refusals and data in a handshake from the rest.
+ * If it throws, the stream is destroyed with that error. A reason of OpenSSL in the message, or in the `code` as Node
+ * forms it, lets the transport recognise a refusal, and data in a handshake.
  */
 export interface TLSEngine {
-  /** Reads application data into `into`: how many bytes; 0 at the peer's end. Drives the handshake. Throws when it is fatal. */
+  /**
+   * Reads application data into `into`, and drives the handshake. Returns how many bytes were read, 0 after the peer
+   * has closed its side, or a {@link Want}. Throws if the connection has failed.
+   */
   read(into: Uint8Array): number | Want
-  /** How many bytes of `from` were taken, maybe not all. After a Want, the very same object comes again. Throws when it is fatal. */
+  /**
+   * Writes application data. Returns how many bytes of `from` were taken, maybe not all, or a {@link Want}. After a
+   * Want, the same object is offered again. Throws if the connection has failed.
+   */
   write(from: Uint8Array): number | Want
   /**
-   * Asks for a handshake of our own; the next read() drives it. Gets `requestCert`
-   * and `rejectUnauthorized` as they hold for it. Throws where there can't be one.
+   * Asks for a handshake; the next read() drives it. `options` has `requestCert` and `rejectUnauthorized`, as they
+   * apply to this handshake. Throws if there can be none.
    */
   renegotiate(options?: object): void
-  /** A handshake is due or running: SSL_in_init || SSL_renegotiate_pending. */
+  /** Whether a handshake is due or in progress: `SSL_in_init || SSL_renegotiate_pending`. */
   readonly handshaking: boolean
   /**
-   * The type of the record that the next read() begins with, or of which a part
-   * was read already; undefined where none has come. Left to itself, SSL_read goes on to the next
-   * record after one that held no data: it must be given one record at a time,
-   * or it reads more than was told. An engine that can't tell doesn't have it.
+   * The type of the record that the next read() reads, also if a part of it was read already. Undefined if none has
+   * arrived. After a record without data, SSL_read goes on to the next one: give it one record at a time, or it reads
+   * more than this property announced. Leave it out if the engine cannot tell.
    */
   readonly nextRecord?: RecordType | undefined
-  /** Sends close_notify. Called when all writes are done, and not while `handshaking`. */
+  /** Sends close_notify. Returns true or a {@link Want}. Called when all writes are done, never while `handshaking`. */
   end(): true | Want
-  /** Releases everything. What write() has taken still has to go out where either side has ended in order. */
+  /** Releases everything. If either side has ended in order, what write() has taken must still be sent. */
   destroy(error?: Error | null): void
   /**
-   * Set by the transport; to be called whenever read(), write() or end() may get
-   * further: when bytes have come in from the wire or gone out to it. Not for
-   * every call that was answered with a Want, or it would be called for ever.
+   * Set by the transport. The engine must call it when read(), write() or end() may get further: when bytes were
+   * received or sent. It must not call it after every call that returned a {@link Want}, or that would never end.
    */
   onReady: (() => void) | null
-  /** What is known of the session; see {@link Session}. Without it, a report can't be `verified`. */
+  /** Returns what is known of the session. Without it, no report is `verified`. */
   session?(): Session
-  /** On a server that can ask its client for a certificate, see {@link Transport.certificatePolicy}. */
+  /** On a server that can request a certificate of its client. See {@link Transport.certificatePolicy}. */
   readonly certificatePolicy?: CertificatePolicy | undefined
 }
 
 /** Options of {@link engineTransport}. */
 export interface EngineTransportOptions {
-  /** Whether our side stays open after the peer's end until the application ends it. Default: false. */
+  /**
+   * Whether this side stays open after the peer has closed its side, until the application ends it.
+   * @default false
+   */
   allowHalfOpen?: boolean | undefined
   /**
-   * Milliseconds that a pending write keeps from reading while the engine
-   * doesn't tell `nextRecord`. After that it reads all the same: two such ends
-   * whose buffers are full would wait for each other for ever. Data is most of
-   * what can come then; a handshake record would be the end of the connection.
-   * 0: it waits for ever. Default: 30,000. What an engine tells of is read, or
-   * not, at once.
+   * Milliseconds that a pending write stops reading if the engine has no `nextRecord`. After that the transport reads
+   * all the same, because two such ends with full buffers would wait for each other forever. Usually that reads data; a
+   * handshake record would end the connection. 0: no limit.
+   * @default 30_000
    */
   drainTimeout?: number | undefined
 }
 
 /**
- * A transport over a TLS engine.
+ * Makes a transport over a TLS library with the shape of SSL_read and SSL_write.
  *
- * It never writes while a handshake is due or running. While a write is pending
- * it reads data and alerts, but no handshake record: to answer one, OpenSSL
- * would have to write, and would run into the record that is half written ("bad
- * length", "bad write retry"). The peer is reading, so the pending write gets
- * through, and then the handshake has its turn. Refusing all reads meanwhile is
- * no way out: two such ends would wait for each other for ever.
+ * The transport writes nothing while a handshake is due or in progress. While a write is pending, it reads data and
+ * alerts, but no handshake record: OpenSSL would answer it by a write, in the middle of the record that is half written
+ * ("bad length", "bad write retry"). It does not stop all reading, because two such ends would wait for each other
+ * forever. If the engine has no `nextRecord`, nothing is read while a write is pending, for at most `drainTimeout`.
+ * Under load that stops the connection again and again, so an engine should have it.
  *
- * An engine that doesn't tell `nextRecord` reads nothing while a write is
- * pending, until `drainTimeout`. Under load that is a standstill again and
- * again: an engine that can tell should.
+ * @throws {TypeError} if `engine` lacks one of its methods, or for a bad option.
+ * @throws {RangeError} for an option that is out of range.
  *
- * It acts on `onReady`, on what the stream asks, and on its own progress; it
- * never waits by asking again.
- *
- * @throws TypeError where `engine` lacks one of its methods; TypeError or
- *   RangeError for a bad option.
+ * @example
+ * ```js
+ * // `ssl` is a TLSEngine, for example a binding of OpenSSL
+ * const stream = new RenegotiationDuplex(engineTransport(ssl, { allowHalfOpen: true }))
+ * const { verified } = await stream.renegotiate()
+ * ```
  */
 export function engineTransport(engine: TLSEngine, options: EngineTransportOptions = {}): Transport {
   for (const method of ['read', 'write', 'renegotiate', 'end', 'destroy'] as const) {
@@ -104,17 +108,17 @@ export function engineTransport(engine: TLSEngine, options: EngineTransportOptio
   return new EngineTransport(engine, options)
 }
 
-/** The largest record, RFC 5246, 6.2.1: the most that one SSL_read gives. */
+/** The most data in a record (RFC 5246, 6.2.1), and so the most that one SSL_read returns. */
 const RECORD_BYTES = 16 * 1024
-/** Reads are views of memory of this size, one behind the other. */
+/** Reads fill memory of this size, one after the other. */
 const POOL_BYTES = 64 * 1024
-/** After so many steps in one go, the rest of the event loop has its turn. */
+/** After so many steps, the rest of the event loop has its turn. */
 const STEPS_PER_TURN = 32
 
 interface PendingWrite {
   readonly buffer: Uint8Array
   readonly done: WriteCallback
-  /** The engine was offered it and wants it again: a record may be half written. */
+  /** The engine has returned a Want for it: a record may be half written. */
   offered: boolean
 }
 
@@ -130,9 +134,9 @@ class EngineTransport implements Transport {
   #flowing = false
   #peerEnded = false
   #write: PendingWrite | undefined
-  /** Runs while a write that is pending keeps from reading. */
+  /** Runs while a pending write may stop reading. */
   #drainTimer: NodeJS.Timeout | undefined
-  /** It has run out. */
+  /** The timer has expired. */
   #readsAnyway = false
   #end: ((error?: Error | null) => void) | undefined
   #destroyed = false
@@ -140,7 +144,7 @@ class EngineTransport implements Transport {
   #pool = Buffer.alloc(0)
   #driving = false
   #moved = false
-  /** It goes on in another turn of the event loop. Never cleared: see Outbox.#rest. */
+  /** Whether an immediate is due that continues. It is never cleared: see Outbox.#rest. */
   #goesOn = false
 
   constructor(engine: TLSEngine, options: EngineTransportOptions) {
@@ -157,7 +161,7 @@ class EngineTransport implements Transport {
     if (this.#engine.onReady) throw invalidValue('The engine has a transport already')
     this.#events = events
     this.#engine.onReady = () => this.#drive()
-    // Not now: who attaches is not ready to be told of anything.
+    // Not now, because the stream is still being made.
     setImmediate(() => this.#drive())
   }
 
@@ -205,7 +209,7 @@ class EngineTransport implements Transport {
     return openSSLFailure(error)
   }
 
-  /** Step by step, in and out by turns, until nothing moves. */
+  /** Reads and writes by turns, until neither makes progress. */
   #drive(): void {
     this.#moved = true
     if (this.#driving) return
@@ -220,7 +224,7 @@ class EngineTransport implements Transport {
       }
     } finally {
       this.#driving = false
-      // Enough for one turn; or a listener of the application has thrown, and the rest goes on without it.
+      // Either these were enough steps for one turn, or a listener of the application has thrown.
       if (this.#moved && !this.#destroyed && !this.#goesOn) {
         this.#goesOn = true
         setImmediate(this.#goOn)
@@ -233,7 +237,7 @@ class EngineTransport implements Transport {
     this.#drive()
   }
 
-  /** What a call into the engine returns; undefined where it throws, which is the end of the connection. */
+  /** Calls the engine. If it throws, reports the error, which ends the connection, and returns undefined. */
   #call<T>(call: (engine: TLSEngine) => T): T | undefined {
     try {
       return call(this.#engine)
@@ -243,7 +247,7 @@ class EngineTransport implements Transport {
     }
   }
 
-  /** True where the engine cannot say, for nothing may be written then. */
+  /** True if the engine throws, because nothing may be written then. */
   #isHandshaking(): boolean {
     return this.#call((engine) => engine.handshaking) ?? true
   }
@@ -273,7 +277,7 @@ class EngineTransport implements Transport {
     return nextRecord === undefined ? this.#readsAnyway : nextRecord !== 'handshake'
   }
 
-  /** The engine doesn't call when a handshake begins or is over, but neither happens outside of read(). */
+  /** Called after read(): only there can a handshake begin or end, and the engine does not report it. */
   #tellHandshake(): void {
     if (this.#destroyed) return
     const handshaking = this.#isHandshaking()
@@ -321,7 +325,7 @@ class EngineTransport implements Transport {
     const done = this.#end
     if (done === undefined) return
     if (this.#isHandshaking()) {
-      // The peer's end in the middle of a handshake: that will never be over, and no end can be sent in it.
+      // If the peer has closed its side, this handshake never ends, and no close_notify can be sent in it.
       if (!this.#peerEnded) return
     } else if (this.#call((engine) => engine.end()) !== true) {
       return
@@ -331,7 +335,7 @@ class EngineTransport implements Transport {
   }
 }
 
-/** SSL_read's own -1, say, must not go for a count of bytes. */
+/** Checks a result of the engine. The -1 of SSL_read, for example, must not be taken for a count of bytes. */
 function counted(method: 'read' | 'write', result: number | Want, { length }: Uint8Array): number | Want {
   if (result === 'want-read' || result === 'want-write') return result
   if (Number.isInteger(result) && result >= 0 && result <= length) return result

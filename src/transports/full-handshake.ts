@@ -1,14 +1,13 @@
 /*
- * When a server asks for a renegotiation, an OpenSSL client offers to resume its
- * session. If the server accepts, nobody is asked for a certificate. OpenSSL has
- * an option against that, SSL_OP_NO_SESSION_RESUMPTION_ON_RENEGOTIATION, but
- * then the server issues no new ticket either: that is decided in
- * ssl_get_prev_session(), which is not called. No session of the connection can
- * be resumed afterwards, and a GnuTLS client ends the connection.
+ * Makes every renegotiation of a server a full handshake, so that the client is asked for its certificate.
  *
- * A ticket that the server cannot decrypt leads to what is wanted: a full
- * handshake, with a new ticket at its end (RFC 5077, 3.1). So the server has
- * random ticket keys while OpenSSL looks at the ClientHello.
+ * When a server asks for a renegotiation, an OpenSSL client offers to resume its session. If the server accepts, the
+ * client is not asked for a certificate. OpenSSL's option against that, SSL_OP_NO_SESSION_RESUMPTION_ON_RENEGOTIATION,
+ * has a drawback: the server issues no new ticket either, because ssl_get_prev_session(), which decides that, is not
+ * called. No session of the connection can be resumed afterwards, and a GnuTLS client ends the connection.
+ *
+ * A ticket that the server cannot decrypt leads to a full handshake with a new ticket at its end (RFC 5077, 3.1). So
+ * the server has random ticket keys while OpenSSL processes the ClientHello.
  */
 import { randomBytes } from 'node:crypto'
 import type { TLSSocket } from 'node:tls'
@@ -27,26 +26,24 @@ interface Swap {
 const swaps = new WeakMap<TicketContext, Swap>()
 
 /**
- * Prevents that the handshake which begins on a server's socket resumes a
- * session by a ticket. To be called before OpenSSL looks at the ClientHello.
- * Session ids need nothing: Node looks them up (`resumeSession`) in the first
- * ClientHello of a connection only.
+ * Prevents the handshake that begins on a server's socket from resuming a session by a ticket. Call it before OpenSSL
+ * processes the ClientHello. Session ids need no such measure: Node looks them up (`resumeSession`) only in the first
+ * ClientHello of a connection.
  *
- * The keys are back after this turn of the event loop. Not earlier, for
- * process.nextTick() and promises may run before OpenSSL goes on. Not later, or
- * a client with half a ClientHello could keep all others from resuming. Its own
- * handshake may then resume after all, if the rest comes in another record.
+ * The keys are restored after this turn of the event loop. Not earlier, because process.nextTick() callbacks and
+ * promises may run before OpenSSL goes on. Not later, because otherwise a client that sends half a ClientHello could
+ * keep all others from resuming. If the rest of that ClientHello arrives in another record, its handshake may resume.
  *
- * Other connections are concerned only if they offer a ticket or get one in
- * the same turn. That ticket is useless, and costs them a full handshake.
+ * Other connections are affected only if they offer or receive a ticket in the same turn. That ticket is useless, and
+ * they make a full handshake instead.
  *
- * If the keys cannot be changed, nothing happens.
+ * If the keys cannot be changed, it does nothing.
  */
 export function refuseTickets(socket: TLSSocket): void {
   try {
     ticketContexts(socket).forEach(swapKeys)
   } catch {
-    // Nothing may be thrown into OpenSSL. If the handshake lacks a certificate, its verdict says why.
+    // Nothing may be thrown into OpenSSL. If the handshake brings no certificate, the verdict says why.
   }
 }
 
@@ -62,6 +59,6 @@ function swapKeys(context: TicketContext): void {
 function putBack(context: TicketContext): void {
   const swap = swaps.get(context)
   swaps.delete(context)
-  // If they are others, the application has set them in the meantime.
+  // If the keys are different, the application has set them in the meantime.
   if (swap?.temporary.equals(context.getTicketKeys())) context.setTicketKeys(swap.own)
 }

@@ -1,12 +1,13 @@
+/* Copies small buffers into one, in memory that is reused. */
 import { SLICE_BYTES } from '../core/slice.ts'
 
-/** More are left to the garbage collector. Mostly one is enough: a write is done before the next connection's begins. */
+/** How many are kept. Usually one is enough: a write is done before the next connection writes. */
 const SPARE = 8
 
-/** Memory to gather in, used over and over: warm in the processor's cache, and no work for the garbage collector. */
+/** Memory that is reused: it stays in the processor's cache, and the garbage collector has no work. */
 const spare: ArrayBuffer[] = []
 
-/** The bytes of all of them, in one buffer, which is to be handed to {@link reuse} when nobody looks at it any more. */
+/** Copies `buffers` into one buffer. Pass that to {@link reuse} when it is not needed any more. */
 export function gather(buffers: readonly Uint8Array[]): Buffer {
   let bytes = 0
   for (const { length } of buffers) bytes += length

@@ -1,15 +1,13 @@
 /*
- * Everything here that rests on Node's private parts, and nowhere else. Each
- * function looks whether the part is there and, if not, does what can be done
- * without it; its comment says what that is. The names are those of
- * lib/_tls_wrap.js (lib/internal/tls/wrap.js since Node 22), lib/net.js and
- * src/crypto/crypto_tls.cc, the same on Node 20 to 26.
+ * Everything in this package that uses private parts of Node. Each function checks that the part exists; its comment
+ * says what is done without it. The names are those of lib/_tls_wrap.js (lib/internal/tls/wrap.js since Node 22),
+ * lib/net.js and src/crypto/crypto_tls.cc. They are the same in Node 20 to 26.
  */
 import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import type { CertificatePolicy } from '../core/transport.ts'
 
-/** TLSWrap, as far as it is used. */
+/** The members of TLSWrap that are used here. */
 interface Handle {
   onhandshakestart?: unknown
   onhandshakedone?: unknown
@@ -24,7 +22,7 @@ interface Handle {
   _parentWrap?: ParentWrap | null
 }
 
-/** lib/internal/js_stream_socket.js, or another TLS socket. */
+/** A JSStreamSocket (lib/internal/js_stream_socket.js), or another TLS socket. */
 interface ParentWrap {
   _handle?: {
     _parentWrap?: ParentWrap | null
@@ -33,7 +31,7 @@ interface ParentWrap {
   doWrite?: (request: unknown, buffers: readonly Uint8Array[]) => unknown
 }
 
-/** SecureContext of src/crypto/crypto_context.cc, as far as it is used. */
+/** The members of SecureContext (src/crypto/crypto_context.cc) that are used here. */
 export interface TicketContext {
   getTicketKeys(): Buffer
   setTicketKeys(keys: Buffer): void
@@ -54,7 +52,7 @@ function internals(socket: TLSSocket): Internals {
   return socket as unknown as Internals
 }
 
-/** A property whose key is a symbol of Node's own. */
+/** Returns a property whose key is a private symbol of Node. */
 function hidden(object: object | null | undefined, description: string): unknown {
   if (!object) return undefined
   const symbol = Object.getOwnPropertySymbols(object).find((key) => key.description === description)
@@ -62,26 +60,23 @@ function hidden(object: object | null | undefined, description: string): unknown
 }
 
 /**
- * Calls `started` whenever OpenSSL begins a handshake (SSL_CB_HANDSHAKE_START),
- * before it looks at the handshake's first message. A server's own comes twice,
- * for the HelloRequest and for the ClientHello that answers it. Calls `done`
- * whenever OpenSSL has completed one (SSL_CB_HANDSHAKE_DONE), before it reads
- * another byte, after what Node does then. Both are called synchronously.
+ * Calls `started` whenever OpenSSL begins a handshake (SSL_CB_HANDSHAKE_START), before it processes the first message.
+ * If a server begins, `started` is called twice: for the HelloRequest and for the ClientHello that answers it. Calls
+ * `done` whenever OpenSSL has completed a handshake (SSL_CB_HANDSHAKE_DONE), after Node's own hook and before OpenSSL
+ * reads another byte. Both calls are synchronous.
  *
- * Also switches off Node's count of handshakes, against which a server's own
- * would count twice each (ERR_TLS_SESSION_ATTACK).
+ * Also switches off Node's limit of handshakes (ERR_TLS_SESSION_ATTACK), which would count those of a server twice.
  *
- * Returns how to undo it; undefined where `_handle.onhandshakestart` and
- * `onhandshakedone` are not there. Then `keylog` tells of a handshake, but only
- * in its middle, and `secure` of its end.
+ * Returns a function that undoes it, or undefined without `_handle.onhandshakestart` and `onhandshakedone`. The caller
+ * then has only `keylog`, which is emitted in the middle of a handshake, and `secure`, at its end.
  */
 export function onHandshakes(socket: TLSSocket, started: () => void, done: () => void): (() => void) | undefined {
   const handle = internals(socket)._handle
   const { onhandshakestart, onhandshakedone } = handle ?? {}
   if (!handle || typeof onhandshakestart !== 'function' || typeof onhandshakedone !== 'function') return undefined
   const startHook = function (this: Handle, now: number): void {
-    // Node's own hook takes it for the first handshake then, and checks nothing. With renegotiation disabled its
-    // check is wanted.
+    // With 0, Node's own hook takes this for the first handshake, and checks nothing. If renegotiation is disabled, the
+    // check must run.
     if (!renegotiationDisabled(socket)) handle.lastHandshakeTime = 0
     onhandshakestart.call(this, now)
     if (!socket.destroyed) started()
@@ -100,7 +95,7 @@ export function onHandshakes(socket: TLSSocket, started: () => void, done: () =>
 
 let warned = false
 
-/** Warns once that {@link onHandshakes} can do nothing in this Node. */
+/** Warns once that {@link onHandshakes} does not work in this release of Node. */
 export function warnWithoutHook(): void {
   if (warned) return
   warned = true
@@ -112,19 +107,17 @@ export function warnWithoutHook(): void {
 }
 
 /**
- * Whether another handshake has begun after the first one, and before anybody
- * listened by {@link onHandshakes}; it may be over, or not. Node counts them on
- * a server (`_handle.handshakes`). Without that count, and on a client: false.
+ * Whether a second handshake began before {@link onHandshakes} was called. It may be over or not. Node counts
+ * handshakes on a server (`_handle.handshakes`). Without that count, and on a client: false.
  */
 export function hasBegunAnother(socket: TLSSocket): boolean {
   return (internals(socket)._handle?.handshakes ?? 0) > 0
 }
 
 /**
- * Whether Node has taken note of the end of the first handshake, and `secure`
- * has been or is being emitted. `secureConnecting` stays true on a server's
- * socket that tls.createServer didn't make. Without `_secureEstablished`:
- * whether OpenSSL has both ends' Finished, which comes a little earlier.
+ * Whether the first handshake is complete, and Node has emitted `secure` or is emitting it. The public
+ * `secureConnecting` is not used: it stays true on a server's socket that tls.createServer() did not make. Without
+ * `_secureEstablished`: whether OpenSSL has the Finished of both ends, which is a little earlier.
  */
 export function isSecured(socket: TLSSocket): boolean {
   const { _secureEstablished } = internals(socket)
@@ -132,9 +125,8 @@ export function isSecured(socket: TLSSocket): boolean {
 }
 
 /**
- * Whether OpenSSL has completed a handshake and Node has not emitted `secure`
- * for it yet: a server waits until its `newSession` listener has called back.
- * Without `_securePending`: false.
+ * Whether OpenSSL has completed a handshake and Node has not emitted `secure` for it yet, because a server waits for
+ * its `newSession` listener to call back. Without `_securePending`: false.
  */
 export function isSecurePending(socket: TLSSocket): boolean {
   return internals(socket)._securePending === true
@@ -146,11 +138,9 @@ export function renegotiationDisabled(socket: TLSSocket): boolean {
 }
 
 /**
- * Calls `failed` for the errors of TLS that Node keeps to itself: of a socket
- * that somebody has made by `new tls.TLSSocket()` it emits them as `_tlsError`
- * only, and leaves the socket open. A server does that until the first handshake
- * is complete, and tells of them by `tlsClientError`. Without `_controlReleased`:
- * does nothing.
+ * Calls `failed` for TLS errors that Node emits only as `_tlsError`, without closing the socket. It does that for
+ * sockets made by `new tls.TLSSocket()`, and on a server until the first handshake is complete (the server then emits
+ * `tlsClientError`). Without `_controlReleased`: does nothing.
  */
 export function onHiddenErrors(socket: TLSSocket, failed: (error: Error) => void): void {
   if (internals(socket)._controlReleased !== false) return
@@ -159,12 +149,12 @@ export function onHiddenErrors(socket: TLSSocket, failed: (error: Error) => void
   })
 }
 
-/** What Node's own http2 binds to. Null without it, and when the socket is closed. */
+/** The handle, to which Node's http2 binds. Null without it, and when the socket is closed. */
 export function handleOf(socket: TLSSocket): object | null {
   return internals(socket)._handle ?? null
 }
 
-/** Whether it is a client that offers HTTP/2 and nothing else (ALPN). Without `_tlsOptions`: false. */
+/** Whether the socket is a client that offers only HTTP/2 (ALPN). Without `_tlsOptions`: false. */
 export function offersOnlyHTTP2(socket: TLSSocket): boolean {
   const { isServer, ALPNProtocols } = internals(socket)._tlsOptions ?? {}
   return (
@@ -172,16 +162,15 @@ export function offersOnlyHTTP2(socket: TLSSocket): boolean {
   )
 }
 
-/** Whether it is the server's end. Without `_tlsOptions` it is taken for a client's. */
+/** Whether the socket belongs to a server. Without `_tlsOptions`: false. */
 export function isServer(socket: TLSSocket): boolean {
   return internals(socket)._tlsOptions?.isServer === true
 }
 
 /**
- * Every completed handshake sets the socket's timeout to 0 where the TLS
- * options have a handshakeTimeout, which all of tls.createServer's have
- * (`_finishInit`). Only the first one should. False without `_tlsOptions`: then
- * the timeout has to be put back after each.
+ * Stops later handshakes from changing the socket's timeout. If the TLS options have a `handshakeTimeout`, as those of
+ * tls.createServer() always do, Node sets the timeout to 0 after every handshake (`_finishInit`), not only after the
+ * first. Returns false without `_tlsOptions`: the caller must then restore the timeout after each handshake.
  */
 export function keepTimeout(socket: TLSSocket): boolean {
   const options = internals(socket)._tlsOptions
@@ -191,17 +180,15 @@ export function keepTimeout(socket: TLSSocket): boolean {
 }
 
 /**
- * Where the socket's bytes go through a Duplex in JavaScript instead of the
- * kernel, directly or below another TLS socket: lets it renegotiate. Returns
- * false where it can't.
+ * Makes renegotiation possible for a socket on a Duplex in JavaScript (directly, or below another TLS socket). Returns
+ * whether the socket can renegotiate.
  *
- * JSStreamSocket takes one write at a time and asserts it, and counts an empty
- * one like any other. TLSWrap does not: it keeps an empty write apart
- * (`current_empty_write_`), and while that is on its way it sends whatever a
- * handshake has to send. `socket.renegotiate()` makes empty writes; under
- * traffic the assertion is the end of the process. Here an empty write takes no
- * turn on the stream: it is done in the next turn of the event loop, ahead of
- * all writes that come after it. Without the private parts: false.
+ * JSStreamSocket asserts that there is one write at a time, empty writes included. TLSWrap does not keep to that: it
+ * treats an empty write separately (`current_empty_write_`), and sends the messages of a handshake while it is pending.
+ * `socket.renegotiate()` makes empty writes, so under traffic the assertion fails and ends the process. Here an empty
+ * write does not reach the stream: it completes in the next turn of the event loop, before all later writes.
+ *
+ * Without the private parts: returns false.
  */
 export function mendJavaScriptStream(socket: TLSSocket): boolean {
   let stream = internals(socket)._handle?._parentWrap
@@ -218,12 +205,10 @@ export function mendJavaScriptStream(socket: TLSSocket): boolean {
 }
 
 /**
- * The sockets on which somebody made this one, from the nearest to the one at
- * the bottom. If one of them was destroyed and has not closed yet, to destroy
- * this one is a segmentation fault (TLSWrap's `close`: destroySSL, while the
- * handle below still has something to tell). And Node does not emit `close` for
- * this one if the one at the bottom was destroyed below another TLS socket.
- * Without `_parentWrap`: none.
+ * The sockets below this one, from the nearest to the one at the bottom. If one of them was destroyed and has not
+ * closed yet, destroying this socket is a segmentation fault (TLSWrap's `close` calls destroySSL while the handle below
+ * may still call back). Node also does not emit `close` for this socket if the one at the bottom was destroyed below
+ * another TLS socket. Without `_parentWrap`: none.
  */
 export function socketsBelow(socket: TLSSocket): Socket[] {
   const below: Socket[] = []
@@ -235,16 +220,15 @@ export function socketsBelow(socket: TLSSocket): Socket[] {
   return below
 }
 
-/** Whether the socket was made with the option `onread`, and emits no `data`. Without Node's symbol for it: false. */
+/** Whether the socket was made with the option `onread`, so that it emits no `data`. Without Node's symbol: false. */
 export function readsIntoBuffer(socket: TLSSocket): boolean {
   return Boolean(hidden(socket, 'kBuffer'))
 }
 
 /**
- * Nagle's algorithm makes each small flight of a handshake wait for the ACK of
- * the data before it, about 40 ms (RFC 896 and RFC 1122, 4.2.3.2 together).
- * Switches it off without a trace in what `socket.setNoDelay()` remembers, or
- * back to what that says. Without the private parts: does nothing, and a
+ * Switches Nagle's algorithm off, or back to what the application has chosen. It does not change the setting that
+ * `socket.setNoDelay()` remembers. With Nagle's algorithm, each small flight of a handshake waits about 40 ms for the
+ * ACK of the data before it (RFC 896 together with RFC 1122, 4.2.3.2). Without the private parts: does nothing, and a
  * renegotiation under load is slower.
  */
 export function suspendNagle(socket: TLSSocket, suspended: boolean): void {
@@ -255,15 +239,14 @@ export function suspendNagle(socket: TLSSocket, suspended: boolean): void {
 }
 
 /**
- * Whether Node itself verifies the peer anew with every handshake, chain and
- * host name, as it does for a client of `tls.connect()`. Without Node's symbol
- * for that one's options: false.
+ * Whether Node verifies the peer (chain and host name) after every handshake, as it does for a client of
+ * `tls.connect()`. Without Node's symbol for the options of such a client: false.
  */
 export function verifiesServer(socket: TLSSocket): boolean {
   return hidden(socket, 'connect-options') !== undefined
 }
 
-/** What a server's connection asks of its client. On a client: undefined. Without the private parts: asks nothing. */
+/** Whether a server requests and requires a certificate. Undefined on a client. Without the private parts: neither. */
 export function certificatePolicy(socket: TLSSocket): CertificatePolicy | undefined {
   if (!isServer(socket)) return undefined
   const { _requestCert, _rejectUnauthorized } = internals(socket)
@@ -271,11 +254,9 @@ export function certificatePolicy(socket: TLSSocket): CertificatePolicy | undefi
 }
 
 /**
- * Puts a server's policy back after a renegotiation that had its own:
- * `socket.renegotiate(options)` makes its options permanent. A client that has
- * shown a certificate goes on being asked for it all the same, or it would come
- * out of its own next handshake with none. Without the private parts, every
- * handshake goes on asking as the last one did.
+ * Restores a server's policy after a renegotiation that had its own, because `socket.renegotiate(options)` makes its
+ * options permanent. A client that has shown a certificate is still asked for it (`shown`); otherwise it would have
+ * none after the next handshake that it begins. Without the private parts: the options of the last renegotiation stay.
  */
 export function restoreCertificatePolicy(socket: TLSSocket, policy: CertificatePolicy, shown: boolean): void {
   const own = internals(socket)
@@ -285,10 +266,9 @@ export function restoreCertificatePolicy(socket: TLSSocket, policy: CertificateP
 }
 
 /**
- * OpenSSL's verdict on the peer's certificate, null where it is good. Node
- * keeps it in `authorized` and `authorizationError`, but on a server only for
- * sockets of tls.createServer, and a later failure doesn't take `authorized`
- * back. Without `verifyError`: what those two say.
+ * Why OpenSSL did not verify the peer's certificate, or null if it did. Node's `authorized` and `authorizationError`
+ * are not enough: on a server they are set only for sockets of tls.createServer(), and `authorized` stays true after a
+ * later failure. Without `verifyError`: what these two say.
  */
 export function verifyError(socket: TLSSocket): Error | null {
   const handle = internals(socket)._handle
@@ -297,9 +277,8 @@ export function verifyError(socket: TLSSocket): Error | null {
 }
 
 /**
- * On a server: the name that the last ClientHello asked for (SNI), undefined
- * where it named none. Without `getServername`: Node's `servername`, which
- * follows it where the server chooses contexts by name.
+ * On a server: the server name in the last ClientHello (SNI), or undefined if it had none. Without `getServername`:
+ * Node's `servername`, which follows it if the server chooses contexts by name.
  */
 export function requestedName(socket: TLSSocket): string | undefined {
   const handle = internals(socket)._handle
@@ -308,12 +287,11 @@ export function requestedName(socket: TLSSocket): string | undefined {
 }
 
 /**
- * The contexts with whose keys OpenSSL may decrypt a ticket on this server's
- * socket. It is the one that the socket was made with, until a renegotiation in
- * which the client names a server (SNI): then it is the one that was chosen by
- * name (SelectSNIContextCallback). The server may have another by now
- * (`server.setSecureContext()`), so its own getTicketKeys() and setTicketKeys()
- * won't do. Without the private parts: none.
+ * The contexts whose keys OpenSSL may use to decrypt a ticket on this server's socket. At first that is the context
+ * that the socket was made with. From a renegotiation on in which the client names a server (SNI), it is the context
+ * that was chosen by name (SelectSNIContextCallback). The server's own getTicketKeys() and setTicketKeys() cannot be
+ * used, because the server may have another context by now (`server.setSecureContext()`). Without the private parts:
+ * none.
  */
 export function ticketContexts(socket: TLSSocket): TicketContext[] {
   const { _secureContext: made, sni_context: named } = internals(socket)._handle ?? {}

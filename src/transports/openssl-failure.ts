@@ -1,9 +1,8 @@
 import type { HandshakeFailure } from '../core/transport.ts'
 
 /**
- * What an error of OpenSSL during a handshake means, by the reason it gives.
- * Node puts the reason of an SSL_read into the error's code, that of an
- * SSL_write into its message.
+ * Tells from the reason of an OpenSSL error why a handshake failed. Node puts the reason of an SSL_read into the `code`
+ * of the error, that of an SSL_write into its message.
  */
 export function openSSLFailure(error: Error): HandshakeFailure | undefined {
   const { code } = error as NodeJS.ErrnoException
@@ -12,7 +11,7 @@ export function openSSLFailure(error: Error): HandshakeFailure | undefined {
   if (/unsafe legacy renegotiation/.test(text)) return 'insecure'
   if (/unexpected record|app data in handshake/.test(text)) return 'peer-data'
   if (/alert unexpected message/.test(text)) return 'our-data'
-  // Our own OpenSSL took offence at a message of the peer's, and not at how it is set up itself.
+  // OpenSSL at this end rejected a message of the peer. Alerts, a lost connection and errors of this end are excluded.
   if (code?.startsWith('ERR_SSL_') && !/alert|unexpected eof|session id context|internal error/.test(text))
     return 'broken'
   return undefined

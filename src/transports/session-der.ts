@@ -1,8 +1,8 @@
-/** What Node's getters do not tell of a session, and its DER form does. */
+/** Facts about a session that Node has no getter for. They are read from the session's DER form. */
 export interface SessionFacts {
-  /** The session has the extended master secret (RFC 7627). Undefined if the DER cannot be read. */
+  /** Whether the session has the extended master secret (RFC 7627). Undefined if the DER cannot be read. */
   readonly extendedMasterSecret?: boolean
-  /** The identity that was used with a pre-shared key. */
+  /** The identity that belongs to the pre-shared key, if one was used. */
   readonly pskIdentity?: Buffer
 }
 
@@ -13,8 +13,8 @@ const FLAGS = 0xad
 const EXTENDED_MASTER_SECRET = 1
 
 /**
- * Reads `session`, as `tls.TLSSocket#getSession()` returns it. Node has no
- * other way to these facts. Never throws: what cannot be read is left out.
+ * Reads the facts from `session`, which is what `tls.TLSSocket#getSession()` returns. Never throws: what cannot be read
+ * is left out.
  */
 export function readSessionDER(session: Buffer | undefined): SessionFacts {
   const fields = session && fieldsOf(session)
@@ -34,9 +34,8 @@ export function readSessionDER(session: Buffer | undefined): SessionFacts {
 }
 
 /**
- * The fields of SSL_SESSION_ASN1, the sequence that ends with the buffer. On a
- * client, newer releases of Node put a header before it, with the name of the
- * server ("nodejs:tls:session:1").
+ * Returns the fields of SSL_SESSION_ASN1, a sequence at the end of the buffer. On a client, newer releases of Node put
+ * a header with the server name before it ("nodejs:tls:session:1").
  */
 function fieldsOf(session: Buffer): Element[] | undefined {
   for (let start = session.indexOf(SEQUENCE); start !== -1; start = session.indexOf(SEQUENCE, start + 1)) {
@@ -56,7 +55,7 @@ interface Element {
 const SEQUENCE = 0x30
 const INTEGER = 0x02
 
-/** The DER elements of `der`, one after the other; undefined if it is cut off or malformed. */
+/** Splits `der` into its DER elements. Returns undefined if it is truncated or malformed. */
 function elements(der: Buffer): Element[] | undefined {
   const found: Element[] = []
   for (let at = 0; at < der.length; ) {

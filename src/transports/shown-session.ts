@@ -3,7 +3,7 @@ import type { DetailedPeerCertificate, TLSSocket } from 'node:tls'
 import type { Session } from '../core/transport.ts'
 import { isServer } from './node-internals.ts'
 
-/** Methods of a TLS socket that tell of its session, and what they return before there is one. */
+/** The methods of a TLS socket that show its session, and what they return before there is one. */
 const methods = {
   getCertificate: {},
   getCipher: undefined,
@@ -12,7 +12,7 @@ const methods = {
   getPeerCertificate: {},
   getPeerFinished: undefined,
   getPeerX509Certificate: undefined,
-  // What Node's documentation says of a connection whose handshake is not complete.
+  // As documented by Node for a connection whose handshake is not complete.
   getProtocol: 'unknown',
   getSession: undefined,
   getSharedSigalgs: [],
@@ -21,7 +21,7 @@ const methods = {
   isSessionReused: false,
 } as const
 
-/** Properties of a TLS socket that tell of its session, and their values before there is one. */
+/** The properties of a TLS socket that show its session, and their values before there is one. */
 const properties = {
   alpnProtocol: null,
   authorizationError: null,
@@ -36,51 +36,50 @@ type Answers = Readonly<Record<string, unknown>>
 export const sessionMethods = Object.keys(methods) as SessionMethod[]
 export const sessionProperties = Object.keys(properties) as SessionProperty[]
 
-/** {@link ShownSession} keeps the answer of `getPeerCertificate(true)` under this name. */
+/** The name under which {@link ShownSession} keeps the result of `getPeerCertificate(true)`. */
 const DETAILED = 'getPeerCertificate(true)'
 const DETAILED_CALL = ['getPeerCertificate', [true]] as const
 const none: Answers = { ...methods, ...properties, [DETAILED]: methods.getPeerCertificate }
 
 /**
- * What a stream says of its TLS session: what the last handshake that was judged
- * good has proven. While another handshake runs, OpenSSL's own getters already
- * tell of that one, of what the peer claims and has not proven. So the answers
- * are taken when a handshake begins, and given until it has been judged good.
- * If that never happens, they are given for ever.
+ * What a stream shows of its TLS session: only what a completed and accepted handshake has proven.
+ *
+ * During a handshake, the getters of OpenSSL already show what the peer claims in it without a proof. So the values are
+ * saved when a handshake begins, and shown until it is accepted. If it never is, they are shown from then on.
  */
 export class ShownSession {
   readonly #socket: TLSSocket
-  /** The answers of the session before the handshake that runs. Undefined while none runs: then OpenSSL's are right. */
+  /** The saved values. Undefined while no handshake is in progress: those of OpenSSL are right then. */
   #frozen: Answers | undefined = none
-  /** Properties whose value is not the socket's own. */
+  /** Properties whose value is not that of the socket. */
   #own: Partial<Record<SessionProperty, unknown>> | undefined
-  /** The answer of `getPeerCertificate(true)`, if somebody has asked for it since the last handshake. */
+  /** The result of `getPeerCertificate(true)`, if it was called since the last handshake. */
   #detailed: unknown
-  /** What waits for the handshake to be judged good. */
+  /** Callbacks of {@link whenJudged}. */
   #waiting: (() => void)[] | undefined
 
   constructor(socket: TLSSocket) {
     this.#socket = socket
   }
 
-  /** A handshake has begun, and its first message has not been looked at. */
+  /** Saves the values. Called when a handshake has begun, before its first message is processed. */
   freeze(): void {
     if (this.#frozen !== undefined) return
     const answers: Record<string, unknown> = {}
     for (const name of sessionMethods) if (name !== 'getPeerX509Certificate') answers[name] = this.#ask(name, [])
     for (const name of sessionProperties) answers[name] = this.property(name)
-    // Converting a chain is work that grows with it, up to 60 ms for a message of 5 bytes. Node itself does it for a
-    // server's chain with every handshake. A client's is given without its issuers, unless somebody has asked before;
-    // and the X509Certificate of either, which is made when somebody asks.
+    // Converting a long chain takes time, up to 60 ms for a message of 5 bytes. Node itself does it for a server's
+    // chain with every handshake. A client's chain is saved without its issuers, unless it was read before.
+    // X509Certificates are made when they are requested.
     answers[DETAILED] = this.#detailed ?? answers['getPeerCertificate']
     if (this.#detailed === undefined && !isServer(this.#socket)) answers[DETAILED] = this.#ask(...DETAILED_CALL)
     this.#frozen = answers
   }
 
   /**
-   * The first handshake is complete. Its SNI and ALPN hold for the connection:
-   * `servername` of Node follows the SNI of any later ClientHello, though nobody
-   * chooses a context by it, and `alpnProtocol` is false after any renegotiation.
+   * Shows the session of the first handshake. Its SNI and ALPN are kept for the whole connection: Node's `servername`
+   * follows the SNI of later ClientHellos, though no context is chosen by it, and its `alpnProtocol` is false after any
+   * renegotiation.
    */
   established(): void {
     if (this.#frozen !== none) return
@@ -89,15 +88,15 @@ export class ShownSession {
     this.#thaw()
   }
 
-  /** A handshake that began was given up before the peer had a part in it: the session is what it was. */
+  /** Shows the session as before. Called when a handshake was given up before the peer took part in it. */
   unchanged(): void {
     this.#thaw()
   }
 
-  /** A later handshake was judged good: `session` is what it has proven. */
+  /** Shows the session of a later handshake, which was accepted. */
   accept({ authorized = false, authorizationError }: Session): void {
-    // A server's `authorized` of Node stays true after a certificate that does not verify. A client's is right: Node has
-    // verified chain and host name, or neither ever.
+    // On a server, Node's `authorized` stays true after an invalid certificate. On a client it is right: Node verifies
+    // chain and host name with every handshake, or never.
     if (isServer(this.#socket)) {
       const error = authorized ? null : (codeOf(authorizationError) ?? this.#socket.authorizationError)
       this.#own = { ...this.#own, authorized, authorizationError: error }
@@ -105,7 +104,7 @@ export class ShownSession {
     this.#thaw()
   }
 
-  /** Calls `judged` when no handshake runs that has not been judged yet: now, or in a turn of its own. */
+  /** Calls `judged` when no handshake is in progress: at once, or asynchronously when it was accepted or given up. */
   whenJudged(judged: () => void): void {
     if (this.#frozen === undefined) {
       judged()
@@ -116,10 +115,10 @@ export class ShownSession {
   }
 
   /**
-   * What the method `name` returns.
+   * Returns the result of the method `name`.
    *
-   * @throws Error for `exportKeyingMaterial` while a handshake runs: with the code ERR_TLS_INVALID_STATE, as Node does
-   *   during the first.
+   * @throws Error for `exportKeyingMaterial` during a handshake, with the code ERR_TLS_INVALID_STATE, as Node does
+   *   during the first one.
    */
   method(name: SessionMethod | 'exportKeyingMaterial', args: readonly unknown[]): unknown {
     const frozen = this.#frozen
@@ -135,7 +134,7 @@ export class ShownSession {
     }
     if (name === 'getPeerX509Certificate') return x509Certificate(frozen[DETAILED])
     const answer = frozen[isDetailed ? DETAILED : name]
-    // An object of its own for each who asks.
+    // Each caller gets its own copy.
     return frozen === none ? structuredClone(answer) : answer
   }
 
@@ -146,7 +145,7 @@ export class ShownSession {
     return frozen === undefined ? this.#socket[name] : none[name]
   }
 
-  /** Some set what is a plain property of Node's own socket. */
+  /** Sets a property, which is a plain property of Node's socket that an application may set. */
   setProperty(name: SessionProperty, value: unknown): void {
     this.#own = { ...this.#own, [name]: value }
     if (this.#frozen !== undefined && this.#frozen !== none) this.#frozen = { ...this.#frozen, [name]: value }
@@ -166,15 +165,15 @@ export class ShownSession {
 }
 
 /**
- * On a client, that of Node 20 to 24 takes the certificate out of OpenSSL's
- * chain (X509Certificate::GetPeerCert: sk_X509_delete), and the next to ask
- * finds none.
+ * Makes an X509Certificate from the result of `getPeerCertificate(true)`. On a client, getPeerX509Certificate() of Node
+ * 20 to 24 removes the certificate from OpenSSL's chain (X509Certificate::GetPeerCert calls sk_X509_delete), so that
+ * later callers find none.
  */
 function x509Certificate(peerCertificate: unknown): X509Certificate | undefined {
   const { raw, issuerCertificate } = (peerCertificate ?? {}) as Partial<DetailedPeerCertificate>
   if (raw === undefined) return undefined
   const certificate = new X509Certificate(raw)
-  // The issuer of a root is the root itself in the one form, and none in the other.
+  // A root is its own issuer in getPeerCertificate(), and has none as an X509Certificate.
   const hasIssuer = issuerCertificate !== undefined && issuerCertificate.raw !== raw
   Object.defineProperty(certificate, 'issuerCertificate', {
     configurable: true,
@@ -183,7 +182,7 @@ function x509Certificate(peerCertificate: unknown): X509Certificate | undefined 
   return certificate
 }
 
-/** `authorizationError` of Node is the code of OpenSSL's error. */
+/** Node's `authorizationError` is the code of OpenSSL's error. */
 function codeOf(error: Error | string | undefined): string | undefined {
   return error instanceof Error ? (error as NodeJS.ErrnoException).code : error
 }

@@ -3,12 +3,10 @@ import type { TLSSocket } from 'node:tls'
 import { socketsBelow } from './node-internals.ts'
 
 /**
- * The sockets that a TLS socket was made on: TLS in TLS, through a proxy, or on
- * a socket of somebody's own.
+ * The sockets that lie below a TLS socket: TLS inside TLS, through a proxy, or on a socket of the application.
  *
- * If one of them has been destroyed and has not closed, nothing may be written
- * to the TLS socket, and it must not be destroyed: either is a segmentation
- * fault in Node. And Node may never emit `close` for it.
+ * While one of them is destroyed and has not closed, the TLS socket must not be written to or destroyed: Node crashes
+ * with a segmentation fault. Node may also never emit `close` for the TLS socket then.
  */
 export class SocketsBelow {
   readonly #sockets: readonly Socket[]
@@ -18,9 +16,8 @@ export class SocketsBelow {
   }
 
   /**
-   * Undefined where there is none. If there are several, calls `closed` when the
-   * one at the bottom has closed, in a turn of its own. If there is but one, Node
-   * closes the TLS socket with it.
+   * Returns undefined if there are none. If there are several, calls `closed` asynchronously after the one at the
+   * bottom has closed. If there is only one, Node closes the TLS socket with it.
    */
   static watch(socket: TLSSocket, closed: () => void): SocketsBelow | undefined {
     const sockets = socketsBelow(socket)

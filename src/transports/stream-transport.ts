@@ -6,8 +6,8 @@ import type { HandshakeFailure, Session, Transport, TransportEvents, WriteCallba
 const wrapped = new WeakSet<Duplex>()
 
 /**
- * What every transport over a stream has in common: all but the renegotiation.
- * It takes any Duplex of bytes, core's or readable-stream's, by its public face.
+ * The part of a transport that is the same for a TLS socket and for any other Duplex: everything but the renegotiation.
+ * It uses only the public API of a Duplex, of Node.js or of readable-stream.
  */
 export abstract class StreamTransport<S extends Duplex> implements Transport {
   abstract readonly peerLimit: PeerLimit | false
@@ -27,9 +27,9 @@ export abstract class StreamTransport<S extends Duplex> implements Transport {
   abstract session(): Session
   abstract failure(error: Error): HandshakeFailure | undefined
 
-  /** The stream is ours, and not closed yet. */
+  /** Called when this transport has taken over a stream that is not closed. */
   protected abstract attached(): void
-  /** The stream has closed. */
+  /** Called when the stream has closed. */
   protected abstract detached(): void
 
   attach(events: TransportEvents): void {
@@ -46,19 +46,19 @@ export abstract class StreamTransport<S extends Duplex> implements Transport {
       return
     }
     if (stream.readableEnded) process.nextTick(this.#onEnd)
-    // With one write in flight at a time, the rest is queued above: ending by itself, the stream would lose it.
+    // If the stream below ended by itself, what is still queued in the stream above would be lost.
     stream.allowHalfOpen = true
     while (stream.writableCorked > 0) stream.uncork()
     stream.pause()
     stream.on('data', this.#onData)
-    // Before Node's own listener, which destroys a client that is not secure yet: the end came first.
+    // Must run before Node's own listener, which destroys a client whose handshake is not complete.
     stream.prependListener('end', this.#onEnd)
     stream.on('error', this.#onError)
     stream.on('close', this.#onClose)
     this.attached()
   }
 
-  /** A destroyed stream says all kinds of things of its writes, even success; what is true comes by `error` and `close`. */
+  /** Ignores the callbacks of a destroyed stream, which may even report success. `error` and `close` are reliable. */
   write(buffer: Uint8Array, done: WriteCallback): void {
     this.stream.write(buffer, (error) => this.stream.destroyed || done(error, buffer.length))
   }
@@ -94,14 +94,14 @@ export abstract class StreamTransport<S extends Duplex> implements Transport {
     this.stream.destroy()
   }
 
-  /** The stream will not emit `close` any more, if it has not yet. */
+  /** Acts as if the stream had emitted `close`, if it has not. */
   protected assumeClosed(): void {
     if (this.stream.listeners('close').includes(this.#onClose)) this.#onClose()
   }
 
   readonly #onData = (chunk: Buffer): void => this.events.data(chunk)
   readonly #onEnd = (): void => this.events.end()
-  /** Some leave it at that, a TLS socket after an error of its TLS for one; who is told destroys the stream. */
+  /** The stream above then destroys this one. A TLS socket, for example, stays open after an error of TLS. */
   readonly #onError = (error: Error): void => this.events.error(error)
 
   readonly #onClose = (): void => {
@@ -115,7 +115,7 @@ export abstract class StreamTransport<S extends Duplex> implements Transport {
     this.events.closed()
   }
 
-  /** A TLS socket on a Duplex in JavaScript emits `error` after `close`; nobody else would listen. */
+  /** A TLS socket on a Duplex in JavaScript emits `error` after `close`, when nobody else listens. */
   #ignoreLateError(): void {
     const { stream } = this
     stream.on('error', ignore)

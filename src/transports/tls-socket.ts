@@ -1,3 +1,4 @@
+/* The transport over a TLS socket of Node. */
 import tls, { type TLSSocket } from 'node:tls'
 import { invalidType, invalidValue, RenegotiationError } from '../core/errors.ts'
 import { type PeerLimit, quote, type RenegotiateOptions } from '../core/options.ts'
@@ -27,27 +28,30 @@ import { SocketsBelow } from './sockets-below.ts'
 import { StreamTransport } from './stream-transport.ts'
 import { exportedKeys, identity, notVerified, readSession, verifiedHere } from './tls-session.ts'
 
-/** Node's own, for good: somebody may put another in its place. */
+/** Kept here, because somebody may replace `tls.TLSSocket`. */
 const PlainTLSSocket = tls.TLSSocket
 
 /**
- * A transport over Node's own TLS socket, a client's or a server's.
+ * Makes a transport over a `tls.TLSSocket` of a client or a server. From then on, do not write to the socket, read
+ * from it, end it or renegotiate. It still emits its events, and `secure` and `secureConnect` with every handshake.
+ * @throws {TypeError} if `socket` is not a tls.TLSSocket, has an encoding set or was made with the option `onread`.
+ *   `new RenegotiationDuplex()` throws one if the socket is wrapped already.
  *
- * The socket's writes, handshakes and end are the stream's business from then
- * on. Its events still come; its `secure` and `secureConnect` with every
- * handshake, as Node has it.
- *
- * @throws TypeError where `socket` is no tls.TLSSocket, has an encoding set, was
- *   made with `onread`, or is wrapped already.
+ * @example
+ * ```js
+ * const socket = tls.connect({ host: 'plant.example', port: 8883, maxVersion: 'TLSv1.2' })
+ * const stream = new RenegotiationDuplex(tlsTransport(socket))
+ * const { verified } = await stream.renegotiate()
+ * ```
  */
 export function tlsTransport(socket: TLSSocket): Transport {
   return tlsSocketTransport(socket)
 }
 
-/** The same, with what a face of a TLS socket needs besides. */
+/** Like {@link tlsTransport}, with the type that a RenegotiationTLSSocket needs. */
 export function tlsSocketTransport(socket: TLSSocket): TLSSocketTransport {
   if (!(socket instanceof PlainTLSSocket)) throw invalidType(`socket must be a tls.TLSSocket, got ${quote(socket)}`)
-  // A stream of this package is a TLS socket to all that look, and has none of its own.
+  // A stream of this package passes `instanceof tls.TLSSocket`, but is none.
   if ('heldBytes' in socket)
     throw invalidValue('socket must not be a stream of this package, which renegotiates already')
   if (socket.readableEncoding !== null) {
@@ -58,33 +62,31 @@ export function tlsSocketTransport(socket: TLSSocket): TLSSocketTransport {
   return new TLSSocketTransport(socket)
 }
 
-/** A {@link Transport} over a TLS socket; see {@link tlsTransport}. */
 export class TLSSocketTransport extends StreamTransport<TLSSocket> {
-  /** What a face says of the session. */
   readonly shown: ShownSession
   #ready = false
   #handshaking = false
-  /** How often OpenSSL has said that the handshake on its way starts: twice for a server's request and the answer to it. */
+  /** How often OpenSSL has reported the start of this handshake: twice for a server's request and the answer to it. */
   #starts = 0
-  /** The handshake on its way is one of ours. */
+  /** Whether this end began the handshake in progress. */
   #local = false
-  /** {@link Session.keys} in the handshake on its way, as they are until the peer's hello. Undefined while there is none. */
+  /** {@link Session.keys} as they are until the peer's hello. Undefined if no handshake is in progress. */
   #keysUnanswered: Buffer | undefined
-  /** Node will set the socket's timeout to 0 with every handshake. */
+  /** Whether Node sets the socket's timeout to 0 with every handshake. */
   #restoresTimeout = false
   /** The socket's timeout in milliseconds when the handshake began. */
   #timeout: number | undefined
-  /** The first name that the client is known to have asked for (SNI), '' for none. */
+  /** The first server name that the client is known to have requested (SNI), '' for none. */
   #servername: string | undefined
-  /** A server's policy, where the handshake on its way has one of its own. */
+  /** The server's usual policy, while a handshake has a different one. */
   #policy: CertificatePolicy | undefined
-  /** The server was verified when the handshake began, and Node won't verify it anew. */
+  /** Whether the server was verified when the handshake began, and Node does not verify it again. */
   #mustVerify = false
   #removeHook: (() => void) | undefined
   #below: SocketsBelow | undefined
-  /** A handshake's messages can get through what lies below the socket, whatever is on its way. */
+  /** Whether the stream below the socket can carry a handshake under traffic. See mendJavaScriptStream(). */
   #carriesHandshakes = true
-  /** Kept only where a handshake can't be seen before its middle, when the keys may be new already. */
+  /** Kept only without the hook: a handshake is noticed in its middle then, when the keys may be new already. */
   #lastSession: Session | undefined
 
   constructor(socket: TLSSocket) {
@@ -104,7 +106,7 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
     return this.#policy ?? certificatePolicy(this.stream)
   }
 
-  /** Either hello changes the value that keys are told apart by: its random is part of it. */
+  /** The hello of either end changes the exported keying material, because its random is part of it. */
   get peerAnswered(): boolean {
     if (this.#keysUnanswered === undefined || this.stream.destroyed) return false
     return !exportedKeys(this.stream).equals(this.#keysUnanswered)
@@ -115,7 +117,7 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
     onHiddenErrors(socket, (error) => this.events.error(error))
     this.#below = SocketsBelow.watch(socket, () => this.#closedBelow())
     socket.on('secure', this.#onSecure)
-    // Before Node's own listener, which emits `secureConnect`.
+    // Must run before Node's own listener, which emits `secureConnect`.
     if (isSecured(socket)) this.#firstHandshakeDone()
     else socket.prependOnceListener('secure', this.#onEstablished)
   }
@@ -128,9 +130,8 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
   }
 
   /**
-   * Several buffers are gathered here, for otherwise Node does it, more slowly:
-   * it has each go through its Writable and copies them together then
-   * (TLSWrap::DoWrite). It has no use for them when it calls back.
+   * Copies the buffers into one, because Node does that more slowly: each buffer goes through its Writable, and then
+   * they are copied (TLSWrap::DoWrite). Node does not need the memory any more when it calls back.
    */
   override writev(buffers: readonly Uint8Array[], done: WriteCallback): void {
     const gathered = gather(buffers)
@@ -145,10 +146,10 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
     const policy = certificatePolicy(socket)
     this.#begin()
     this.#local = true
-    // A certificate that doesn't verify makes Node destroy the socket without a word; so it must not look.
+    // With `rejectUnauthorized`, an invalid certificate makes Node destroy the socket without an error.
     const options = policy && { requestCert: requestCert === true, rejectUnauthorized: false }
     this.#policy = policy
-    // Without a callback, which would stay on the socket as a listener for `secure`.
+    // A callback would stay on the socket as a listener for `secure`.
     const begun = (socket.renegotiate as (options: object) => boolean | undefined)(options ?? {})
     if (begun === false) {
       this.#over()
@@ -157,7 +158,7 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
     }
   }
 
-  /** A HelloRequest, which a client may ignore (RFC 5246, 7.4.1.1), and ignores when it has sent its end. */
+  /** Possible after a HelloRequest, which a client may ignore (RFC 5246, 7.4.1.1), and does after its close_notify. */
   takeBack(): boolean {
     if (!this.isServer || this.#removeHook === undefined || this.#starts > 1) return false
     this.#over()
@@ -168,7 +169,7 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
   accepted(session: Session): void {
     this.shown.accept(session)
     this.#servername ??= session.servername
-    // Without the hook, the next handshake is seen when its first messages have been looked at.
+    // Without the hook, the next handshake is noticed only after its first messages were processed.
     if (this.#removeHook === undefined) this.shown.freeze()
   }
 
@@ -177,12 +178,12 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
   }
 
   override destroy(): void {
-    // Else it is destroyed when they have closed.
+    // Otherwise #closedBelow() destroys the socket.
     if (!this.#below?.isClosing) super.destroy()
   }
 
   #closedBelow(): void {
-    // Node may have destroyed it, or not, and have told of that, or not.
+    // Node may or may not have destroyed the socket, and may or may not have emitted `close`.
     this.#below = undefined
     this.stream.destroy()
     setImmediate(() => this.assumeClosed())
@@ -213,12 +214,12 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
     return openSSLFailure(error)
   }
 
-  /** The first handshake is complete, and Node is about to judge it. */
+  /** The first handshake is complete, and Node is about to check the certificate. */
   readonly #onEstablished = (): void => {
     if (!this.#isUnjudged()) this.shown.established()
   }
 
-  /** Node's `secure`: a handshake is complete, also one that was refused. */
+  /** Node emits `secure` for every completed handshake, and also for one that was refused. */
   readonly #onSecure = (): void => {
     if (this.stream.destroyed) return
     if (!this.#ready) this.#firstHandshakeDone()
@@ -238,14 +239,14 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
     this.#requireFullHandshake()
   }
 
-  /** Called last, so that listeners which were told of the start still see the server's own ticket keys. */
+  /** Called last, so that listeners for `renegotiating` still see the server's own ticket keys. */
   #requireFullHandshake(): void {
     const isHelloRequest = this.#local && this.#starts === 1
-    // Without the hook it is too late.
+    // Without the hook, OpenSSL has processed the ClientHello already.
     if (this.isServer && this.#removeHook !== undefined && !isHelloRequest) refuseTickets(this.stream)
   }
 
-  /** OpenSSL has sent our hello by now: right after it has told of the start. */
+  /** OpenSSL has sent the ClientHello by now: it does so right after it has reported the start. */
   readonly #onClientHello = (): void => {
     if (this.#handshaking && !this.stream.destroyed) this.#keysUnanswered = exportedKeys(this.stream)
   }
@@ -261,12 +262,12 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
     else this.events.handshakeDone()
   }
 
-  /** Only now: while connecting, Node may put another handle in the place of the first (autoSelectFamily). */
+  /** Hooks are set only now, because Node may replace the handle while it connects (autoSelectFamily). */
   #firstHandshakeDone(): void {
     const socket = this.stream
     this.#ready = true
     if (this.#isUnjudged()) {
-      // Not within attach(), for that may be on the stack.
+      // Asynchronous, because attach() may be on the stack.
       process.nextTick(() =>
         this.#failUnjudged(
           'Another handshake began on the socket before it was wrapped, or its first was taken note of',
@@ -284,22 +285,22 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
         warnWithoutHook()
         this.#lastSession = this.#readSession()
         this.shown.freeze()
-        // Its middle, when the master secret is there.
+        // Emitted in the middle of a handshake, when the master secret is known.
         socket.on('keylog', this.#onHandshakeStart)
       }
     }
-    // As http2 would do, but can't through a stream in JavaScript. With Nagle's algorithm it is several times slower.
+    // http2 does this itself, but not through a stream in JavaScript. Nagle's algorithm makes it several times slower.
     if (socket.alpnProtocol === 'h2') socket.setNoDelay()
     this.events.ready()
   }
 
-  /** A later handshake has begun, and nobody can tell what it has come to. In TLS 1.3 there is none. */
+  /** Whether another handshake has begun that nobody has checked. In TLS 1.3 there is none. */
   #isUnjudged(): boolean {
     const socket = this.stream
     return this.#removeHook === undefined && hasBegunAnother(socket) && socket.getProtocol() !== 'TLSv1.3'
   }
 
-  /** No handshake may complete without a verdict; see judge(). */
+  /** Ends the connection, because no handshake may complete without a verdict. See judge(). */
   #failUnjudged(what: string): void {
     this.events.error(new RenegotiationError('ERR_RENEGOTIATION_UNSUPPORTED', `${what}, so it cannot be judged`))
   }
@@ -308,7 +309,7 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
     if (this.#handshaking) return
     this.#handshaking = true
     this.shown.freeze()
-    // A client's own hello changes them, too.
+    // On a client, they are read after its own hello, which changes them too. See #onClientHello.
     if (this.isServer) this.#keysUnanswered = exportedKeys(this.stream)
     this.#timeout = this.stream.timeout
     this.#mustVerify = verifiedHere(this.stream) && this.session().authorized === true
@@ -321,9 +322,9 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
     this.#starts = 0
     this.#keysUnanswered = undefined
     if (this.#restoresTimeout && this.#timeout) socket.setTimeout(this.#timeout)
-    // Else Node is still to look at the certificate, and must not destroy the socket for it.
+    // While `secure` is pending, Node has yet to check the certificate, and must not destroy the socket for it.
     if (!isSecurePending(socket)) this.#restorePolicy()
-    // The last messages of the handshake are written after it is done, and must not wait either.
+    // The last messages of the handshake are written after this, and must not be delayed either.
     setImmediate(() => {
       if (!this.#handshaking) suspendNagle(socket, false)
     })
@@ -336,8 +337,8 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
   }
 
   /**
-   * The client's SNI; that of the connection where this handshake named none; '' where there never was one. OpenSSL has
-   * not kept it where the session was resumed (SSL_get_servername). Undefined where it is not known for that reason.
+   * The server name of the last ClientHello, or else that of the connection, or else ''. Undefined if it is not known:
+   * OpenSSL does not keep the name of a resumed session (SSL_get_servername).
    */
   #requestedName(): string | undefined {
     return requestedName(this.stream) || (this.#servername ?? (this.stream.isSessionReused() ? undefined : ''))
