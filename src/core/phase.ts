@@ -56,6 +56,7 @@ export class Phase {
     if (!keepsProcessAlive) this.#timer.unref()
   }
 
+  /** Also called when the peer ends the connection in a handshake: that state lasts until the stream is destroyed. */
   clearTimer(): void {
     clearTimeout(this.#timer)
   }

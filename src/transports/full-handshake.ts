@@ -23,7 +23,7 @@ interface Swap {
 }
 
 /** The contexts that have temporary keys now. */
-const swaps = new WeakMap<TicketContext, Swap>()
+const swaps = new Map<TicketContext, Swap>()
 
 /**
  * Prevents the handshake that begins on a server's socket from resuming a session by a ticket. Call it before OpenSSL
@@ -45,6 +45,12 @@ export function refuseTickets(socket: TLSSocket): void {
   } catch {
     // Nothing may be thrown into OpenSSL. If the handshake brings no certificate, the verdict says why.
   }
+}
+
+/** The keys that will be restored, if `keys` are temporary; else `keys` themselves. */
+export function ownTicketKeys(keys: Buffer): Buffer {
+  for (const { own, temporary } of swaps.values()) if (temporary.equals(keys)) return Buffer.from(own)
+  return keys
 }
 
 function swapKeys(context: TicketContext): void {

@@ -1,7 +1,7 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import type { TLSSocket } from 'node:tls'
 import t from 'tap'
-import { refuseTickets } from '../../src/transports/full-handshake.ts'
+import { ownTicketKeys, refuseTickets } from '../../src/transports/full-handshake.ts'
 import type { TicketContext } from '../../src/transports/node-internals.ts'
 
 /** A context that holds `keys`, and a socket of it. */
@@ -32,8 +32,10 @@ t.test('the keys are random ones for what is left of the turn', async (t) => {
     await null
     await new Promise<void>((resolve) => process.nextTick(resolve))
     t.not(context.keys.equals(own), true, 'neither promises nor ticks have them back')
+    t.strictSame(ownTicketKeys(context.keys), own, 'who asks for the keys of the server gets its own')
     await turn()
     t.strictSame(context.keys, own)
+    t.equal(ownTicketKeys(context.keys), context.keys)
   }
   t.equal(seen.size, 3)
 })
