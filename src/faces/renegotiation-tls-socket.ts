@@ -48,7 +48,7 @@ const DuplexOfTLSSocket = Duplex as unknown as new (
 export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements RenegotiationStream {
   /** The socket below this stream. Use it only to look at its properties: do not write to it or read from it. */
   readonly socket: tls.TLSSocket
-  /** For tls.connect({ socket: stream }): net.Socket's `_unrefTimer` (Node 20, 22) follows `_parent` until it is null. */
+  /** For tls.connect({ socket: stream }): `_unrefTimer` of net.Socket (Node 20, 22) follows it until it is null. */
   readonly _parent = null
   readonly #gate: Gate
   /** The answers of the getters about the session. */
@@ -73,7 +73,7 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
     })
     this.socket = socket
     this.#shown = transport.shown
-    // The tls.Server that accepted the socket. An own property, because http assigns to it. Some Node types don't have it.
+    // The tls.Server that accepted the socket. An own property, because http assigns to it. Some types don't have it.
     Object.assign(this, { server: (socket as { server?: unknown }).server })
     this.#gate = new Gate(this as unknown as Face, transport, settings)
     if (socket.connecting) {
@@ -198,7 +198,7 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
   get _handle(): object | null {
     const { socket } = this
     if (this.#shown.property('alpnProtocol') !== 'h2' && !offersOnlyHTTP2(socket)) return null
-    // An http2 session takes over this stream's buffer, then the handle. Data that the socket holds must not stay behind.
+    // An http2 session takes over this stream's buffer, then the handle. What the socket holds must not stay behind.
     while (socket.read() !== null);
     return handleOf(socket)
   }
@@ -240,7 +240,7 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
 
   // Defined here and not as methods, which would have to repeat all overloads of TLSSocket and of this package.
   static {
-    // An event is passed on only if it has a listener: one for `session`, `keylog` or `OCSPResponse` costs OpenSSL work.
+    // Events are passed on only to listeners: listening for `session`, `keylog` or `OCSPResponse` costs OpenSSL work.
     for (const name of ['on', 'addListener', 'prependListener'] as const) {
       define(RenegotiationTLSSocket.prototype, name, {
         writable: true,
@@ -330,8 +330,9 @@ function define(
 const { prototype } = RenegotiationTLSSocket
 
 /*
- * Puts instances on the prototype chain of tls.TLSSocket, so that `instanceof` accepts them. super() still calls Duplex,
- * the prototype of the class itself: the constructor of TLSSocket would make a socket of its own.
+ * Puts instances on the prototype chain of tls.TLSSocket, so that `instanceof`
+ * accepts them. super() still calls Duplex, the prototype of the class itself:
+ * the constructor of TLSSocket would make a socket of its own.
  */
 Object.setPrototypeOf(prototype, tls.TLSSocket.prototype)
 addSocketMembers(prototype)
