@@ -1,7 +1,7 @@
 // node scripts/tap-digest.mjs COUNTS-FILE COMMAND [ARGUMENT]...
 //
 // Runs a command that prints TAP, and shortens its output: one line for each test file that passed, everything for one
-// that failed. Writes the counts of the run to COUNTS-FILE as "PASSED FAILED SKIPPED". They come from tap's closing line,
+// that failed. Writes "PASSED FAILED SKIPPED" to COUNTS-FILE. These counts come from the closing line of tap,
 // "# { total: …, pass: …, fail: … }", which counts assertions. A run without that line counts as one failure.
 // Exits with the exit code of the command.
 import { spawn } from 'node:child_process'
