@@ -13,7 +13,7 @@ import { headline, picture } from './picture.ts'
 import { probe, readable } from './probe.ts'
 import { type SoakOptions, type SoakProgress, soak } from './soak.ts'
 
-/** Exit codes. */
+/** Exit codes besides 0. */
 const FAILED = 1
 const USAGE = 2
 const UNKNOWN = 3

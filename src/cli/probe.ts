@@ -7,6 +7,7 @@ import { ms, time } from './format.ts'
 import { type Address, hostAndPort } from './parse.ts'
 import type { Credentials } from './soak-messages.ts'
 
+/** What {@link probe} connects to, and how. */
 export interface ProbeOptions {
   readonly address: Address
   readonly credentials: Omit<Credentials, 'insecure'>

@@ -30,6 +30,7 @@ export interface Orders {
 
 export type Side = 'client' | 'server'
 
+/** Count and hash of all bytes in one direction. */
 export interface Sum {
   readonly bytes: number
   /** SHA-256, hexadecimal. */
@@ -40,7 +41,7 @@ export interface Sum {
 export interface Status {
   readonly sentBytes: number
   readonly receivedBytes: number
-  /** Resident set size. */
+  /** Resident set size, in bytes. */
   readonly rssBytes: number
   readonly counters: RenegotiationCounters
 }
@@ -52,6 +53,7 @@ export interface Mark {
   readonly holdMs: number
 }
 
+/** A message from a child process. */
 export type FromEnd =
   | { readonly type: 'listening'; readonly port: number }
   | { readonly type: 'connected'; readonly protocol: string; readonly cipher: string }
@@ -64,6 +66,7 @@ export type FromEnd =
   /** The connection is closed. `received` covers all data that ever arrived. */
   | { readonly type: 'over'; readonly received: Sum; readonly error?: string }
 
+/** A message to a child process. */
 export type ToEnd =
   /** Send nothing more, and answer `sent`. */
   | { readonly type: 'stop' }

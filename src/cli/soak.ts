@@ -11,10 +11,13 @@ import { type Address, hostAndPort, type Range } from './parse.ts'
 import type { Credentials, FromEnd, Orders, Peer, Side, Status, Sum, ToEnd } from './soak-messages.ts'
 import { type Column, Timeline } from './timeline.ts'
 
+/** The options of {@link soak}. */
 export interface SoakOptions {
   /** Milliseconds for which data flows. */
   readonly duration: number
+  /** Milliseconds between two renegotiations that an end begins. */
   readonly everyMs: Range
+  /** The size of one write, in bytes. */
   readonly chunkBytes: Range
   readonly seed: number
   /** Milliseconds without a byte after which the soak has failed. */

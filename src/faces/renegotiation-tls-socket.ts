@@ -1,3 +1,6 @@
+/*
+ * The face that can be used wherever a tls.TLSSocket can.
+ */
 import { Duplex, type DuplexOptions, getDefaultHighWaterMark, Writable } from 'node:stream'
 import tls from 'node:tls'
 import { closedBeforeConnection, endedByPeer, invalidType } from '../core/errors.ts'
