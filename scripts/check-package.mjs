@@ -1,4 +1,4 @@
-// Packs the package, checks what is in it, installs it into an empty folder and uses it from there as its users will:
+// Packs the package, checks which files are in it, installs it into an empty folder, and uses it as its users do:
 // imported by an ES module, required by a CommonJS module, and compiled by strict TypeScript projects.
 //
 //   node scripts/check-package.mjs [path of another node]...   the programs also run on these
@@ -67,11 +67,11 @@ const sources = {
   'cjs.cts': `import api = require('${pkg.name}')${typeCheck}`,
 }
 
-/** Each compiles the sources above: [folder, what it installs besides the package, compiler options] */
+/** The projects that compile the sources above: [folder, what it installs besides the package, compiler options]. */
 const projects = [
-  // Nothing but the package and a compiler: the package brings along every type that it needs.
+  // Only the package and a compiler: the package must bring every type that it needs.
   ['typescript-newest', [`typescript@${pkg.devDependencies.typescript}`], { module: 'nodenext' }],
-  // The oldest that README promises.
+  // The oldest version that README promises.
   ['typescript-5.8', ['typescript@~5.8.0', '@types/node@20'], { module: 'nodenext' }],
   ['bundler', ['typescript@~5.9.0', '@types/node@24'], { module: 'preserve', moduleResolution: 'bundler' }],
 ]
@@ -114,7 +114,7 @@ function emptyProject(folder) {
 
 const npmInstall = ['install', '--no-audit', '--no-fund', '--no-update-notifier']
 
-/** npm warns about each script of a package that would run on the user's machine. */
+/** Checks that npm does not warn of install scripts, which would run on the user's machine. */
 function installWithoutWarning(folder, tarball) {
   emptyProject(folder)
   const { status, stderr } = spawnSync('npm', [...npmInstall, tarball], { cwd: folder, encoding: 'utf8' })
@@ -134,7 +134,7 @@ function checkFiles(packed) {
 
   const sourceFiles = files.filter((file) => file.startsWith('src/'))
   const needed = ['package.json', 'README.md', 'CHANGELOG.md', 'LICENSE', 'dist/index.js', 'dist/index.d.ts']
-  // What README links to.
+  // The files that README links to.
   const readme = readFileSync(join(root, 'README.md'), 'utf8')
   for (const [, target] of readme.matchAll(/\]\((?!\w+:)([^)#]+)/g)) needed.push(target)
   for (const file of sourceFiles) {
@@ -170,7 +170,7 @@ try {
   for (const [file, text] of Object.entries(programs)) writeFileSync(join(consumer, file), text)
   for (const node of nodes) {
     const version = execFileSync(node, ['--version'], { encoding: 'utf8' }).trim()
-    // Nor may it warn.
+    // The programs must print nothing but "ok", and no warning.
     for (const file of Object.keys(programs)) run(`${file} on Node ${version}`, node, [file], consumer, 'ok\n')
     const soak = [`node_modules/${pkg.name}/${pkg.bin[pkg.name]}`, 'soak', '--duration', '1s', '--every', '100ms']
     run(`a soak on Node ${version}`, node, soak, consumer)
@@ -180,7 +180,7 @@ try {
   for (const [name, packages, options] of projects) {
     const project = join(temp, name)
     install(project, [tarball, ...packages])
-    // CommonJS's import = require() does not exist where everything is bundled.
+    // Projects for a bundler cannot use import = require() of CommonJS.
     const files = Object.entries(sources).filter(([file]) => options.module === 'nodenext' || file.endsWith('.mts'))
     for (const [file, text] of files) writeFileSync(join(project, file), text)
     const compilerOptions = { ...strict, ...options }

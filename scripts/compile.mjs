@@ -1,6 +1,6 @@
 // node scripts/compile.mjs [dist] [build]
 //
-// Compiles src/ to dist/, which is published, and everything to build/, which tests, examples and benchmarks run.
+// Compiles src/ to dist/, which is published, and everything to build/, from which tests, examples and benchmarks run.
 import { spawn } from 'node:child_process'
 import { rmSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
@@ -10,7 +10,7 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 const tsc = fileURLToPath(new URL('../node_modules/typescript/bin/tsc', import.meta.url))
 
 function compile(target) {
-  // Nothing of a source that is gone may stay behind.
+  // Removes the output of sources that no longer exist.
   rmSync(new URL(`../${target}`, import.meta.url), { recursive: true, force: true })
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [tsc, '-p', projects[target]], { cwd: root, stdio: 'inherit' })

@@ -1,9 +1,9 @@
 // node scripts/tap-digest.mjs COUNTS-FILE COMMAND [ARGUMENT]...
 //
-// Runs the command, which prints a tap run's TAP, and shortens what it prints: one line for a test file that passed,
-// everything for one that failed. Writes "PASSED FAILED SKIPPED" of the run to the file, from tap's own closing line,
-// "# { total: …, pass: …, fail: … }", which counts single assertions; a run without one counts as one failure.
-// Exits as the command does.
+// Runs a command that prints TAP, and shortens its output: one line for each test file that passed, everything for one
+// that failed. Writes "PASSED FAILED SKIPPED" to COUNTS-FILE. These counts come from the closing line of tap,
+// "# { total: …, pass: …, fail: … }", which counts assertions. A run without that line counts as one failure.
+// Exits with the exit code of the command.
 import { spawn } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
@@ -11,7 +11,7 @@ import { createInterface } from 'node:readline'
 const [countsFile, command, ...args] = process.argv.slice(2)
 const counts = { pass: 0, fail: 1, skip: 0, todo: 0 }
 let isClosed = false
-/** The lines of the test file that is being read: not shown unless it turns out to have failed. */
+/** The lines of the present test file. They are printed only if it fails. */
 let held
 
 const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'] })
@@ -19,7 +19,7 @@ const exited = new Promise((resolve, reject) => {
   child.on('error', reject)
   child.on('exit', (code) => resolve(code ?? 1))
 })
-// A child that could not be started is reported where it is awaited, below.
+// If the child cannot be started, the `await` below throws.
 exited.catch(() => {})
 
 for await (const line of createInterface({ input: child.stdout, crlfDelay: Number.POSITIVE_INFINITY })) {

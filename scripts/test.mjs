@@ -1,8 +1,8 @@
-// Compiles everything, then runs tap on it with this very Node.
+// Compiles everything, then runs tap with the Node that runs this script.
 //
 //   npm test                               all tests; coverage of src/ must be 100%
-//   npm test -- test/foo.ts [tap options]  some tests; coverage is shown, not required
-//   node scripts/test.mjs --no-build       without compiling (another Node, after npm test)
+//   npm test -- test/foo.ts [tap options]  some tests; coverage is printed, but not required
+//   node scripts/test.mjs --no-build       without compiling, for another Node after npm test
 import { spawn, spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const require = createRequire(import.meta.url)
-// "node" in a test means the Node that runs it.
+// Tests that run "node" get the same Node.
 const env = { ...process.env, PATH: `${dirname(process.execPath)}${delimiter}${process.env.PATH ?? ''}` }
 
 function run(...args) {
@@ -20,8 +20,8 @@ function run(...args) {
   if (status !== 0) process.exit(signal === null ? (status ?? 1) : 1)
 }
 
-// tap builds its Test class for the configured set of plugins by itself, but only after it has chosen the loaders of
-// that very run: the first run after an installation would still load what .taprc switches off.
+// Whether tap has built its Test class without the plugins that .taprc switches off. tap builds it by itself, but only
+// after it has chosen the loaders of a run, so the first run after an installation would still load those plugins.
 function isBuiltForOurPlugins() {
   const removed = [...readFileSync(join(root, '.taprc'), 'utf8').matchAll(/"!(@tapjs\/[\w-]+)"/g)].map((m) => m[1])
   const main = createRequire(require.resolve('tap/package.json')).resolve('@tapjs/test')

@@ -1,3 +1,6 @@
+/*
+ * The public API of the package, except the compliance tests, which have an entry point of their own.
+ */
 export type { RenegotiationTrace } from './core/diagnostics.ts'
 export { AbortError, RenegotiationError, type RenegotiationErrorCode } from './core/errors.ts'
 export { type InboundBudget, inboundBudget } from './core/inbound-budget.ts'

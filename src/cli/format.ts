@@ -1,4 +1,8 @@
-/** 1.5 s, 2 min 30 s, 8 h. */
+/*
+ * Formats durations and sizes for people.
+ */
+
+/** Formats a duration: 1.5 s, 2 min 30 s, 8 h. */
 export function time(milliseconds: number): string {
   const seconds = milliseconds / 1000
   if (seconds < 60) return `${Number(seconds.toFixed(1))} s`
@@ -11,7 +15,7 @@ function joined(whole: string, rest: number, unit: string): string {
   return rest === 0 ? whole : `${whole} ${rest} ${unit}`
 }
 
-/** Decimal, as networks are measured. */
+/** Formats a number of bytes with decimal units (1 kB is 1000 bytes), as is usual for networks. */
 export function bytes(count: number): string {
   const units = ['B', 'kB', 'MB', 'GB', 'TB', 'PB']
   let value = count
@@ -20,7 +24,7 @@ export function bytes(count: number): string {
   return `${unit === 0 ? value : value.toFixed(value < 10 ? 2 : value < 100 ? 1 : 0)} ${units[unit]}`
 }
 
-/** Milliseconds with as many digits as matter. */
+/** Formats milliseconds with about three significant digits. */
 export function ms(value: number): string {
   return `${value.toFixed(value < 10 ? 2 : value < 100 ? 1 : 0)} ms`
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /*
- * npx renegotiation-duplex: for people. Who imports the package loads none of it.
+ * The command line: npx renegotiation-duplex. Importing the package does not load it.
  */
 import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
@@ -13,12 +13,12 @@ import { headline, picture } from './picture.ts'
 import { probe, readable } from './probe.ts'
 import { type SoakOptions, type SoakProgress, soak } from './soak.ts'
 
-/** Exit codes. */
+/** Exit codes besides 0. */
 const FAILED = 1
 const USAGE = 2
 const UNKNOWN = 3
 
-/** Milliseconds between two lines of progress where they can't be written over each other. */
+/** Milliseconds between two lines of progress if the output is not a terminal, which keeps every line. */
 const SPARSE = 10_000
 
 interface ClientOptions {
@@ -117,7 +117,7 @@ function pem(file: string): string {
   } catch (error) {
     throw new InvalidArgumentError((error as Error).message)
   }
-  // OpenSSL takes any file for a list of no certificates.
+  // OpenSSL accepts any file and finds no certificate in it.
   if (!text.includes('-----BEGIN ')) throw new InvalidArgumentError(`There is nothing in PEM in ${file}.`)
   return text
 }
@@ -131,7 +131,7 @@ function credentials({ servername, ca, cert, key }: ClientOptions, command: Comm
   return { servername, ca, cert, key }
 }
 
-/** Empties it, too: what an earlier run said is not to be taken for what this one says. */
+/** Also empties the file, so that the result of an earlier run is not mistaken for the result of this one. */
 function mustBeWritable(file: string, command: Command): void {
   try {
     closeSync(openSync(file, 'w'))
@@ -173,7 +173,7 @@ async function soakCommand(given: SoakArguments, command: Command): Promise<void
     seed: given.seed ?? Math.floor(Math.random() * 1e6),
     ...(to && { server: { address: to, mode: given.mode, credentials: { ...credentials(given, command), insecure } } }),
   }
-  // Not after hours.
+  // Checked now, because the files are written only at the end, which may be hours later.
   for (const file of [given.json, given.picture]) mustBeWritable(file, command)
   const early = new AbortController()
   const interrupted = () => early.abort()

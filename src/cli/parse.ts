@@ -1,3 +1,6 @@
+/*
+ * Parses the arguments of the command line.
+ */
 import { InvalidArgumentError } from 'commander'
 
 /** A range of numbers, both ends included. */
@@ -11,21 +14,21 @@ export interface Address {
 
 const milliseconds = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }
 const bytes = { B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 }
-/** Node's timers take no more. */
+/** The longest delay of Node's timers. */
 const MAX_MILLISECONDS = 2 ** 31 - 1
 const MAX_CHUNK = 16 * bytes.MiB
 
-/** `90s`, `10m`, `8h`; a number alone is seconds. In milliseconds. */
+/** Parses a duration such as `90s`, `10m` or `8h`. A number without a unit is in seconds. Returns milliseconds. */
 export function duration(text: string): number {
   return within(text, quantity(text, milliseconds, 's'), 1, MAX_MILLISECONDS, 'from 1ms to 24d')
 }
 
-/** `7s-14s` or `10s`. */
+/** Parses one duration, or a range such as `7s-14s`. Returns milliseconds. */
 export function window(text: string): Range {
   return range(text, duration)
 }
 
-/** `64KiB`, or a range such as `1B-1MiB`. In bytes. */
+/** Parses one size such as `64KiB`, or a range such as `1B-1MiB`. Returns bytes. */
 export function chunkSizes(text: string): Range {
   return range(text, (part) => {
     const size = within(part, quantity(part, bytes, 'B'), 1, MAX_CHUNK, 'from 1B to 16MiB')
@@ -34,7 +37,7 @@ export function chunkSizes(text: string): Range {
   })
 }
 
-/** `host:port` or `[::1]:port`. */
+/** Parses `host:port` or `[::1]:port`. */
 export function address(text: string): Address {
   const [, host, port] = /^(\[[^\]]+\]|[^:[\]]+):(\d{1,5})$/.exec(text) ?? []
   if (host === undefined || Number(port) < 1 || Number(port) > 65_535) {
@@ -43,18 +46,18 @@ export function address(text: string): Address {
   return { host: host.replace(/^\[|\]$/g, ''), port: Number(port) }
 }
 
-/** What {@link address} takes. */
+/** The inverse of {@link address}. */
 export function hostAndPort({ host, port }: Address): string {
   return `${host.includes(':') ? `[${host}]` : host}:${port}`
 }
 
-/** Of an HTTP request. */
+/** Checks the path of an HTTP request. */
 export function path(text: string): string {
   if (!text.startsWith('/')) throw new InvalidArgumentError('A path begins with /; the address comes before --http.')
   return text
 }
 
-/** A seed of what is random. */
+/** Parses the seed of the random data. */
 export function seed(text: string): number {
   if (!/^\d{1,10}$/.test(text)) throw new InvalidArgumentError('It must be a whole number.')
   return Number(text)

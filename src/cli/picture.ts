@@ -1,3 +1,6 @@
+/*
+ * Draws the result of a soak as an SVG picture.
+ */
 import { bytes, ms, time } from './format.ts'
 import type { SoakReport } from './soak.ts'
 import type { Column } from './timeline.ts'
@@ -11,24 +14,25 @@ const TO_SERVER = '#1f6fb4'
 const TO_CLIENT = '#d1700c'
 const GREY = '#767676'
 
-/** A part of the picture, from top to bottom. */
+/** One chart of the picture. The charts stand one below the other. */
 interface Chart {
   readonly title: string
   readonly top: number
   readonly height: number
-  /** What the top of it stands for. */
+  /** The value at the top edge. */
   readonly max: number
   readonly unit: (value: number) => string
 }
 
 /**
- * A soak as a picture, SVG that stands alone: throughput each way over time
- * with the renegotiations marked, how long each held the writes, and memory.
+ * Returns a self-contained SVG picture of a soak: the throughput in each
+ * direction over time, with the renegotiations marked, how long each of them
+ * held writes, and memory.
  */
 export function picture(report: SoakReport): string {
   const { columnMs, columns } = report.timeline
   const seconds = columnMs / 1000
-  // The last one is cut off wherever it ends.
+  // The last column covers less time than the others, so its rate would be wrong.
   const whole = columns.length > 1 ? columns.slice(0, -1) : columns
   const rates = whole.map(({ toServer, toClient }) => [toServer / seconds, toClient / seconds] as const)
   const throughput = chart('throughput', 140, 220, rates.flat(), (value) => `${bytes(value)}/s`)
@@ -62,7 +66,7 @@ export function picture(report: SoakReport): string {
       const title = `${name} held for ${ms(held)} at ${time(index * columnMs)}`
       return `<circle class="hold" cx="${round(x(index + 0.5))}" cy="${round(y(holds, held))}" r="2.5" fill="${color}"><title>${title}</title></circle>`
     })
-  // Beside each other where both ends began at the same time.
+  // The marks of the two ends stand side by side if both began in the same column.
   const mark = (index: number, begunBy: 'client' | 'server', color: string, count: number) => {
     if (count === 0) return ''
     const at = round(x(index + 0.5) + (begunBy === 'client' ? -2 : 2))
@@ -114,7 +118,7 @@ export function picture(report: SoakReport): string {
     .join('\n')
 }
 
-/** What it came to, in a line. */
+/** The result in one line. */
 export function headline({
   verdict,
   interrupted,
@@ -153,12 +157,12 @@ function chart(
   values: readonly number[],
   unit: (value: number) => string,
 ): Chart {
-  // Not Math.max(...values): there may be more of them than a call takes.
+  // Not Math.max(...values): a call cannot take that many arguments.
   const highest = values.reduce((max, value) => Math.max(max, value), 0)
   return { title, top, height, unit, max: niceCeiling(highest) }
 }
 
-/** At least `value`, and easy to read. */
+/** The next round number from `value` up. */
 function niceCeiling(value: number): number {
   const power = 10 ** Math.floor(Math.log10(value || 1))
   return power * ([1, 1.5, 2, 3, 4, 5, 6, 8].find((factor) => factor * power >= value) ?? 10)

@@ -1,44 +1,48 @@
+/*
+ * The command `probe`: asks a TLS server once whether it lets its clients renegotiate.
+ */
 import { once } from 'node:events'
 import { connect, type RenegotiationError, type RenegotiationTLSSocket } from '../index.ts'
 import { ms, time } from './format.ts'
 import { type Address, hostAndPort } from './parse.ts'
 import type { Credentials } from './soak-messages.ts'
 
+/** What {@link probe} connects to, and how. */
 export interface ProbeOptions {
   readonly address: Address
   readonly credentials: Omit<Credentials, 'insecure'>
-  /** Milliseconds for each: the connection, the handshake, an answer. */
+  /** Milliseconds for each step: the connection, the handshake, an answer. */
   readonly timeout: number
-  /** What is sent before the renegotiation and again after it; undefined: nothing. */
+  /** The text that is sent before the renegotiation and again after it. Undefined: nothing is sent. */
   readonly traffic: string | undefined
 }
 
-/** What is written as JSON. */
+/** The result, as `--json` prints it. */
 export interface ProbeReport {
   readonly address: string
-  /** What it takes to find out: never more than one of each. */
+  /** A probe never makes more than one connection and one attempt. */
   readonly connections: 1
   readonly attempts: 0 | 1
   readonly protocol: string | null
   readonly cipher: string | null
-  /** The server's certificate is in order; null where there was no connection. */
+  /** Whether the server's certificate is valid. Null if there was no connection. */
   readonly authorized: boolean | null
   readonly authorizationError: string | null
-  /** RFC 5746; null where it isn't known. */
+  /** Whether the server supports secure renegotiation (RFC 5746). Null if unknown. */
   readonly secureRenegotiation: boolean | null
-  /** What became of a renegotiation that the client began; null where that could not be found out. */
+  /** The outcome of a renegotiation that the client began. Null if it could not be found out. */
   readonly clientInitiated: 'allowed' | 'refused' | 'no answer' | 'connection lost' | 'impossible' | null
-  /** The server came out of it with another certificate; null where it was not allowed. */
+  /** Whether the server had another certificate afterwards. Null if there was no renegotiation. */
   readonly certificateChanged: boolean | null
-  /** In words, what is to be said of it; null where it was allowed and changed nothing but the keys. */
+  /** An explanation for people. Null if the renegotiation was allowed and changed nothing but the keys. */
   readonly reason: string | null
-  /** From asking to new keys, in milliseconds. */
+  /** Milliseconds from the request to the new keys. Null if there was no renegotiation. */
   readonly milliseconds: number | null
-  /** Bytes that came, where something was sent; null where nothing was. */
+  /** Bytes received before the renegotiation was over, and after it. Null if nothing was sent. */
   readonly traffic: { readonly during: number; readonly after: number } | null
 }
 
-/** Whether a server lets its clients renegotiate. Resolves, whatever happens. */
+/** Finds out whether a server lets its clients renegotiate. The promise never rejects. */
 export async function probe(options: ProbeOptions): Promise<ProbeReport> {
   const { address, credentials, timeout } = options
   const stream = connect({
@@ -48,12 +52,12 @@ export async function probe(options: ProbeOptions): Promise<ProbeReport> {
     ca: credentials.ca,
     cert: credentials.cert,
     key: credentials.key,
-    // All that can renegotiate, old as it may be; a certificate is told about, not insisted on.
+    // Accept everything that can renegotiate, however old, and any certificate. The report says what is wrong with it.
     minVersion: 'TLSv1',
     maxVersion: 'TLSv1.2',
     ciphers: 'DEFAULT@SECLEVEL=0',
     rejectUnauthorized: false,
-    // Another certificate is told about, too. Otherwise it would be the end of the connection.
+    // The report also says if the certificate changed. Without this option, that would end the connection.
     renegotiation: { handshakeTimeout: timeout, drainTimeout: timeout, allowIdentityChange: true },
   })
   const report: ProbeReport = {
@@ -71,7 +75,7 @@ export async function probe(options: ProbeOptions): Promise<ProbeReport> {
     milliseconds: null,
     traffic: null,
   }
-  // What goes wrong later rejects what is waited for then.
+  // Errors are not lost: each step that waits rejects with them.
   stream.on('error', () => {})
   const found = await once(stream, 'secureConnect', { signal: AbortSignal.timeout(timeout) }).then(
     () => attempt(stream, options),
@@ -88,7 +92,7 @@ async function attempt(stream: RenegotiationTLSSocket, options: ProbeOptions): P
     cipher: stream.getCipher().name,
     authorized: stream.authorized,
     authorizationError: stream.authorized ? null : String(stream.authorizationError),
-    // OpenSSL connects to no other, unless its configuration says so.
+    // OpenSSL connects to no other server, unless its configuration allows it.
     secureRenegotiation: true,
   }
   let attempts: 0 | 1 = 0
@@ -102,14 +106,14 @@ async function attempt(stream: RenegotiationTLSSocket, options: ProbeOptions): P
   if (traffic !== undefined) stream.write(traffic)
   try {
     let done = await stream.renegotiate()
-    // One of the server's own stood for ours, which never began.
+    // The server began a renegotiation just before, which counted for this one. So this one never began: try again.
     if (done.origin === 'peer') done = await stream.renegotiate()
     if (done.origin === 'peer') return { ...common, reason: 'the server began one itself each time, and was not asked' }
     const changed = done.peerCertificateChanged === true
     const during = bytes
     if (traffic !== undefined) {
       stream.write(traffic)
-      // That it closes instead is no answer either.
+      // The server may also close the connection instead of answering. Then there is just no answer.
       await once(stream, 'data', { signal: AbortSignal.timeout(timeout) }).catch(() => {})
     }
     return {
@@ -127,7 +131,7 @@ async function attempt(stream: RenegotiationTLSSocket, options: ProbeOptions): P
   }
 }
 
-/** What it means that a renegotiation failed, with so many bytes received by then. */
+/** Interprets the error of a failed renegotiation. `bytes`: how many were received until then. */
 export function withoutRenegotiation(
   { code, message, cause }: RenegotiationError,
   attempts: 0 | 1,
@@ -137,11 +141,11 @@ export function withoutRenegotiation(
     return { reason: 'the server answered and closed the connection; try it without traffic' }
   }
   const reason = cause instanceof Error ? `${message}: ${cause.message.trim()}` : message
-  // A legacy server: OpenSSL connects to it where its configuration says so, but does not renegotiate with it.
+  // A legacy server. If its configuration says so, OpenSSL connects to such a server, but does not renegotiate.
   if (/unsafe legacy renegotiation/.test(reason)) {
     return { secureRenegotiation: false, clientInitiated: 'impossible', reason }
   }
-  // The server was not asked: the connection ended first, or the drain did not, or OpenSSL on this side was told not to.
+  // The server was not asked: the connection ended first, the drain timed out, or OpenSSL on this side forbids it.
   if (attempts === 0) return { reason }
   switch (code) {
     case 'ERR_RENEGOTIATION_REFUSED':
@@ -149,7 +153,7 @@ export function withoutRenegotiation(
     case 'ERR_RENEGOTIATION_HANDSHAKE_TIMEOUT':
       return { clientInitiated: 'no answer', reason }
     case 'ERR_RENEGOTIATION_PEER_DATA':
-      // Nothing of ours was on its way: it is the ClientHello that was not expected. Go and wolfSSL refuse like this.
+      // No data was on its way to the server, so the ClientHello was unexpected. Go and wolfSSL refuse like this.
       if (/alert unexpected message/.test(reason)) {
         return { clientInitiated: 'refused', reason: 'the server answered with the alert unexpected_message' }
       }
@@ -159,7 +163,7 @@ export function withoutRenegotiation(
   }
 }
 
-/** What can be told all the same. */
+/** What the report can say although there was no connection. */
 function withoutConnection(error: NodeJS.ErrnoException, timeout: number): Partial<ProbeReport> {
   switch (error.code) {
     case 'ERR_SSL_UNSAFE_LEGACY_RENEGOTIATION_DISABLED':
@@ -177,7 +181,7 @@ function withoutConnection(error: NodeJS.ErrnoException, timeout: number): Parti
   }
 }
 
-/** For people. */
+/** Formats a report for people. */
 export function readable(report: ProbeReport): string {
   const { authorized, milliseconds, protocol, traffic } = report
   const renegotiation = [

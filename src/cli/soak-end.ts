@@ -1,6 +1,6 @@
 /*
- * One end of a soak, in a process of its own: sends without a pause, takes
- * what comes, and renegotiates on a schedule all the while.
+ * One end of a soak, in a process of its own. It sends without a pause, receives,
+ * and renegotiates on a schedule all the while.
  */
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
@@ -10,7 +10,7 @@ import { Random } from '../compliance/random.ts'
 import { connect, createServer, type RenegotiationTLSSocket } from '../index.ts'
 import type { FromEnd, Orders, Peer, Sum, ToEnd } from './soak-messages.ts'
 
-/** Elliptic curves and a key of this run at both ends: no certificate that would have to be kept secret, or renewed. */
+/** A pre-shared key made for this run, with ECDHE. So the package needs no certificate, which would expire. */
 const CIPHERS = 'ECDHE-PSK-CHACHA20-POLY1305'
 const STATUS_MS = 250
 const POOL_BYTES = 32 * 1024 * 1024
@@ -18,20 +18,20 @@ const POOL_BYTES = 32 * 1024 * 1024
 const orders = JSON.parse(process.argv[2] as string) as Orders
 const options = {
   maxVersion: 'TLSv1.2',
-  // In echo, one end waits for what comes back after it has sent its last byte.
+  // In the mode `echo`, one end still receives after it has sent its last byte.
   allowHalfOpen: true,
   renegotiation: { rekey: { everyMs: orders.everyMs } },
 } as const
 
 process.on('disconnect', () => process.exit())
-// Of a terminal, all processes hear Ctrl-C; who began the soak decides what becomes of it.
+// Ctrl-C in a terminal reaches all processes. The parent process decides what to do.
 process.on('SIGINT', () => {})
 
 function tell(message: FromEnd, told = () => {}): void {
   process.send?.(message, undefined, undefined, told)
 }
 
-/** A listening end takes one connection. */
+/** Listens on a free port and accepts one connection. */
 async function accept(peer: Peer): Promise<RenegotiationTLSSocket> {
   const server = createServer({ ...options, ciphers: CIPHERS, pskCallback: () => keyOf(peer) })
   server.listen(0, '127.0.0.1')
@@ -99,7 +99,7 @@ function run(stream: RenegotiationTLSSocket): void {
   process.on('message', (message: ToEnd) => {
     if (message.type === 'stop') {
       stopped = true
-      // An empty write is done when all before it is.
+      // The callback of an empty write comes after all writes before it.
       stream.write('', () => tell({ type: 'sent', sum: sent.sum() }))
     } else if (message.type === 'expect') {
       expected = message.bytes
@@ -143,7 +143,7 @@ function run(stream: RenegotiationTLSSocket): void {
   }
 }
 
-/** Counts and hashes. */
+/** Counts and hashes bytes. */
 class Tally {
   bytes = 0
   readonly #hash = createHash('sha256')
@@ -153,11 +153,11 @@ class Tally {
     this.#hash.update(chunk)
   }
 
-  /** So far. */
+  /** The count and the hash so far. */
   sum(): Sum {
     return { bytes: this.bytes, hash: this.#hash.copy().digest('hex') }
   }
 }
 
-// Last, for it waits, and classes have to be there when it goes on.
+// At the end of the file: run() needs the class above, which is not hoisted.
 run(await (orders.side === 'server' ? accept(orders.peer) : open(orders.peer)))

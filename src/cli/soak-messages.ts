@@ -1,11 +1,11 @@
 /*
- * What the program and the processes at the ends of the connection tell each
- * other (child_process: process.send).
+ * The messages between the program and its two child processes, one for each end
+ * of the connection (process.send() of node:child_process).
  */
 import type { Origin, RenegotiationCounters } from '../core/report.ts'
 import type { Address, Range } from './parse.ts'
 
-/** What a client shows and checks, in PEM. */
+/** A client's certificate and key, and how it verifies the server. `ca`, `cert` and `key` are in PEM. */
 export interface Credentials {
   readonly servername: string | undefined
   readonly ca: string | undefined
@@ -14,12 +14,12 @@ export interface Credentials {
   readonly insecure: boolean
 }
 
-/** Whom a process connects to: one of our own, by a key that both have, or a server of the user's. */
+/** What a process is connected to: the other process of the soak, with a pre-shared key, or a server of the user. */
 export type Peer =
   | { readonly kind: 'own'; readonly key: string; readonly port?: number }
   | ({ readonly kind: 'foreign' } & Address & Credentials)
 
-/** How a process is started: its first argument, as JSON. */
+/** The first argument of a child process, as JSON. */
 export interface Orders {
   readonly side: Side
   readonly peer: Peer
@@ -30,46 +30,49 @@ export interface Orders {
 
 export type Side = 'client' | 'server'
 
+/** Count and hash of all bytes in one direction. */
 export interface Sum {
   readonly bytes: number
   /** SHA-256, hexadecimal. */
   readonly hash: string
 }
 
-/** How it goes. */
+/** What an end reports at regular intervals. */
 export interface Status {
   readonly sentBytes: number
   readonly receivedBytes: number
-  /** Resident set size. */
+  /** Resident set size, in bytes. */
   readonly rssBytes: number
   readonly counters: RenegotiationCounters
 }
 
-/** One renegotiation, as one end has seen it. */
+/** One renegotiation, as one end saw it. */
 export interface Mark {
   readonly origin: Origin
-  /** Milliseconds for which its writes were held. */
+  /** Milliseconds for which this end held its writes. */
   readonly holdMs: number
 }
 
+/** A message from a child process. */
 export type FromEnd =
   | { readonly type: 'listening'; readonly port: number }
   | { readonly type: 'connected'; readonly protocol: string; readonly cipher: string }
   | ({ readonly type: 'status' } & Status)
   | ({ readonly type: 'renegotiated' } & Mark)
-  /** All that it sends is sent. */
+  /** All its data was sent. */
   | { readonly type: 'sent'; readonly sum: Sum }
-  /** As many bytes as it was to expect have come. */
+  /** It has received as many bytes as it was told to expect. */
   | { readonly type: 'received' }
-  /** The connection is closed. `received` is all that ever came. */
+  /** The connection is closed. `received` covers all data that ever arrived. */
   | { readonly type: 'over'; readonly received: Sum; readonly error?: string }
 
+/** A message to a child process. */
 export type ToEnd =
-  /** Sends nothing more, and answers `sent`. */
+  /** Send nothing more, and answer `sent`. */
   | { readonly type: 'stop' }
-  /** Answers `received` after so many bytes. */
+  /** Answer `received` after so many bytes. */
   | { readonly type: 'expect'; readonly bytes: number }
-  /** Ends its side, after everything sent. Answers `over` when the other end has closed, too. */
+  /** End your side after all data. Answer `over` when the connection has closed. */
   | { readonly type: 'end' }
-  /** Closes the connection at once, and answers `over`. */
+  /** Close the connection at once, and answer `over`. */
   | { readonly type: 'leave' }

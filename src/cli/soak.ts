@@ -1,3 +1,6 @@
+/*
+ * The command `soak`: runs the two ends of a connection and judges the result.
+ */
 import { type ChildProcess, fork } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -8,29 +11,32 @@ import { type Address, hostAndPort, type Range } from './parse.ts'
 import type { Credentials, FromEnd, Orders, Peer, Side, Status, Sum, ToEnd } from './soak-messages.ts'
 import { type Column, Timeline } from './timeline.ts'
 
+/** The options of {@link soak}. */
 export interface SoakOptions {
   /** Milliseconds for which data flows. */
   readonly duration: number
+  /** Milliseconds between two renegotiations that an end begins. */
   readonly everyMs: Range
+  /** The size of one write, in bytes. */
   readonly chunkBytes: Range
   readonly seed: number
-  /** Milliseconds without a byte after which it has failed. */
+  /** Milliseconds without a byte after which the soak has failed. */
   readonly stall: number
-  /** A server of the user's, instead of one of our own. */
+  /** A server of the user, instead of a second process of the soak. */
   readonly server?: { readonly address: Address; readonly mode: 'echo' | 'sink'; readonly credentials: Credentials }
 }
 
-/** How it goes. */
+/** The progress of a soak that is running. */
 export interface SoakProgress {
   readonly milliseconds: number
-  /** The client's. */
+  /** The latest status of the client. */
   readonly status: Status
 }
 
-/** What is written as JSON. */
+/** The result, as it is written to the JSON file. */
 export interface SoakReport {
   readonly verdict: 'passed' | 'failed'
-  /** Why it has failed; empty where it has passed. */
+  /** Why the soak failed. Empty if it passed. */
   readonly problems: readonly string[]
   readonly startedAt: string
   readonly node: string
@@ -38,29 +44,30 @@ export interface SoakReport {
   readonly protocol: string | null
   readonly cipher: string | null
   readonly options: Omit<SoakOptions, 'server'> & { readonly server: string | null; readonly mode: string }
-  /** It was stopped before its time. */
+  /** Whether it was stopped early, by a signal. */
   readonly interrupted: boolean
-  /** Milliseconds for which the connection was there. */
+  /** Milliseconds for which data flowed. */
   readonly milliseconds: number
   readonly bytes: { readonly toServer: number; readonly toClient: number }
-  /** Of both directions the same bytes came out that went in; null where that can't be known. */
+  /** Whether the bytes that arrived are the bytes that were sent. Null if that cannot be known. */
   readonly intact: boolean | null
   readonly renegotiations: { readonly byClient: number; readonly byServer: number }
-  /** For how long writes were held, in milliseconds. */
+  /** How long each end held its writes, in milliseconds. */
   readonly hold: { readonly client: Hold | null; readonly server: Hold | null }
-  /** Resident memory in bytes, the middle one of the first third of the time and of the last. */
+  /** Resident memory in bytes: the median of the first third of the time, and of the last third. */
   readonly rss: { readonly client: readonly [number, number]; readonly server: readonly [number, number] | null }
   readonly timeline: { readonly columnMs: number; readonly columns: readonly Column[] }
 }
 
 type Hold = RenegotiationCounters['hold']
 
-/** Milliseconds for what is still to be said when one end has failed, or the connection is to be closed. */
+/** Milliseconds that the ends have for their last messages after a failure, and for closing the connection. */
 const LAST_WORDS = 5000
 
 /**
- * Two ends that send without a pause and renegotiate all the while, for as long
- * as they are told or until `signal` stops them. Always resolves.
+ * Lets two ends send without a pause and renegotiate all the while, for
+ * `duration` milliseconds or until `signal` is aborted. The promise never
+ * rejects.
  */
 export async function soak(
   options: SoakOptions,
@@ -75,7 +82,7 @@ export async function soak(
   let beganAt: number | undefined
   let endedAt = 0
   let intact: boolean | null = null
-  /** All that was due has come. */
+  /** Whether all expected data has arrived, so that silence is no failure any more. */
   let silenceExpected = false
   const connection = { protocol: null as string | null, cipher: null as string | null }
   const elapsed = () => (beganAt === undefined ? 0 : performance.now() - beganAt)
@@ -108,7 +115,7 @@ export async function soak(
     else if (foreign?.mode === 'echo') due.push([client, fromClient])
     await Promise.all(due.map(([end, sent]) => expect(end, sent.bytes)))
     await close(client)
-    // Not before it is closed: nothing may follow the last byte that is due.
+    // Compared only after the connection has closed, so that extra bytes at the end are noticed.
     const same = await Promise.all(due.map(([end, sent]) => compare(end, sent)))
     if (same.length > 0) intact = !same.includes(false)
   }
@@ -118,7 +125,7 @@ export async function soak(
     for (const end of ends) end.tell({ type: 'end' })
     const closed = Promise.all(ends.map((end) => end.hears('over')))
     if (foreign !== undefined) {
-      // A server of the user's may keep the connection open, and has nothing more to send.
+      // A server of the user may keep the connection open although it has nothing more to send.
       silenceExpected = true
       await passes(LAST_WORDS, closed)
       client.tell({ type: 'leave' })
@@ -126,7 +133,7 @@ export async function soak(
     await closed
   }
 
-  /** Whether all that ever came to `end` is what was sent to it. */
+  /** Whether `end` received exactly what was sent to it. */
   async function compare(end: End, sent: Sum): Promise<boolean> {
     const { received } = await end.hears('over')
     const tooMany = received.bytes - sent.bytes
@@ -135,7 +142,7 @@ export async function soak(
     return received.hash === sent.hash
   }
 
-  /** Returns the client's. */
+  /** Starts the processes. Returns the client. */
   async function connectEnds(): Promise<End> {
     if (foreign !== undefined) return start('client', { kind: 'foreign', ...foreign.address, ...foreign.credentials })
     const key = randomBytes(32).toString('hex')
@@ -143,7 +150,7 @@ export async function soak(
     return start('client', { kind: 'own', key, port })
   }
 
-  /** Rejects with what goes wrong with an end, or when nothing goes on any more. */
+  /** Rejects when an end reports a problem, and when no byte has moved for too long. */
   function watch(): Promise<never> {
     let bytes = -1
     let since = performance.now()
@@ -168,7 +175,7 @@ export async function soak(
     await Promise.race([run(), watch()])
   } catch (error) {
     problems.add((error as Error).message)
-    // The other end's view of it.
+    // Wait for the report of the other end.
     await passes(LAST_WORDS, Promise.all(ends.map((end) => end.hears('over'))))
     for (const { side, problem } of ends) {
       if (problem !== undefined) problems.add(`${side}: ${problem}`)
@@ -208,7 +215,7 @@ export async function soak(
   }
 }
 
-/** Waits so many milliseconds, or until `promise` is settled or `signal` fires. */
+/** Waits so many milliseconds, or until `promise` settles or `signal` is aborted. */
 async function passes(milliseconds: number, promise?: Promise<unknown>, signal?: AbortSignal): Promise<void> {
   const enough = new AbortController()
   const signals = AbortSignal.any([enough.signal, ...(signal ? [signal] : [])])
@@ -216,24 +223,24 @@ async function passes(milliseconds: number, promise?: Promise<unknown>, signal?:
   enough.abort()
 }
 
-/** What an end has sent, all of it gone. */
+/** Stops an end. Returns what it has sent, once all of that was sent. */
 async function stop(end: End): Promise<Sum> {
   end.tell({ type: 'stop' })
   return (await end.hears('sent')).sum
 }
 
-/** Waits until so many bytes have come to an end. */
+/** Waits until an end has received so many bytes. */
 async function expect(end: End, bytes: number): Promise<void> {
   end.tell({ type: 'expect', bytes })
   await end.hears('received')
 }
 
-/** One of the processes, seen from outside. */
+/** One of the child processes, as the program sees it. */
 class End {
   readonly side: Side
-  /** The last that was heard. */
+  /** The latest status that the process reported. */
   status: Status | undefined
-  /** What has become of it that should not have. */
+  /** What went wrong at this end, if anything. */
   problem: string | undefined
   readonly #child: ChildProcess
   readonly #exited: Promise<void>
@@ -259,19 +266,19 @@ class End {
     })
   }
 
-  /** The first message of that type, heard already or to come. */
+  /** Resolves with a message of this type, at once if one has arrived already. */
   hears<T extends FromEnd['type']>(type: T): Promise<FromEnd & { type: T }> {
     const heard = this.#heard.get(type)
     if (heard !== undefined) return Promise.resolve(heard as FromEnd & { type: T })
     return new Promise((resolve) => this.#waiting.set(type, resolve))
   }
 
-  /** One that is gone is not told. */
+  /** Sends a message, unless the process is gone. */
   tell(message: ToEnd): void {
     if (this.#child.connected) this.#child.send(message, () => {})
   }
 
-  /** It has a little time for last words. */
+  /** Lets the process exit, and kills it if it takes too long. */
   async dismiss(): Promise<void> {
     const timer = setTimeout(() => this.#child.kill('SIGKILL'), LAST_WORDS)
     if (this.#child.connected) this.#child.disconnect()

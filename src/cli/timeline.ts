@@ -1,35 +1,37 @@
+/*
+ * Collects what happens in a soak as a table over time.
+ */
 import type { Mark, Side, Status } from './soak-messages.ts'
 
-/** What happened in a span of time. */
+/** What happened in one span of time. */
 export interface Column {
-  /** Bytes that the client sent, and that it received. */
+  /** Bytes that the client sent and received. */
   toServer: number
   toClient: number
-  /** Renegotiations, by who began them. */
+  /** How many renegotiations each end began. */
   byClient: number
   byServer: number
-  /** The longest that writes were held, in milliseconds; 0 where they were not. */
+  /** The longest time that writes were held, in milliseconds. 0 if none were. */
   clientHoldMs: number
   serverHoldMs: number
-  /** Resident memory at the end of it, in bytes; 0 where it is not known. */
+  /** Resident memory at the end of the span, in bytes. 0 if unknown. */
   clientRss: number
   serverRss: number
 }
 
 /**
- * A soak in columns of time. However long it runs, there are no more than
- * {@link MAX_COLUMNS}: when they are used up, every two become one of twice the
- * time.
+ * A soak in columns of equal time. There are never more than `MAX_COLUMNS`: when
+ * they are used up, each two neighbours become one column of twice the time.
  */
 export class Timeline {
   static readonly MAX_COLUMNS = 1200
-  /** Milliseconds that a column stands for. */
+  /** Milliseconds that one column covers. */
   columnMs = 250
   readonly columns: Column[] = []
   #sent = 0
   #received = 0
 
-  /** At so many milliseconds from the beginning. */
+  /** Adds a status. `at`: milliseconds since the beginning. */
   status(at: number, side: Side, { sentBytes, receivedBytes, rssBytes, counters }: Status): void {
     const column = this.#column(at)
     if (side === 'server') {
@@ -44,7 +46,7 @@ export class Timeline {
     this.#received = receivedBytes
   }
 
-  /** The client tells of every renegotiation, the server of its own holds only. */
+  /** Adds a renegotiation. Both ends report each one: it is counted at the client only. */
   mark(at: number, side: Side, { origin, holdMs }: Mark): void {
     const column = this.#column(at)
     if (side === 'server') {
@@ -56,7 +58,7 @@ export class Timeline {
     else column.byServer++
   }
 
-  /** Of the first third of the time and of the last, the median, in bytes. 0 where it is not known. */
+  /** The median memory of the first third of the time and of the last third, in bytes. 0 if unknown. */
   memory(side: Side): readonly [number, number] {
     const known = this.columns.map((column) => column[`${side}Rss`]).filter((rss) => rss > 0)
     const third = Math.ceil(known.length / 3)

@@ -1,8 +1,11 @@
+/*
+ * The tests of the transport contract, run without a stream.
+ */
 import assert from 'node:assert/strict'
 import { type End, same, turns } from './end.ts'
 import type { Random } from './random.ts'
 
-/** Two ends of a connection, both ready. Each test is run with either end as the near one. */
+/** The two ends of a connection, both ready. Each test runs twice, with each end once as the near one. */
 export interface Ends {
   readonly near: End
   readonly far: End
@@ -12,10 +15,10 @@ export interface Ends {
 type Tests = Readonly<Record<string, (ends: Ends) => Promise<void>>>
 
 const KIB = 1024
-/** Turns of the event loop in which something that must not happen would have happened. */
+/** How many turns of the event loop a test waits to see that nothing happens. */
 const SOME_TURNS = 20
 
-/** What {@link Transport} promises whether or not it renegotiates, by the name of the promise. */
+/** Tests for every transport. The names complete the sentence "the transport ...". */
 export const contractTests: Tests = {
   'tells that it is ready, once, and takes no second stream': async ({ near, far }) => {
     assert.throws(() => near.transport.attach(near), 'attach() must throw the second time')
@@ -59,7 +62,7 @@ export const contractTests: Tests = {
       const buffer = random.bytes(size)
       written.push(Buffer.from(buffer))
       await near.write(buffer)
-      // What was called back for is the application's again.
+      // After the callback, the memory belongs to the application again, which may overwrite it.
       buffer.fill(0)
     }
     await received(far, Buffer.concat(written))
@@ -98,7 +101,7 @@ export const contractTests: Tests = {
       echoed = echoed.then(() => far.write(chunk))
       echoed.catch(() => {})
     }
-    // One at a time, and the first of them in the very call.
+    // The echoes are written one at a time.
     far.resume()
     near.resume()
     await near.write(bytes)
@@ -143,7 +146,7 @@ export const contractTests: Tests = {
   },
 }
 
-/** What it promises besides where it renegotiates. */
+/** Tests for a transport that can renegotiate. */
 export const renegotiatingContractTests: Tests = {
   'says that it can renegotiate': async ({ near }) => {
     assert.equal(near.transport.unsupported(), undefined)
@@ -208,7 +211,7 @@ export const renegotiatingContractTests: Tests = {
   },
 }
 
-/** And where it does not. */
+/** Tests for a transport that cannot renegotiate. */
 export const otherContractTests: Tests = {
   'says why it can not renegotiate': async ({ near }) => {
     const why = near.transport.unsupported()
@@ -216,14 +219,14 @@ export const otherContractTests: Tests = {
   },
 }
 
-/** All that `end` received is `bytes`, and nothing more comes. */
+/** Waits until `end` has received as much as `bytes`, and fails if it received anything else. */
 async function received(end: End, bytes: string | Buffer): Promise<void> {
   const expected = Buffer.from(bytes as string)
   await end.until(`all ${expected.length} bytes are there`, () => end.received.length >= expected.length)
   same(end.received, expected)
 }
 
-/** Begins one at `from`, and sees it done at both ends. */
+/** Begins a renegotiation at `from` and waits until both ends report that it is done. */
 async function renegotiate(from: End, to: End): Promise<void> {
   const done = [from, to].map((end) => end.count('handshakeDone'))
   from.handshaking = true

@@ -1,6 +1,6 @@
 import type { Transport, TransportEvents, WriteCallback } from '../core/transport.ts'
 
-/** What a transport told, one after the other. Data is told apart by {@link End.received}. */
+/** The events of a transport. The content of `data` is in {@link End.received}. */
 type Told = 'ready' | 'data' | 'end' | 'handshakeStarted' | 'handshakeDone' | 'error' | 'closed'
 
 interface Waiting {
@@ -11,23 +11,24 @@ interface Waiting {
 }
 
 /**
- * One end of a connection without a stream: uses a transport as the contract
- * allows, keeps what it tells, and notes whatever the contract does not allow.
+ * One end of a connection without a stream. It uses a transport as the contract
+ * allows, records the transport's events, and notes each violation of the
+ * contract.
  */
 export class End implements TransportEvents {
   readonly transport: Transport
   readonly told: Told[] = []
-  /** Called with each chunk, inside `data`. */
+  /** Called with each chunk, inside the call of `data()`. */
   onData: ((chunk: Buffer) => void) | undefined
-  /** An error, and what goes with it, is part of the test. */
+  /** Whether an error is part of the test, and so no violation. */
   mayFail = false
   handshaking = false
   flowing = false
 
-  /** What the transport did that it must not do. */
+  /** How the transport violated the contract. */
   readonly #violations = new Set<string>()
   readonly #chunks: Buffer[] = []
-  /** What the chunks held when they came. */
+  /** The content of the chunks when they arrived, to detect memory that is used again. */
   readonly #copies: Buffer[] = []
   #error: Error | undefined
   #destroyed = false
@@ -39,7 +40,7 @@ export class End implements TransportEvents {
     transport.attach(this)
   }
 
-  /** All data so far. */
+  /** All data received so far. */
   get received(): Buffer {
     return Buffer.concat(this.#copies)
   }
@@ -48,7 +49,7 @@ export class End implements TransportEvents {
     return this.told.filter((told) => told === what).length
   }
 
-  // What the transport tells.
+  // Events of the transport
 
   ready(): void {
     this.#heard('ready')
@@ -91,7 +92,7 @@ export class End implements TransportEvents {
     this.#heard('closed')
   }
 
-  // What the test does.
+  // Actions of the test
 
   resume(): void {
     this.flowing = true
@@ -103,7 +104,7 @@ export class End implements TransportEvents {
     this.transport.pause()
   }
 
-  /** Offers `buffer` once, or nothing new until the transport has called back; returns how much it took. */
+  /** Offers `buffer` once and waits for the callback. Returns how many bytes the transport took. */
   async offer(buffer: Uint8Array): Promise<number> {
     const before = Buffer.from(buffer)
     const taken = await this.#once(buffer.length, (done) => this.transport.write(buffer, done))
@@ -111,7 +112,11 @@ export class End implements TransportEvents {
     return taken
   }
 
-  /** Writes all of it as the stream would: the rest of the same memory, or the identical object in a later turn. */
+  /**
+   * Writes all of `buffer` as a stream would. After a partial write it offers the
+   * rest of the same memory; if nothing was taken, it offers the identical object
+   * again in a later turn.
+   */
   async write(buffer: Uint8Array): Promise<void> {
     let rest = buffer
     do {
@@ -122,7 +127,7 @@ export class End implements TransportEvents {
     } while (rest.length > 0)
   }
 
-  /** The same for several buffers in one call, where the transport has it. */
+  /** Does the same with several buffers, in one call if the transport has `writev()`. */
   async writeAll(buffers: readonly Uint8Array[]): Promise<void> {
     const { transport } = this
     let rest = [...buffers]
@@ -156,20 +161,23 @@ export class End implements TransportEvents {
     await this.until('it is closed', () => this.told.includes('closed'))
   }
 
-  /** What it waits for, and what it knows: for the message of a test that was not done in time. */
+  /** Describes what this end waits for and what it has received, for the message of a test that timed out. */
   describe(): string {
     const waiting = this.#waiting.map(({ what }) => `it waits until ${what}`)
     const state = `it was told of ${new Set(this.told).size === 0 ? 'nothing' : [...new Set(this.told)].join(', ')}`
     return [...waiting, state, `and received ${this.received.length} bytes`].join('; ')
   }
 
-  /** The test is over; nobody may wait for anything any more. */
+  /** Ends the test: rejects everything that still waits, now and later. */
   stop(reason: Error): void {
     this.#stopped ??= reason
     this.#look()
   }
 
-  /** Resolves when `holds`; looks again whenever the transport tells something. Rejects when it can't come any more. */
+  /**
+   * Resolves when `holds` returns true, which is checked with each event. Rejects
+   * after an unexpected error, after `closed`, and when the test is over.
+   */
   until(what: string, holds: () => boolean): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ what, holds, resolve, reject })
@@ -177,7 +185,7 @@ export class End implements TransportEvents {
     })
   }
 
-  /** Fails where the contract was broken. */
+  /** Throws if the transport violated the contract. */
   check(): void {
     for (const what of ['ready', 'end', 'closed'] as const) {
       if (this.count(what) > 1) this.#violated(`${what}() came ${this.count(what)} times`)
@@ -212,7 +220,7 @@ export class End implements TransportEvents {
     })
   }
 
-  /** How much was taken by a call that has to call back exactly once. */
+  /** Makes a call that must call back exactly once. Returns how many bytes it took. */
   async #once(length: number, call: (done: WriteCallback) => void): Promise<number> {
     let result: { error: Error | null | undefined; taken: number | undefined } | undefined
     call((error, taken) => {
@@ -221,7 +229,7 @@ export class End implements TransportEvents {
       this.#look()
     })
     await this.until('it is called back', () => result !== undefined)
-    // TypeScript does not know that the callback has set it.
+    // TypeScript does not know that the callback has set `result`.
     const { error, taken } = result as unknown as NonNullable<typeof result>
     if (error) throw error
     if (length === 0) return 0
@@ -230,7 +238,7 @@ export class End implements TransportEvents {
   }
 }
 
-/** Fails where they differ, and says where. */
+/** Throws if the buffers differ, and says where. */
 export function same(actual: Buffer, expected: Buffer): void {
   if (actual.equals(expected)) return
   const length = Math.min(actual.length, expected.length)
@@ -240,7 +248,7 @@ export function same(actual: Buffer, expected: Buffer): void {
   throw new Error(`what arrives is not what was written: ${which}`)
 }
 
-/** Lets the event loop go round: whatever is due has happened then. */
+/** Waits for `count` turns of the event loop. Whatever was due has happened by then. */
 export async function turns(count: number): Promise<void> {
   for (let i = 0; i < count; i++) await new Promise((resolve) => setImmediate(resolve))
 }

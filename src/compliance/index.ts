@@ -7,45 +7,64 @@ import { End } from './end.ts'
 import { Random } from './random.ts'
 import { otherStreamTests, renegotiatingStreamTests, streamTests } from './stream.ts'
 
-/** What is to be tested, and how. */
+/** The options of {@link complianceTests}. */
 export interface ComplianceOptions {
   /**
-   * Makes two transports that are the ends of one new connection, neither of
-   * them attached to anything. Called once for each test; `destroy()` of both
-   * must release all of it. Their first handshake need not be complete.
+   * Makes two transports that are the two ends of one new connection. Called once
+   * for each test. Neither transport may be attached, and their first handshake
+   * need not be complete. `destroy()` of both must release the connection.
    */
   connect(): readonly [Transport, Transport] | Promise<readonly [Transport, Transport]>
-  /** Whether they can renegotiate; where not, they are tested to say so. Default: true. */
+  /**
+   * Whether the transports can renegotiate. If false, the tests check that they
+   * say so.
+   *
+   * @default true
+   */
   renegotiates?: boolean | undefined
-  /** An integer for all that is random: the same seed, the same sizes and bytes. Default: a random one. A failure tells it. */
+  /**
+   * An integer that determines all random sizes and bytes. The message of a
+   * failure contains it.
+   *
+   * @default a random integer
+   */
   seed?: number | undefined
-  /** Milliseconds after which a test that is not done has failed. 0: none. Default: 60,000. */
+  /**
+   * Milliseconds after which a test has failed. 0: no limit.
+   *
+   * @default 60_000
+   */
   timeout?: number | undefined
 }
 
 type Transports = readonly [Transport, Transport]
 
-/** One test. */
+/** One test of {@link complianceTests}. */
 export interface ComplianceTest {
-  /** A sentence, the same in every run. */
+  /** A sentence that says what is tested. The same in every run. */
   readonly name: string
-  /** Resolves where it passes; rejects with what is wrong, the seed in the message. */
+  /** Runs the test. Rejects with an error that says what is wrong and contains the seed. */
   run(): Promise<void>
 }
 
 /**
- * The tests that every transport of this package passes, for transports of your
- * own: first the contract (see {@link Transport}) without a stream, then a
- * stream on it. They need no test framework and go with any:
+ * Returns the tests that the transports of this package pass, for a transport of
+ * your own.
  *
+ * The first tests check the contract of {@link Transport} without a stream, the
+ * others a stream on the transport. Each test is in the array twice, with each
+ * end once as the one that acts. The tests need no test framework and work with
+ * any.
+ *
+ * @throws TypeError (`ERR_INVALID_ARG_TYPE`) or RangeError (`ERR_OUT_OF_RANGE`)
+ *   for a bad option.
+ * @example
  * ```js
  * import test from 'node:test'
  * import { complianceTests } from 'renegotiation-duplex/compliance'
  *
  * for (const { name, run } of complianceTests({ connect })) test(name, run)
  * ```
- *
- * Each is run twice, with either end as the one that acts.
  */
 export function complianceTests(options: ComplianceOptions): ComplianceTest[] {
   mustBeObject('options', options)
@@ -96,7 +115,7 @@ async function onEnds(
       await body({ near, far })
     },
     () => Promise.all(ends.map((end) => end.destroy())),
-    // Last, and told rather than the first: what a transport did wrong explains what came of it.
+    // Runs last, and its error replaces an earlier one: a violation of the contract explains the other failures.
     () => {
       for (const end of ends) end.check()
     },
@@ -140,7 +159,7 @@ function twoTransports(made: Transports): Transports {
   return made
 }
 
-/** Settles as `promise` does, or rejects after so many milliseconds with what `late` says. */
+/** Settles as `promise` does, or rejects after so many milliseconds with the text that `late` returns. 0: no limit. */
 async function within(milliseconds: number, promise: unknown, late: () => string): Promise<void> {
   if (milliseconds === 0) {
     await promise

@@ -1,3 +1,6 @@
+/*
+ * The tests of a RenegotiationDuplex on the transport.
+ */
 import assert from 'node:assert/strict'
 import { createHash, type Hash } from 'node:crypto'
 import { once } from 'node:events'
@@ -6,7 +9,7 @@ import type { RenegotiationDuplex } from '../faces/renegotiation-duplex.ts'
 import { same } from './end.ts'
 import type { Random } from './random.ts'
 
-/** Two streams on the two ends of a connection. Each test is run with either as the near one. */
+/** Two streams on the two ends of a connection. Each test runs twice, with each stream once as the near one. */
 export interface Streams {
   readonly near: RenegotiationDuplex
   readonly far: RenegotiationDuplex
@@ -17,7 +20,7 @@ type Tests = Readonly<Record<string, (streams: Streams) => Promise<void>>>
 
 const KIB = 1024
 
-/** What a stream on the transport does whether or not that renegotiates. */
+/** Tests for a stream on any transport. The names complete the sentence "a stream on it ...". */
 export const streamTests: Tests = {
   'carries floods both ways, byte for byte, and both end': async (streams) => {
     await flood(streams, { near: 0, far: 0 })
@@ -27,7 +30,7 @@ export const streamTests: Tests = {
     const written = Array.from({ length: 60 }, () => random.bytes(random.size(64 * KIB)))
     for (const chunk of written) near.write(chunk)
     near.end()
-    // The turns give what can go time to go: no more than the transport and the kernel hold.
+    // In these turns, as much is sent as fits into the transport and the kernel. The rest must wait for the reader.
     for (let i = 0; i < 20; i++) await new Promise((resolve) => setImmediate(resolve))
     same(await readAll(far), Buffer.concat(written))
   },
@@ -36,7 +39,7 @@ export const streamTests: Tests = {
     const chunks = Array.from({ length: 50 }, () => random.bytes(16 * KIB))
     let callbacks = 0
     for (const chunk of chunks) near.write(chunk, () => callbacks++)
-    // How the far end hears of it differs.
+    // The far end may see an end or an error, depending on the transport.
     const closed = Promise.all([closing(near), closing(far).catch(() => {})])
     near.destroy()
     far.resume().on('end', () => far.end())
@@ -45,7 +48,7 @@ export const streamTests: Tests = {
   },
 }
 
-/** And where it renegotiates. */
+/** Tests for a stream on a transport that can renegotiate. */
 export const renegotiatingStreamTests: Tests = {
   'renegotiates in the middle of floods, begun here': async (streams) => {
     await flood(streams, { near: 15, far: 0 })
@@ -82,20 +85,20 @@ export const renegotiatingStreamTests: Tests = {
     for (let i = 0; i < 50; i++) near.write(random.bytes(16 * KIB), () => callbacks++)
     near.once('renegotiating', () => near.destroy())
     far.resume().on('end', () => far.end())
-    // How the far end hears of it differs.
+    // The far end may see an end or an error, depending on the transport.
     const closed = Promise.all([closing(near), closing(far).catch(() => {})])
     const settled = await Promise.allSettled([near.renegotiate(), near.renegotiate(), far.renegotiate()])
     await closed
     assert.equal(callbacks, 50)
     for (const [index, result] of settled.entries()) {
-      // The far end's may have come first.
+      // The renegotiation of the far end may have completed before the stream was destroyed.
       if (result.status === 'rejected') assert.equal(result.reason.code, 'ERR_RENEGOTIATION_CLOSED')
       else assert.equal(index, 2, 'what was cut off is not fulfilled')
     }
   },
 }
 
-/** And where it does not. */
+/** Tests for a stream on a transport that cannot renegotiate. */
 export const otherStreamTests: Tests = {
   'refuses to renegotiate, and goes on': async ({ near, far, random }) => {
     const bytes = random.bytes(100 * KIB)
@@ -113,11 +116,11 @@ interface Side {
   readonly sent: Hash
   readonly received: Hash
   bytes: number
-  /** Renegotiations that it has still to begin. */
+  /** How many renegotiations this side must still begin. */
   toGo: number
 }
 
-/** Both ends write as fast as backpressure lets them, and renegotiate at random moments; then both end. */
+/** Both ends write as fast as backpressure allows and renegotiate at random moments. Then both end. */
 async function flood({ near, far, random }: Streams, times: { near: number; far: number }): Promise<void> {
   const pool = random.bytes(128 * KIB)
   const side = (stream: RenegotiationDuplex, toGo: number): Side => {
@@ -158,7 +161,7 @@ async function flood({ near, far, random }: Streams, times: { near: number; far:
   assert.equal(a?.received, b?.sent, 'what arrives at the near end is what was written')
   const { renegotiations } = near.counters
   assert.equal(far.counters.renegotiations, renegotiations, 'both ends count the same renegotiations')
-  // Where both begin at once, one renegotiation serves both.
+  // If both ends begin at the same time, one renegotiation serves both.
   assert.ok(
     renegotiations >= Math.max(times.near, times.far) && renegotiations <= times.near + times.far,
     `there were ${renegotiations} renegotiations`,
@@ -175,7 +178,7 @@ async function readAll(stream: RenegotiationDuplex): Promise<Buffer> {
   return Buffer.concat(chunks)
 }
 
-/** Resolves when it is closed; rejects with its error. */
+/** Resolves when the stream has closed. Rejects with its error. */
 function closing(stream: RenegotiationDuplex): Promise<void> {
   return new Promise((resolve, reject) => {
     stream.once('error', reject)

@@ -1,14 +1,15 @@
 /*
- * What both faces share: the methods by which a Duplex hands data on, each
- * connected to the gate. One face is a Duplex of Node's, the other one of
- * readable-stream's; they have no class in common that could hold these.
+ * The stream methods that both faces share, each connected to the gate.
+ *
+ * One face extends Node's Duplex, the other the Duplex of readable-stream. They
+ * have no common base class that could hold these methods.
  */
 import type { Duplex } from 'node:stream'
 import type { Gate } from '../core/gate.ts'
 import type { RenegotiateOptions } from '../core/options.ts'
 import type { RenegotiationStream } from '../core/renegotiation-stream.ts'
 
-/** What a stream of this package offers beside a Duplex. */
+/** The members that a stream of this package adds to a Duplex. */
 export type Gated = Pick<
   RenegotiationStream,
   'state' | 'heldBytes' | 'bytesInFlight' | 'counters' | 'renegotiate' | 'unsent'
@@ -16,14 +17,15 @@ export type Gated = Pick<
 
 type Callback = (error?: Error | null) => void
 
-/** The methods of a kind of Duplex that are extended here. */
+/** A Duplex class, with the methods that are extended here. */
 interface Base {
   readonly prototype: Pick<Duplex, 'write' | 'end' | 'uncork' | 'read'>
 }
 
 /**
- * The methods and getters of a face, over those of its `Base`. `gateOf` gives
- * the gate of a face. `Writable` is the one of the same library as `Base`.
+ * Returns the methods and getters of a face, which extend those of `Base`.
+ * `gateOf` returns the gate of a face. `Writable` must come from the same
+ * library as `Base`.
  */
 export function gateHooks<Face>(
   Base: Base,
@@ -70,7 +72,7 @@ export function gateHooks<Face>(
       gateOf(this as Face).wasRead(size)
       return chunk
     },
-    /** Readable's destroy(), which a Duplex inherits, forgets the callbacks of corked writes. Writable's doesn't. */
+    /** A Duplex inherits Readable's destroy(), which never calls the callbacks of corked writes. Writable's does. */
     destroy(error?: Error) {
       Reflect.apply(destroy, this, [error])
       return this
@@ -91,7 +93,7 @@ export function gateHooks<Face>(
   return hooks
 }
 
-/** Makes the hooks methods of a face, except those that it has itself. */
+/** Defines the hooks on the prototype of a face, except those that the face defines itself. */
 export function addHooks(prototype: object, hooks: object): void {
   for (const [name, descriptor] of Object.entries(Object.getOwnPropertyDescriptors(hooks))) {
     if (!Object.hasOwn(prototype, name)) Object.defineProperty(prototype, name, { ...descriptor, enumerable: false })

@@ -2,43 +2,50 @@
  * Theory of operation
  * ===================
  *
- * TLS up to 1.2 can change its keys in the middle of a connection: either end
+ * TLS up to 1.2 can change its keys in the middle of a connection. Either end
  * begins another handshake, and application data may flow until the new keys
- * are in force. TLS libraries take that freedom away in two ways:
+ * are in use. TLS libraries take that freedom away in two ways:
  *
- *   1. Whoever *writes* while a handshake is on its way drives the handshake by
- *      that write, and a handshake driven by a write takes no application data
- *      in between. What the peer sent before it knew of the handshake then is a
- *      fatal "unexpected record". (OpenSSL: in_read_app_data,
- *      ossl_statem_app_data_allowed.)
- *   2. Whoever lets a handshake begin while a record is half written can't
- *      answer: the handshake's message runs into the pending record. ("bad
- *      write retry", "bad length".) A short write has to be offered again, the
- *      same buffer, before anything else.
+ *   1. Application data meets a handshake. If a write drives the handshake,
+ *      OpenSSL accepts no application data in between. Data that the peer sent
+ *      before it knew of the handshake is then a fatal "unexpected record".
+ *      (OpenSSL: in_read_app_data, ossl_statem_app_data_allowed.)
+ *   2. A handshake meets a record that is half written. The answer to the
+ *      handshake runs into the pending record: "bad length", formerly "bad
+ *      write retry". After a short write, the same buffer must be offered again
+ *      before anything else is written.
  *
- * Hence the one rule of this house:
+ * So this package follows one rule:
  *
- *   > While a handshake is on its way, only reading drives it. So: hold new
- *   > writes, finish the one in flight, and only then begin; keep reading all
- *   > the while; let go when it is done and proven.
+ *   > While a handshake is in progress, only reading drives it. So: hold new
+ *   > writes, finish the write in flight, and only then begin. Keep reading all
+ *   > the while. Release the writes when the handshake is complete and proven.
  *
- * Who does what:
+ * The parts:
  *
  *   application ──▶ face ──▶ outbox ──▶ transport ──▶ tls.TLSSocket, ...
  *               ◀──      ◀── inbox  ◀──
- *                        renegotiator (moves the state, sets the gate)
+ *                        renegotiator (moves the state)
  *
- *   - The face is the Duplex that the application sees. This file is one.
- *   - The outbox has one write in flight, and parks one batch while held. The
- *     Writable's own queue is the only queue.
- *   - The inbox is ordinary backpressure while `open`, and reads on whether the
- *     application reads or not while a handshake is due or running.
- *   - The renegotiator takes requests one by one: `open`, `draining`,
- *     `handshaking`, `flushing`, `open`. A peer's handshake takes any of them
- *     straight to `handshaking`. state.ts has the table.
- *   - A transport (transport/transport.ts) knows how to write, read, begin a
- *     handshake and tell that one began or is over. Nothing else.
- *   - The gate (gate.ts) puts the parts together, for any face.
+ *   - src/faces/: a face is the Duplex that the application sees. It has no
+ *     policy of its own. This file is one face, renegotiation-tls-socket.ts is
+ *     the other.
+ *   - src/core/gate.ts: the gate puts the parts of one stream together and
+ *     connects them to its face.
+ *   - src/core/outbox.ts: the outbox has one write in flight, and parks one
+ *     batch while writes are held. The Writable's own queue is the only queue.
+ *   - src/core/inbox.ts: the inbox is ordinary backpressure while the stream is
+ *     `open`. While a handshake is due or in progress, it reads on, whether the
+ *     application reads or not.
+ *   - src/core/renegotiator.ts: the renegotiator takes requests one by one, and
+ *     alone moves the state: `open`, `draining`, `handshaking`, `flushing`,
+ *     `open`. A handshake of the peer leads from any of them straight to
+ *     `handshaking`. src/core/state.ts has the table.
+ *   - src/transports/: a transport can write, read, begin a handshake, and
+ *     report that one has begun or is complete. It has no queue and no policy.
+ *     src/core/transport.ts has the contract.
+ *
+ * docs/design.md has the same with diagrams.
  */
 
 import { Duplex, type DuplexOptions, Writable } from 'readable-stream'
@@ -49,31 +56,37 @@ import type { RenegotiationListening, RenegotiationStream } from '../core/renego
 import type { Transport } from '../core/transport.ts'
 import { addHooks, type Gated, gateHooks } from './gate-hooks.ts'
 
-/** To TypeScript, one whose listeners know what the events of this package carry. */
+/** readable-stream's Duplex, with typed listeners for the events of this package. */
 const ListeningDuplex = Duplex as unknown as new (options: DuplexOptions) => RenegotiationListening & Duplex & Gated
 
 /**
- * A Duplex (readable-stream's) over a transport whose keys can be renegotiated
- * while data flows both ways, without losing a byte or the connection.
+ * A Duplex over any {@link Transport} that can renegotiate its keys while data
+ * flows in both directions, without losing a byte or the connection.
  *
- * Besides a Duplex's events:
- * - `renegotiating` ({ origin }): a handshake begins; new writes are held.
- * - `renegotiated` (RenegotiationReport): it is complete, writes go again. For
- *   both origins.
- * - `renegotiationFailed` (Error): one that the option `rekey` asked for has
- *   failed, and the stream goes on.
+ * It extends the Duplex of readable-stream and has no methods of a TLS socket.
+ * For a `tls.TLSSocket`, use `wrapTLSSocket()`.
  *
- * Errors of the connection come as they are; those of a renegotiation that
- * ended the stream are a RenegotiationError, see RenegotiationErrorCode.
+ * Events besides those of a Duplex:
+ * - `renegotiating` (`{ origin }`): a handshake begins, and new writes are held.
+ * - `renegotiated` (`RenegotiationReport`): a handshake of either end is
+ *   complete, and writes are released.
+ * - `renegotiationFailed` (`Error`): a renegotiation of the schedule (option
+ *   `rekey`) failed, and the stream goes on.
+ *
+ * An error of the connection is emitted unchanged. If a renegotiation ended the
+ * stream, the error is a `RenegotiationError`; see `RenegotiationErrorCode`.
  */
 export class RenegotiationDuplex extends ListeningDuplex implements RenegotiationStream {
-  /** What lies below. */
+  /** The transport below this stream. */
   readonly transport: Transport
   readonly #gate: Gate
 
   /**
-   * @throws TypeError or RangeError for a bad argument, before the transport is
-   *   touched; TypeError where the transport already has a stream.
+   * @param transport It must not have a stream yet.
+   * @throws TypeError (`ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`) or
+   *   RangeError (`ERR_OUT_OF_RANGE`) for a bad argument. The transport has not
+   *   been touched then.
+   * @throws TypeError if the transport already has a stream.
    */
   constructor(transport: Transport, options?: RenegotiationOptions) {
     if (typeof transport?.attach !== 'function') {
@@ -99,7 +112,7 @@ export class RenegotiationDuplex extends ListeningDuplex implements Renegotiatio
   }
 
   override _destroy(error: Error | null, done: (error: Error | null) => void): void {
-    // `close` is the last event: the callback of a write that was not sent comes a turn later than this.
+    // `close` must be the last event. The callbacks of unsent writes come a tick later than this one.
     this.#gate.destroy(error, () => process.nextTick(done, error))
   }
 }

@@ -1,3 +1,6 @@
+/*
+ * The face that can be used wherever a tls.TLSSocket can.
+ */
 import { Duplex, type DuplexOptions, getDefaultHighWaterMark, Writable } from 'node:stream'
 import tls from 'node:tls'
 import { closedBeforeConnection, endedByPeer, invalidType } from '../core/errors.ts'
@@ -21,36 +24,41 @@ type Callback = (error?: Error | null) => void
 // biome-ignore lint/suspicious/noExplicitAny: EventEmitter's own
 type Listener = (...args: any[]) => void
 
-/** What Node's own form of renegotiate() calls back. */
+/** The callback of the form of renegotiate() that Node has. */
 type RenegotiateCallback = (error: Error | null) => void
 
-/** Core's Duplex, to TypeScript a TLS socket; and it is one to `instanceof` too, see the end of this file. */
+/** Node's Duplex, with the type of a TLS socket. The end of this file does the same for `instanceof`. */
 const DuplexOfTLSSocket = Duplex as unknown as new (
   options: DuplexOptions,
 ) => RenegotiationListening & tls.TLSSocket & Omit<Gated, 'renegotiate'>
 
 /**
- * The drop-in: everywhere a tls.TLSSocket, to `instanceof` and to TypeScript,
- * but one that can renegotiate in the middle of traffic. What a TLS socket
- * tells and sets, the socket below tells and sets; what goes through it goes
- * through the gate.
+ * A drop-in replacement for a `tls.TLSSocket` that can renegotiate while data
+ * flows in both directions. `connect()`, `createServer()` and `wrapTLSSocket()`
+ * return it.
  *
- * Differs from Node's own where that is not as it should be: `secureConnect` and
- * `secure` are emitted once; the timeout lives through renegotiations.
+ * `instanceof` and TypeScript accept it as a `tls.TLSSocket`. Data passes
+ * through this stream; all other methods and properties use the socket below.
+ * What it reports of the session (certificate, cipher, names) is what the last
+ * successful handshake has proven.
  *
- * Besides a TLS socket's events, those of {@link RenegotiationStream}.
+ * Differences from Node's socket: `secureConnect` and `secure` are emitted only
+ * once, and the timeout stays set through a renegotiation. docs/compatibility.md
+ * lists all of them.
+ *
+ * Events besides those of a TLS socket: see `RenegotiationEvents`.
  */
 export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements RenegotiationStream {
-  /** What lies below. To be left alone, but for what it tells. */
+  /** The socket below this stream. Use it only to look at its properties: do not write to it or read from it. */
   readonly socket: tls.TLSSocket
-  /** For tls.connect({ socket }): Node 20 and 22 walk along it to the last one (net.Socket's `_unrefTimer`). */
+  /** For tls.connect({ socket: stream }): `_unrefTimer` of net.Socket (Node 20, 22) follows it until it is null. */
   readonly _parent = null
   readonly #gate: Gate
-  /** What is said of the session: only what a handshake that was judged good has proven. */
+  /** The answers of the getters about the session. */
   readonly #shown: ShownSession
-  /** There has not been a connection yet. Of the socket below, nothing tells it any more when it is destroyed. */
+  /** Whether the socket has not connected yet. After it is destroyed, `socket.connecting` no longer shows this. */
   #connecting = false
-  /** The events of the socket below that are passed on, and by what. Most connections have no listener for any. */
+  /** The listeners that pass on events of the socket below, by event. Made when needed: most connections have none. */
   #passing: Map<string | symbol, Listener> | undefined
 
   constructor(socket: tls.TLSSocket, options?: RenegotiationOptions) {
@@ -63,12 +71,12 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
         chosen(socket.readableHighWaterMark, options, 'readableHighWaterMark') ?? settings.readableHighWaterMark,
       writableHighWaterMark:
         chosen(socket.writableHighWaterMark, options, 'writableHighWaterMark') ?? settings.writableHighWaterMark,
-      // As net.Socket has it: `close` tells whether there was an error.
+      // _destroy() emits `close` itself, with the argument that net.Socket gives it: whether there was an error.
       emitClose: false,
     })
     this.socket = socket
     this.#shown = transport.shown
-    // The tls.Server that accepted it: a property of our own, for http assigns itself to it. Not in every version of the types.
+    // The tls.Server that accepted the socket. An own property, because http assigns to it. Some types don't have it.
     Object.assign(this, { server: (socket as { server?: unknown }).server })
     this.#gate = new Gate(this as unknown as Face, transport, settings)
     if (socket.connecting) {
@@ -82,13 +90,20 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
     if (isPaused) this.pause()
   }
 
-  // What every stream of this package has.
+  // What every stream of this package has
 
   /**
-   * Without a callback as every stream of this package has it; with one as
-   * Node has it: returns whether it could be asked for, and calls back once.
+   * Begins a renegotiation when the write in flight has finished, and returns a
+   * promise of a report. It never throws; see {@link RenegotiationStream.renegotiate}.
    */
   override renegotiate(options?: RenegotiateOptions): Promise<RenegotiationReport>
+  /**
+   * The form of Node.js: calls `callback` exactly once, with an error or null.
+   * Returns undefined if the stream is already destroyed, else true.
+   *
+   * @throws TypeError (`ERR_INVALID_ARG_TYPE`) if `options` is not an object or
+   *   `callback` is not a function.
+   */
   override renegotiate(options: RenegotiateOptions, callback: RenegotiateCallback): boolean | undefined
   override renegotiate(
     options?: RenegotiateOptions,
@@ -98,7 +113,7 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
     mustBeObject('options', options)
     if (typeof callback !== 'function') throw invalidType(`callback must be a function, got ${quote(callback)}`)
     const asked = this.destroyed ? undefined : true
-    // In a turn of its own: what it throws is an uncaught exception, as with Node, and no rejection.
+    // In a tick of its own: if the callback throws, that is an uncaught exception, as with Node, not a rejection.
     this.#gate.renegotiate(options).then(
       () => process.nextTick(callback, null),
       (error: Error) => process.nextTick(callback, error),
@@ -106,7 +121,7 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
     return asked
   }
 
-  // The stream hooks that differ from those of other streams of this package.
+  // The stream hooks that differ from those of a RenegotiationDuplex
 
   static readonly #hooks = gateHooks(Duplex, Writable, (face: RenegotiationTLSSocket) => face.#gate)
   static {
@@ -121,7 +136,7 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
     return RenegotiationTLSSocket.#hooks.write.call(this, chunk, encoding, callback)
   }
 
-  /** As net.Socket does it: who writes has not made the mistake of writing after an end() of its own. */
+  /** Fails with EPIPE, as net.Socket does after the peer's end: the application need not have called end() itself. */
   #writeAfterEnd(callback: unknown): boolean {
     const error = endedByPeer()
     if (typeof callback === 'function') process.nextTick(callback as Callback, error)
@@ -147,7 +162,11 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
     this.#gate.writev(chunks, this.#connecting ? this.#beforeConnection(done) : done)
   }
 
-  /** As net.Socket has it: what fails to be written because there never was a connection says so, with `close`. */
+  /**
+   * Wraps the callback of a write that waits for the connection. If the socket
+   * never connects, the callback gets ERR_SOCKET_CLOSED_BEFORE_CONNECTION when
+   * `close` is emitted, as with net.Socket.
+   */
   #beforeConnection(done: Callback): Callback {
     const neverConnected = () => done(closedBeforeConnection())
     this.once('close', neverConnected)
@@ -159,35 +178,35 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
   }
 
   override _destroy(reason: Error | null, done: (error: Error | null) => void): void {
-    // Both sides of the stream may have ended in the turn in which the socket below failed, which it is still to tell.
+    // The socket below may have failed in the turn in which both sides of the stream ended, with `error` still to come.
     const untold = this.#gate.isTransportClosed ? null : this.socket.errored
     const error = reason ?? (untold && this.#gate.explain(untold))
     this.#gate.destroy(error, () => {
       for (const [event, listener] of this.#passing ?? []) this.socket.off(event, listener)
-      // After `error`, even where the socket was closed before it.
+      // In a later tick, so that it follows `error` even if the socket below had already closed.
       process.nextTick(() => this.emit('close', error !== null))
     })
-    // At once, as Node does it: who also listens to a socket of their own below hears why before that closes.
+    // At once, as Node does: an application that also has the TCP socket below gets `error` before that socket closes.
     done(error)
   }
 
-  // What differs from what the socket below says.
+  // Members that differ from those of the socket below
 
   /**
-   * None: through it Node's http parser and tls would go past the gate. HTTP/2
-   * has that of the socket below, for it has no renegotiation, and without a
-   * handle http2 takes a connection for one that is there already, and for
-   * one without TLS.
+   * Null, except for HTTP/2: Node's HTTP parser and tls would use the handle to
+   * bypass the gate. HTTP/2 gets the handle of the socket below. It forbids
+   * renegotiation, and without a handle, http2 would assume that the socket is
+   * connected already and not encrypted.
    */
   get _handle(): object | null {
     const { socket } = this
     if (this.#shown.property('alpnProtocol') !== 'h2' && !offersOnlyHTTP2(socket)) return null
-    // An http2 session takes over what is in our own buffer, and then the handle. In between, nothing must be left.
+    // An http2 session takes over this stream's buffer, then the handle. What the socket holds must not stay behind.
     while (socket.read() !== null);
     return handleOf(socket)
   }
 
-  /** Node's other name for it. */
+  /** Node's other name for `_handle`. */
   get ssl(): object | null {
     return this._handle
   }
@@ -198,7 +217,7 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
     return milliseconds === 0 ? this.off('timeout', callback) : this.once('timeout', callback)
   }
 
-  // What is said of the session.
+  // The getters about the session
   static {
     for (const name of [...sessionMethods, 'exportKeyingMaterial'] as const) {
       define(RenegotiationTLSSocket.prototype, name, {
@@ -214,7 +233,7 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
         get() {
           return this.#shown.property(name)
         },
-        // Some set what a socket of Node's has as a plain property.
+        // With Node, these are plain properties, and some programs assign to them.
         set(value: unknown) {
           this.#shown.setProperty(name, value)
         },
@@ -222,9 +241,9 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
     }
   }
 
-  // Out of the way of the types that listening has: those of TLSSocket, and of the events of this package.
+  // Defined here and not as methods, which would have to repeat all overloads of TLSSocket and of this package.
   static {
-    // Only what somebody listens to is passed on: `session`, `keylog` and `OCSPResponse` are asked of OpenSSL otherwise.
+    // Events are passed on only to listeners: listening for `session`, `keylog` or `OCSPResponse` costs OpenSSL work.
     for (const name of ['on', 'addListener', 'prependListener'] as const) {
       define(RenegotiationTLSSocket.prototype, name, {
         writable: true,
@@ -235,7 +254,7 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
       })
     }
 
-    // tls.connect({ socket }) takes a socket without a handle for one that is not connected yet, and waits for it.
+    // tls.connect({ socket: stream }) assumes that a socket without a handle is not connected, and waits for `connect`.
     define(RenegotiationTLSSocket.prototype, 'once', {
       writable: true,
       value(event: string | symbol, listener: Listener) {
@@ -256,7 +275,7 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
     if (passedOn.has(event) && !this.#passing?.has(event)) this.#passOn(event)
   }
 
-  /** The event of the socket below is one of ours from now on. */
+  /** From now on, emits this event of the socket below on this stream as well. */
   #passOn(event: string | symbol): void {
     this.#passing ??= new Map()
     const listener = (...args: unknown[]) => {
@@ -264,7 +283,7 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
         this.socket.off(event, listener)
         this.#passing?.delete(event)
       }
-      // A new session comes before the end of its handshake.
+      // OpenSSL reports a new session before the end of its handshake.
       if (event === 'session') this.#shown.whenJudged(() => this.emit(event as string, ...args))
       else this.emit(event as string, ...args)
     }
@@ -273,7 +292,7 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
   }
 }
 
-/** The socket's own high water mark in bytes, where somebody has chosen it, and nothing else for the stream. */
+/** The socket's high water mark in bytes, if it was set explicitly and the options of the stream set none. */
 function chosen(
   highWaterMark: number,
   { highWaterMark: both, ...options }: RenegotiationOptions = {},
@@ -283,7 +302,7 @@ function chosen(
   return highWaterMark
 }
 
-/** Events of the socket below that are events of ours, from when somebody listens to them. */
+/** Events of the socket below that are passed on once they have a listener. */
 const passedOn = new Set<string | symbol>([
   'lookup',
   'connect',
@@ -296,7 +315,11 @@ const passedOn = new Set<string | symbol>([
   'keylog',
   'OCSPResponse',
 ])
-/** Node emits them with every handshake. Passed on from the beginning: later, nothing tells whether they have been. */
+/**
+ * Events that Node emits with every handshake, and this stream only with the
+ * first. Passed on from the beginning, because nothing shows later whether they
+ * have been emitted.
+ */
 const passedOnOnce = new Set<string | symbol>(['secure', 'secureConnect'])
 
 function define(
@@ -310,8 +333,9 @@ function define(
 const { prototype } = RenegotiationTLSSocket
 
 /*
- * On the prototype chain of a TLS socket, whose constructor isn't run: that would make a socket of its own. The one that
- * is run is the class's own prototype, Duplex.
+ * Puts instances on the prototype chain of tls.TLSSocket, so that `instanceof`
+ * accepts them. super() still calls Duplex, the prototype of the class itself:
+ * the constructor of TLSSocket would make a socket of its own.
  */
 Object.setPrototypeOf(prototype, tls.TLSSocket.prototype)
 addSocketMembers(prototype)

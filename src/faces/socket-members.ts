@@ -1,10 +1,10 @@
 /*
- * What a TLS socket tells and sets that has to do neither with data nor with the
- * session: the socket below is asked.
+ * The members of a TLS socket that a face passes on to the socket below: all that
+ * concern neither data nor the session.
  */
 import type { TLSSocket } from 'node:tls'
 
-/** Methods. Where one returns the socket, that of the face returns the face. */
+/** If one of these methods returns the socket, the method of the face returns the face. */
 const methods = [
   'address',
   'connect',
@@ -23,7 +23,6 @@ const methods = [
   'unref',
 ]
 
-/** Properties. */
 const properties = [
   'autoSelectFamilyAttemptedAddresses',
   'bytesRead',
@@ -40,7 +39,7 @@ const properties = [
   'timeout',
 ]
 
-/** What is needed of a face. */
+/** What this file needs from a face. */
 interface Face {
   readonly socket: TLSSocket
   readonly destroyed: boolean
@@ -48,7 +47,7 @@ interface Face {
   readonly writableLength: number
 }
 
-/** Defines them on the prototype of a face. */
+/** Defines these members on the prototype of a face. */
 export function addSocketMembers(prototype: Face): void {
   for (const name of methods) {
     define(prototype, name, {
@@ -66,13 +65,13 @@ export function addSocketMembers(prototype: Face): void {
       get() {
         return (this.socket as unknown as Record<string, unknown>)[name]
       },
-      // Some set what a socket of Node's has as a plain property.
+      // With Node, some of these are plain properties, and some programs assign to them.
       set(value: unknown) {
         ;(this.socket as unknown as Record<string, unknown>)[name] = value
       },
     })
   }
-  // As with Node's own, also what has not been sent yet.
+  // As with Node's socket, this includes what has not been sent yet.
   define(prototype, 'bytesWritten', {
     get() {
       return this.socket.bytesWritten + this.heldBytes

@@ -3,24 +3,43 @@ import { parseOptions, type RenegotiationOptions } from '../core/options.ts'
 import type { RenegotiationTLSSocket } from '../faces/renegotiation-tls-socket.ts'
 import { wrapTLSSocket } from './wrap-tls-socket.ts'
 
-/** tls.connect's options, and those of the stream. */
+/** The options of {@link connect}: those of `tls.connect()`, and those of the stream. */
 export interface RenegotiationConnectionOptions extends ConnectionOptions {
-  /** As net.connect() has it. Default: false. */
+  /**
+   * Whether this side stays open after the peer has ended its side, until the
+   * application ends it, as with `net.connect()`.
+   *
+   * @default false
+   */
   allowHalfOpen?: boolean | undefined
+  /** The options of the stream. */
   renegotiation?: RenegotiationOptions | undefined
 }
 
 type SecureConnectListener = () => void
 
-/** Node's own, for good: somebody may put ours in its place. */
+/** Node's own function. Kept here because a program may assign `tls.connect = connect`. */
 const connectPlain = tls.connect as (...args: unknown[]) => TLSSocket
 
 /**
- * `tls.connect()`, with all of its signatures; what it returns can renegotiate
- * in the middle of traffic, where the options allow TLS 1.2 at most.
+ * Connects as `tls.connect()` does, and returns a stream that can renegotiate
+ * while data flows in both directions.
  *
- * @throws what tls.connect() throws, and TypeError or RangeError for a bad
- *   `renegotiation`; nothing is left behind then.
+ * It takes the same arguments, in all forms of `tls.connect()`. A renegotiation
+ * needs TLS 1.2 or lower, and Node.js prefers TLS 1.3: set `maxVersion`.
+ *
+ * @throws what `tls.connect()` throws.
+ * @throws TypeError (`ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`) or
+ *   RangeError (`ERR_OUT_OF_RANGE`) for a bad `renegotiation`. No connection has
+ *   been made then.
+ * @example
+ * ```js
+ * const stream = connect({ host: 'plant.example', port: 8883, maxVersion: 'TLSv1.2' })
+ * stream.on('error', (error) => console.error(error.code, error.message))
+ * stream.pipe(process.stdout)
+ * stream.write('Hello\n')
+ * const { verified } = await stream.renegotiate()
+ * ```
  */
 export function connect(
   options: RenegotiationConnectionOptions,
@@ -41,7 +60,7 @@ export function connect(...args: unknown[]): RenegotiationTLSSocket {
   const listener = args.findLast((arg) => typeof arg === 'function') as SecureConnectListener | undefined
   const options = args.find((arg): arg is RenegotiationConnectionOptions => typeof arg === 'object' && arg !== null)
   parseOptions(options?.renegotiation)
-  // With the listener on the socket below, it would be called with every handshake.
+  // Not passed to Node: on the socket below, the listener would be called with every handshake.
   const socket = connectPlain(...args.filter((arg) => arg !== listener))
   try {
     const stream = wrapTLSSocket(socket, options?.renegotiation)

@@ -5,20 +5,32 @@ import { RenegotiationTLSSocket } from '../faces/renegotiation-tls-socket.ts'
 import { onHandshakes } from '../transports/node-internals.ts'
 import { wrapTLSSocket } from './wrap-tls-socket.ts'
 
-/** tls.createServer's options, and those of the streams. */
+/** The options of {@link createServer}: those of `tls.createServer()`, and those of each stream. */
 export interface RenegotiationServerOptions extends TlsOptions {
+  /** The options of each stream. */
   renegotiation?: RenegotiationOptions | undefined
 }
 
 type SecureConnectionListener = (socket: RenegotiationTLSSocket) => void
 
 /**
- * `tls.createServer()`: a tls.Server whose `secureConnection` carries streams
- * that can renegotiate in the middle of traffic, and can ask for a client's
- * certificate then.
+ * Creates a `tls.Server` whose connections are streams that can renegotiate
+ * while data flows in both directions, for example to ask a client for its
+ * certificate.
  *
- * @throws what tls.createServer() throws, and TypeError or RangeError for a bad
- *   `renegotiation`.
+ * It takes the same arguments as `tls.createServer()`. The events
+ * `secureConnection` and `keylog` carry a `RenegotiationTLSSocket`. A
+ * renegotiation needs TLS 1.2 or lower: set `maxVersion`.
+ *
+ * @throws what `tls.createServer()` throws.
+ * @throws TypeError (`ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`) or
+ *   RangeError (`ERR_OUT_OF_RANGE`) for a bad `renegotiation`.
+ * @example
+ * ```js
+ * const [key, cert] = [readFileSync('key.pem'), readFileSync('cert.pem')]
+ * const server = createServer({ key, cert, maxVersion: 'TLSv1.2' }, (stream) => stream.pipe(stream))
+ * server.listen(8443)
+ * ```
  */
 export function createServer(secureConnectionListener?: SecureConnectionListener): tls.Server
 export function createServer(
@@ -46,7 +58,7 @@ class RenegotiationServer extends tls.Server {
   override emit(event: string | symbol, ...args: unknown[]): boolean {
     if (event === 'connection') this.#watchFirstHandshakes()
     if (event === 'secureConnection') args[0] = this.#streamOf(args[0] as TLSSocket)
-    // Before the first handshake is complete. Our own listener is not to be the reason for a stream of the socket.
+    // `keylog` comes before the first handshake is complete. Make a stream only if others than this class listen to it.
     if (event === 'keylog' && this.listenerCount('keylog', watchFirstHandshake) < this.listenerCount('keylog')) {
       args[1] = this.#streamOf(args[1] as TLSSocket)
     }
@@ -62,9 +74,10 @@ class RenegotiationServer extends tls.Server {
   }
 
   /**
-   * With a listener for `newSession`, Node holds `secure` back until that has
-   * called back. `keylog` is the only event of a server that has the socket
-   * before. A TLSSocket looks for the listener when it is made.
+   * If the server has a listener for `newSession`, Node holds `secure` back until
+   * that listener has called back, and the client can begin another handshake
+   * in between. `keylog` is the only event of a server that carries the socket
+   * before `secure`. The listener must be there when Node makes the TLSSocket.
    */
   #watchFirstHandshakes(): void {
     if (this.listenerCount('newSession') === 0 || this.listeners('keylog').includes(watchFirstHandshake)) return
@@ -73,13 +86,14 @@ class RenegotiationServer extends tls.Server {
 }
 
 /**
- * Destroys the socket where the client begins another handshake before Node has
- * emitted `secure` for the first: nobody would judge it. Where its ClientHello
- * is complete, Node asks for a verdict on a session that is gone, which is a
- * segmentation fault (`verifyError`, Node 20 to 26).
+ * Destroys the socket if the client begins another handshake before Node has
+ * emitted `secure` for the first. Nobody would judge that handshake. If its
+ * ClientHello is complete, Node also asks OpenSSL to verify a session that no
+ * longer exists (`verifyError`), and Node 20 to 26 crash with a segmentation
+ * fault.
  */
 function watchFirstHandshake(_line: Buffer, keylogged: TLSSocket): void {
-  // Where others listen to `keylog`, too, they hear of the stream.
+  // If others listen to `keylog` as well, the event carries the stream instead of the socket.
   const socket = keylogged instanceof RenegotiationTLSSocket ? keylogged.socket : keylogged
   if (watched.has(socket) || socket.getProtocol() === 'TLSv1.3') return
   watched.add(socket)
