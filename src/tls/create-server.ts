@@ -2,6 +2,7 @@ import tls, { type TLSSocket, type TlsOptions } from 'node:tls'
 import { RenegotiationError } from '../core/errors.ts'
 import { parseOptions, type RenegotiationOptions } from '../core/options.ts'
 import { RenegotiationTLSSocket } from '../faces/renegotiation-tls-socket.ts'
+import { ownTicketKeys } from '../transports/full-handshake.ts'
 import { onHandshakes } from '../transports/node-internals.ts'
 import { wrapTLSSocket } from './wrap-tls-socket.ts'
 
@@ -53,6 +54,11 @@ class RenegotiationServer extends tls.Server {
     parseOptions(options.renegotiation)
     super(options, listener as (socket: tls.TLSSocket) => void)
     this.#renegotiation = options.renegotiation
+  }
+
+  /** The server's own keys, also in a turn in which a renegotiation has others in their place. */
+  override getTicketKeys(): ReturnType<tls.Server['getTicketKeys']> {
+    return ownTicketKeys(super.getTicketKeys())
   }
 
   override emit(event: string | symbol, ...args: unknown[]): boolean {

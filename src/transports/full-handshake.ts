@@ -48,8 +48,8 @@ export function refuseTickets(socket: TLSSocket): void {
 }
 
 /** The keys that will be restored, if `keys` are temporary; else `keys` themselves. */
-export function ownTicketKeys(keys: Buffer): Buffer {
-  for (const { own, temporary } of swaps.values()) if (temporary.equals(keys)) return Buffer.from(own)
+export function ownTicketKeys<Keys extends Buffer>(keys: Keys): Keys {
+  for (const { own, temporary } of swaps.values()) if (temporary.equals(keys)) return Buffer.from(own) as Keys
   return keys
 }
 

@@ -163,6 +163,18 @@ for (const [name, make] of Object.entries(kinds)) {
     t.equal(await site.resumes(connection.client.getSession()), true)
   })
 
+  if (make === createServer) {
+    t.test(`${name}: getTicketKeys() returns the server's own keys, also when others are in their place`, async (t) => {
+      const site = await Site.start(t, make)
+      const connection = await site.connect()
+      const keys = site.server.getTicketKeys()
+      let seen: Buffer | undefined
+      connection.stream.once('renegotiating', () => process.nextTick(() => (seen = site.server.getTicketKeys())))
+      t.match(await renegotiate('client', connection), { resumed: false })
+      t.strictSame(seen, keys)
+    })
+  }
+
   t.test(`${name}: keys that the application sets in the middle of it stay`, async (t) => {
     const site = await Site.start(t, make)
     const connection = await site.connect()
