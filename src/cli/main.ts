@@ -41,15 +41,17 @@ withClientOptions(
     .command('soak')
     .summary('both ends send without a pause and renegotiate all the while; with a verdict and a picture')
     .description(
-      'Two processes send each other data without a pause over TLS 1.2, and each renegotiates at random moments. ' +
-        'What comes out is compared with what went in. Exit code 0: not a byte was lost. 1: it failed. 2: it was not ' +
-        'called as it should be. A time without a unit is in seconds, a size in bytes.',
+      'Tests a connection: two processes send each other data without a pause over TLS 1.2, each renegotiates at random ' +
+        'moments, and the data that arrives is compared with the data that was sent. Exit codes: 0, no byte was lost; ' +
+        '1, the test failed; 2, an argument is wrong. Times without a unit are in seconds, sizes in bytes.',
     )
     .addOption(
-      new Option('--duration <time>', 'how long, such as 90s, 10m, 8h').argParser(duration).default(60_000, '1m'),
+      new Option('--duration <time>', 'how long the test runs, such as 90s, 10m or 8h')
+        .argParser(duration)
+        .default(60_000, '1m'),
     )
     .addOption(
-      new Option('--every <time-time>', 'when an end renegotiates, after the last time')
+      new Option('--every <time-time>', 'how long each end waits after a renegotiation, at random')
         .argParser(window)
         .default([7000, 14_000], '7s-14s'),
     )
@@ -59,24 +61,27 @@ withClientOptions(
         .default([1024, 262_144], '1KiB-256KiB'),
     )
     .addOption(
-      new Option('--stall <time>', 'it has failed when no byte came or went for so long')
+      new Option('--stall <time>', 'the test fails if no byte is sent or received for that long')
         .argParser(duration)
         .default(60_000, '1m'),
     )
-    .option('--seed <number>', 'of the data', seed)
-    .option('--json <file>', 'where the result goes', 'soak.json')
-    .option('--picture <file>', 'where the picture goes, SVG', 'soak.svg')
+    .option('--seed <number>', 'seed of the random data', seed)
+    .option('--json <file>', 'file for the result', 'soak.json')
+    .option('--picture <file>', 'file for the picture (SVG)', 'soak.svg')
     .option(
       '--connect <host:port>',
-      "a TLS server of yours, instead of one of our own; one on Node needs a peerLimit above Node's 3 in 10 minutes",
+      'test this TLS server instead of one of this command; a server on Node.js needs a peerLimit above 3 in 10 minutes',
       address,
     )
     .addOption(
-      new Option('--mode <mode>', 'what that one does with what it gets; to echo, it has to be guarded too')
+      new Option(
+        '--mode <mode>',
+        'what that server does with the data; a server that echoes must use this package, too',
+      )
         .choices(['echo', 'sink'])
         .default('echo'),
     )
-    .option('--insecure', 'its certificate need not verify', false),
+    .option('--insecure', 'accept any certificate', false),
 ).action(soakCommand)
 
 withClientOptions(
@@ -84,30 +89,33 @@ withClientOptions(
     .command('probe')
     .summary('does this TLS server let its clients renegotiate?')
     .description(
-      'Makes one TLS connection (1.2 or lower) and one attempt to renegotiate, and no more. ' +
-        'Exit code 0: it lets its clients renegotiate. 1: it does not. 2: it was not called as it should be. ' +
-        '3: it could not be found out.',
+      'Asks whether a TLS server lets its clients renegotiate, by one TLS connection (1.2 or lower) and one attempt to ' +
+        'renegotiate. Exit codes: 0, it does; 1, it does not; 2, an argument is wrong; 3, it could not be found out.',
     )
-    .argument('<host:port>', 'the server', address)
-    .option('--http [path]', 'with a request under way, and another after it', path)
+    .argument('<host:port>', 'address of the server', address)
+    .option(
+      '--http [path]',
+      'renegotiate during an HTTP request for this path, and send another request afterwards',
+      path,
+    )
     .addOption(
       new Option(
         '--send <text>',
-        'the same for any protocol; \\r and \\n stand for what they stand for in C',
+        'the same with this text, for other protocols; \\r and \\n are escapes as in C',
       ).conflicts('http'),
     )
-    .addOption(new Option('--timeout <time>', 'for each step').argParser(duration).default(10_000, '10s'))
-    .option('--json', 'for programs', false),
+    .addOption(new Option('--timeout <time>', 'time limit of each step').argParser(duration).default(10_000, '10s'))
+    .option('--json', 'print JSON', false),
 ).action(probeCommand)
 
 await program.parseAsync()
 
 function withClientOptions(command: Command): Command {
   return command
-    .option('--servername <name>', 'the name in the certificate, where it is not the host')
-    .option('--ca <file>', 'who has issued its certificate, PEM', pem)
-    .option('--cert <file>', "the client's certificate, PEM", pem)
-    .option('--key <file>', 'and the key to it, PEM', pem)
+    .option('--servername <name>', 'name in the certificate, if it is not the host')
+    .option('--ca <file>', 'certificates to trust (PEM)', pem)
+    .option('--cert <file>', 'certificate of the client (PEM)', pem)
+    .option('--key <file>', 'private key of that certificate (PEM)', pem)
 }
 
 function pem(file: string): string {
@@ -118,7 +126,7 @@ function pem(file: string): string {
     throw new InvalidArgumentError((error as Error).message)
   }
   // OpenSSL accepts any file and finds no certificate in it.
-  if (!text.includes('-----BEGIN ')) throw new InvalidArgumentError(`There is nothing in PEM in ${file}.`)
+  if (!text.includes('-----BEGIN ')) throw new InvalidArgumentError(`${file} has nothing in PEM format.`)
   return text
 }
 
@@ -126,7 +134,7 @@ function credentials({ servername, ca, cert, key }: ClientOptions, command: Comm
   try {
     tls.createSecureContext({ ca, cert, key })
   } catch (error) {
-    command.error(`error: --ca, --cert or --key is not as it should be: ${(error as Error).message}`)
+    command.error(`error: --ca, --cert or --key is invalid: ${(error as Error).message}`)
   }
   return { servername, ca, cert, key }
 }

@@ -8,19 +8,19 @@ export function explain(error: Error, failure: HandshakeFailure | undefined): Er
       return refusedError('The renegotiation was refused', error)
     case 'insecure':
       return refusedError(
-        'The peer is a legacy one, without secure renegotiation (RFC 5746), and our TLS does not renegotiate with it',
+        'The peer does not support secure renegotiation (RFC 5746), so our TLS library refused',
         error,
       )
     case 'peer-data':
       return new RenegotiationError(
         'ERR_RENEGOTIATION_PEER_DATA',
-        'The peer sent application data in the middle of a handshake, which TLS libraries do not take',
+        'The peer sent application data in the middle of a handshake, which TLS libraries do not accept',
         error,
       )
     case 'our-data':
       return new RenegotiationError(
         'ERR_RENEGOTIATION_PEER_DATA',
-        'The peer began a handshake and could not take the application data that was on its way to it',
+        'The peer began a handshake and could not accept the application data that was on its way to it',
         error,
       )
     case 'broken':

@@ -148,7 +148,7 @@ export class Renegotiator {
       this.#handshake = undefined
       if (verdict.outcome === 'unchanged') {
         // The TLS library at this end refused the peer's handshake, so it did not take place.
-        this.#outcomes.failedByPeer(handshake, refusedError('Our own TLS refused the renegotiation'))
+        this.#outcomes.failedByPeer(handshake, refusedError('Our own TLS library refused the renegotiation'))
       } else {
         const request = handshake.request ?? (verdict.outcome === 'renegotiated' ? this.#requestServed() : undefined)
         if (request !== undefined) this.#requests.remove(request)

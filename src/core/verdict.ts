@@ -46,14 +46,10 @@ export function judge(before: Session, after: Session, expected: Expectation): V
   if (!expected.allowIdentityChange) {
     if (peerCertificateChanged && before.identity !== undefined) {
       const how = after.identity === undefined ? 'no certificate' : 'another certificate'
-      return fatal(
-        'ERR_RENEGOTIATION_IDENTITY_CHANGED',
-        `The peer came out of the renegotiation with ${how} than before`,
-      )
+      return fatal('ERR_RENEGOTIATION_IDENTITY_CHANGED', `The peer has ${how} after the renegotiation`)
     }
     if (before.pskIdentity !== undefined && !equal(before.pskIdentity, after.pskIdentity)) {
-      const message =
-        'The peer came out of the renegotiation without its pre-shared key, or with another identity for it'
+      const message = 'After the renegotiation, the peer has no pre-shared key any more, or another identity for it'
       return fatal('ERR_RENEGOTIATION_IDENTITY_CHANGED', message)
     }
     const [asked, asks] = [before.servername, after.servername]
@@ -65,7 +61,8 @@ export function judge(before: Session, after: Session, expected: Expectation): V
   if (keysChanged === false) return { outcome: 'unchanged' }
 
   if (expected.requireExtendedMasterSecret && after.extendedMasterSecret !== true) {
-    const message = 'The renegotiation came out without the extended master secret (RFC 7627), which is required'
+    const message =
+      'The session lacks the extended master secret (RFC 7627) after the renegotiation (option requireExtendedMasterSecret)'
     return fatal('ERR_RENEGOTIATION_UNSUPPORTED', message)
   }
 

@@ -106,7 +106,8 @@ function watchFirstHandshake(_line: Buffer, keylogged: TLSSocket): void {
   const remove = onHandshakes(
     socket,
     () => {
-      const message = 'The client began another handshake before its first was taken note of, so it cannot be judged'
+      const message =
+        'The client began another handshake before Node had processed the first one, so it cannot be judged'
       socket.destroy(new RenegotiationError('ERR_RENEGOTIATION_UNSUPPORTED', message))
     },
     () => {},

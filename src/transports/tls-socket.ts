@@ -232,7 +232,7 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
     this.#starts++
     if (!this.isServer) setImmediate(this.#onClientHello)
     if (this.#starts > (this.#local && this.isServer ? 2 : 1) || isSecurePending(this.stream)) {
-      this.#failUnjudged('A handshake began before the one before it was complete')
+      this.#failUnjudged('A handshake began before the previous one was complete')
     } else {
       this.events.handshakeStarted()
     }
@@ -253,7 +253,7 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
 
   readonly #onHandshakeDone = (): void => {
     if (this.#starts === 0 && this.#removeHook !== undefined) {
-      this.#failUnjudged('A handshake is complete whose beginning was not seen')
+      this.#failUnjudged('A handshake completed whose start was not seen')
       return
     }
     this.#over()
@@ -270,7 +270,7 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
       // Asynchronous, because attach() may be on the stack.
       process.nextTick(() =>
         this.#failUnjudged(
-          'Another handshake began on the socket before it was wrapped, or its first was taken note of',
+          'Another handshake began before the socket was wrapped, or before Node had processed the first one',
         ),
       )
       return

@@ -27,7 +27,7 @@ t.test('a server is told that its client is a legacy one, which says nothing of 
   const error = await rejection(renegotiated)
   t.match(error, {
     code: 'ERR_RENEGOTIATION_REFUSED',
-    message: /legacy.*RFC 5746/,
+    message: /secure renegotiation \(RFC 5746\)/,
     cause: { code: 'ERR_SSL_UNSAFE_LEGACY_RENEGOTIATION_DISABLED' },
   })
   t.same(errors, [error])
@@ -52,7 +52,7 @@ else {
     t.type(error, RenegotiationError)
     t.match(error, {
       code: 'ERR_RENEGOTIATION_REFUSED',
-      message: /legacy.*RFC 5746/,
+      message: /secure renegotiation \(RFC 5746\)/,
       cause: { code: 'ERR_SSL_UNSAFE_LEGACY_RENEGOTIATION_DISABLED' },
     })
     t.equal(await failed, error)

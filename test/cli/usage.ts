@@ -22,13 +22,13 @@ const mistakes: [args: string[], message: RegExp][] = [
   [['soak', '--ca', 'missing.pem'], /'missing.pem' is invalid. ENOENT/],
   [['soak', '--json', 'missing/soak.json'], /the result can't be written: ENOENT.*missing\/soak.json/],
   [['soak', '--picture', '.'], /the result can't be written: EISDIR/],
-  [['soak', '--connect', 'localhost:1', '--ca', 'not.pem'], /There is nothing in PEM in not.pem/],
+  [['soak', '--connect', 'localhost:1', '--ca', 'not.pem'], /not.pem has nothing in PEM format/],
   [['probe', '--http', 'localhost:1'], /'localhost:1' is invalid. A path begins with \/; the address comes before/],
   [['probe', 'localhost:1', '--http', '--send', 'x'], /'--send <text>' cannot be used with option '--http \[path\]'/],
   [['probe'], /missing required argument 'host:port'/],
   [['probe', 'localhost'], /'localhost' is invalid.*It must be host:port/],
   [['probe', 'localhost:1', '--timeout', 'soon'], /'soon' is invalid/],
-  [['probe', 'localhost:1', '--cert', 'some.pem'], /--ca, --cert or --key is not as it should be: .*PEM/],
+  [['probe', 'localhost:1', '--cert', 'some.pem'], /--ca, --cert or --key is invalid: .*PEM/],
 ]
 
 const files = { 'not.pem': 'not PEM', 'some.pem': '-----BEGIN CERTIFICATE-----' }

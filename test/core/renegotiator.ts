@@ -466,7 +466,7 @@ t.test('REFUSED', async (t) => {
 t.test('PEER_DATA', async (t) => {
   for (const [failsAs, message] of [
     ['peer-data', 'The peer sent application data'],
-    ['our-data', 'The peer began a handshake and could not take'],
+    ['our-data', 'The peer began a handshake and could not accept'],
   ] as const) {
     t.test(`is an error that the transport knows as ${failsAs}`, async (t) => {
       const { stream, transport, events, errors } = scriptedStream()
