@@ -111,7 +111,8 @@ export interface Transport {
    *
    * `buffer` is memory of the application: do not change it, and do not access it after `done`.
    *
-   * An empty buffer is a barrier. It sends nothing; call `done` when everything received so far was looked at.
+   * An empty buffer is a barrier, or a write of the application that has no bytes. It sends nothing; call `done` when
+   * everything received so far was looked at, and not before the connection is established.
    */
   write(buffer: Uint8Array, done: WriteCallback): void
   /** Writes several buffers like one; `bytesTaken` counts all. Without this method, they are written one by one. */

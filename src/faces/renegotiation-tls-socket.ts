@@ -168,7 +168,9 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
    * `close` is emitted, as with net.Socket.
    */
   #beforeConnection(done: Callback): Callback {
-    const neverConnected = () => done(closedBeforeConnection())
+    const neverConnected = () => {
+      if (this.#connecting) done(closedBeforeConnection())
+    }
     this.once('close', neverConnected)
     return (error) => {
       if (error && this.#connecting) return
