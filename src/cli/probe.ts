@@ -152,12 +152,6 @@ export function withoutRenegotiation(
       return { clientInitiated: 'refused', reason }
     case 'ERR_RENEGOTIATION_HANDSHAKE_TIMEOUT':
       return { clientInitiated: 'no answer', reason }
-    case 'ERR_RENEGOTIATION_PEER_DATA':
-      // No data was on its way to the server, so the ClientHello was unexpected. Go and wolfSSL refuse like this.
-      if (/alert unexpected message/.test(reason)) {
-        return { clientInitiated: 'refused', reason: 'the server answered with the alert unexpected_message' }
-      }
-      return { clientInitiated: 'connection lost', reason }
     default:
       return { clientInitiated: 'connection lost', reason }
   }

@@ -206,7 +206,8 @@ export class Renegotiator {
 
   /** Returns the error for the application. During a handshake, it explains why the handshake failed. */
   explain(error: Error): Error {
-    return this.#handshake === undefined ? error : explain(error, this.#host.transport.failure(error))
+    if (this.#handshake === undefined) return error
+    return explain(error, this.#host.transport.failure(error), this.#handshake.origin)
   }
 
   /** Settles everything, because the stream was destroyed, with or without an error. */

@@ -30,10 +30,12 @@ export interface Session {
  * - `refused`: the peer refused.
  * - `insecure`: this end refused, because the peer does not support secure renegotiation (RFC 5746).
  * - `peer-data`: the peer sent application data where the handshake allows none.
- * - `our-data`: the peer could not accept the application data of this end that was on its way.
+ * - `unexpected-message`: the peer sent the alert unexpected_message. If the peer began the handshake, it could not accept
+ *   the application data that was on its way to it. If this end began, nothing was on its way: the peer refused. Go and
+ *   wolfSSL refuse with this alert.
  * - `broken`: the handshake messages of the peer were invalid.
  */
-export type HandshakeFailure = 'refused' | 'insecure' | 'peer-data' | 'our-data' | 'broken'
+export type HandshakeFailure = 'refused' | 'insecure' | 'peer-data' | 'unexpected-message' | 'broken'
 
 /**
  * The functions that a transport calls to report to its stream.

@@ -10,7 +10,7 @@ export function openSSLFailure(error: Error): HandshakeFailure | undefined {
   if (/no renegotiation|alert handshake failure/.test(text)) return 'refused'
   if (/unsafe legacy renegotiation/.test(text)) return 'insecure'
   if (/unexpected record|app data in handshake/.test(text)) return 'peer-data'
-  if (/alert unexpected message/.test(text)) return 'our-data'
+  if (/alert unexpected message/.test(text)) return 'unexpected-message'
   // OpenSSL at this end rejected a message of the peer. Alerts, a lost connection and errors of this end are excluded.
   if (code?.startsWith('ERR_SSL_') && !/alert|unexpected eof|session id context|internal error/.test(text))
     return 'broken'

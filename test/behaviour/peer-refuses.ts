@@ -1,7 +1,9 @@
 import { constants } from 'node:crypto'
 import { once } from 'node:events'
 import t from 'tap'
-import { RenegotiationError, wrapTLSSocket } from '../../src/index.ts'
+import { connect, RenegotiationError, wrapTLSSocket } from '../../src/index.ts'
+import { alertingServer } from '../fixtures/alerting-server.ts'
+import { ca } from '../fixtures/pki.ts'
 import { closed, nextError, rejection } from '../fixtures/settled.ts'
 import { tlsPair } from '../fixtures/tls-pair.ts'
 
@@ -44,6 +46,18 @@ for (const [begins, options] of [
     t.match(refuser.counters, { renegotiations: 0, byPeer: 0 })
   })
 }
+
+t.test('a server that answers the ClientHello with the alert unexpected_message refuses', async (t) => {
+  const port = await alertingServer(t, 2, 10)
+  const stream = connect({ host: '127.0.0.1', port, servername: 'localhost', ca, maxVersion: 'TLSv1.2' })
+  await once(stream, 'secureConnect')
+  stream.resume()
+  stream.write('sent before the renegotiation')
+  const [error, rejected] = await Promise.all([nextError(stream), rejection(stream.renegotiate())])
+  t.match(error, { code: 'ERR_RENEGOTIATION_REFUSED', message: /unexpected_message/, cause: Error })
+  t.equal(rejected, error, 'the promise and the error event have the same error')
+  await closed(stream)
+})
 
 t.test("a refusal that isn't fatal to the peer leaves it open", async (t) => {
   const { client, server } = await tlsPair(t, { server: refusing })

@@ -454,7 +454,7 @@ const steps = fc.oneof(
   does(80, 'take', fc.constantFrom(0, 1, 7, Infinity, Infinity, Infinity)),
   does(1, 'failWrite'),
   does(10, 'endDone'),
-  does(1, 'breaks', fc.constantFrom(undefined, 'refused', 'peer-data', 'our-data')),
+  does(1, 'breaks', fc.constantFrom(undefined, 'refused', 'peer-data', 'unexpected-message')),
   does(1, 'closes'),
   does(1, 'forbids', fc.constantFrom(undefined, 'It is forbidden')),
   does(30, 'peerSends', length),

@@ -461,12 +461,21 @@ t.test('REFUSED', async (t) => {
     t.match(await result, { code: 'ERR_RENEGOTIATION_REFUSED', cause })
     t.equal(stream.errored, await result)
   })
+
+  t.test('is the alert unexpected_message, if this end began and so had no data on its way', async (t) => {
+    const { stream, transport, result } = await handshaking()
+    const cause = failure('ERR_SSL_SSL/TLS_ALERT_UNEXPECTED_MESSAGE')
+    transport.failsAs = 'unexpected-message'
+    transport.breaks(cause)
+    t.match(await result, { code: 'ERR_RENEGOTIATION_REFUSED', message: /unexpected_message/, cause })
+    t.equal(stream.errored, await result)
+  })
 })
 
 t.test('PEER_DATA', async (t) => {
   for (const [failsAs, message] of [
     ['peer-data', 'The peer sent application data'],
-    ['our-data', 'The peer began a handshake and could not accept'],
+    ['unexpected-message', 'The peer began a handshake and could not accept'],
   ] as const) {
     t.test(`is an error that the transport knows as ${failsAs}`, async (t) => {
       const { stream, transport, events, errors } = scriptedStream()

@@ -7,7 +7,7 @@ for (const [code, meaning] of Object.entries({
   ERR_SSL_SSLV3_ALERT_HANDSHAKE_FAILURE: 'refused',
   ERR_SSL_UNSAFE_LEGACY_RENEGOTIATION_DISABLED: 'insecure',
   ERR_SSL_UNEXPECTED_RECORD: 'peer-data',
-  ERR_SSL_SSLV3_ALERT_UNEXPECTED_MESSAGE: 'our-data',
+  ERR_SSL_SSLV3_ALERT_UNEXPECTED_MESSAGE: 'unexpected-message',
   ERR_SSL_UNEXPECTED_MESSAGE: 'broken',
   ERR_SSL_BAD_SIGNATURE: 'broken',
   // The other end's verdict on us, an end without a word, and what is our own fault.

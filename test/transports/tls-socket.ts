@@ -28,7 +28,7 @@ t.test("errors of a handshake are told apart by OpenSSL's reason, wherever Node 
   t.equal(failure('ERR_SSL_UNEXPECTED_RECORD', ''), 'peer-data')
   t.equal(failure('EPROTO', 'write EPROTO 0:error:SSL routines:ssl3_read_bytes:unexpected record:'), 'peer-data')
   t.equal(failure('ERR_SSL_APP_DATA_IN_HANDSHAKE', ''), 'peer-data')
-  t.equal(failure('ERR_SSL_SSL/TLS_ALERT_UNEXPECTED_MESSAGE', ''), 'our-data')
+  t.equal(failure('ERR_SSL_SSL/TLS_ALERT_UNEXPECTED_MESSAGE', ''), 'unexpected-message')
   t.equal(failure('ECONNRESET', 'read ECONNRESET'), undefined)
 })
 
