@@ -161,7 +161,7 @@ t.test('final() waits for the renegotiations that were requested before it', asy
 t.test('final() does not end a transport that is destroyed while final() waits', async (t) => {
   const { gate: it, transport } = gate()
   void it.renegotiate()
-  it.final(() => t.fail('ended'))
+  it.final(() => t.fail('final() called back'))
   it.destroy(null, () => {})
   t.equal(transport.ended, false)
 })

@@ -257,7 +257,7 @@ t.test('an exception of the application while a barrier is waiting is thrown onl
       throw mine
     })
   })
-  outbox.barrier(() => t.fail('replaced'))
+  outbox.barrier(() => t.fail('the replaced barrier was reached'))
   await turn()
   await turn()
   t.same(thrown, [mine])
@@ -420,7 +420,7 @@ for (const forgets of ['hold', 'release'] as const) {
     const { outbox, transport } = single()
     offer(outbox, buffers('abc'), () => {})
     outbox.hold()
-    outbox.barrier(() => t.fail('reached'))
+    outbox.barrier(() => t.fail('the barrier was reached'))
     outbox[forgets]()
     await transport.takeAll()
     t.equal(transport.offers.length, 1)
@@ -428,7 +428,7 @@ for (const forgets of ['hold', 'release'] as const) {
 
   t.test(`${forgets}() cancels a barrier whose empty write is in flight`, async (t) => {
     const { outbox, transport } = single()
-    outbox.barrier(() => t.fail('reached'))
+    outbox.barrier(() => t.fail('the barrier was reached'))
     await turn()
     outbox[forgets]()
     await transport.takeAll()
@@ -439,7 +439,7 @@ for (const forgets of ['hold', 'release'] as const) {
 t.test('a new barrier replaces one in flight, and makes an empty write of its own', async (t) => {
   const { outbox, transport } = single()
   const second = sinon.spy()
-  outbox.barrier(() => t.fail('reached'))
+  outbox.barrier(() => t.fail('the barrier was reached'))
   await turn()
   outbox.hold()
   outbox.barrier(second)
@@ -516,7 +516,7 @@ for (const [how, answer] of [
 ] as const) {
   t.test(`after close(), the result of a write in flight (${how}) is ignored`, async (t) => {
     const { outbox, transport, failed } = single()
-    offer(outbox, buffers('abc', 'def'), () => t.fail('called back'))
+    offer(outbox, buffers('abc', 'def'), () => t.fail('the batch was called back'))
     outbox.close()
     answer(transport)
     await turn()
@@ -528,7 +528,7 @@ for (const [how, answer] of [
 
 t.test('after close(), the result of a barrier in flight is ignored', async (t) => {
   const { outbox, transport } = single()
-  outbox.barrier(() => t.fail('reached'))
+  outbox.barrier(() => t.fail('the barrier was reached'))
   await turn()
   outbox.close()
   await transport.takeAll()
@@ -550,7 +550,7 @@ t.test('a failed write is reported, and nothing more is offered', async (t) => {
 t.test('a failed barrier is reported', async (t) => {
   const { outbox, transport, failed } = single()
   const error = new Error('reset')
-  outbox.barrier(() => t.fail('reached'))
+  outbox.barrier(() => t.fail('the barrier was reached'))
   await turn()
   transport.failWrite(error)
   t.same(failed.args, [[error]])
@@ -559,7 +559,7 @@ t.test('a failed barrier is reported', async (t) => {
 for (const claim of [-1, 4, 0.5, NaN, undefined]) {
   t.test(`a transport that claims to have taken ${claim} of 3 bytes fails with a RangeError`, async (t) => {
     const { outbox, transport, failed } = single()
-    offer(outbox, buffers('abc'), () => t.fail('called back'))
+    offer(outbox, buffers('abc'), () => t.fail('the batch was called back'))
     transport.claims(claim as number)
     t.equal(failed.callCount, 1)
     t.match(failed.firstCall.args[0], {

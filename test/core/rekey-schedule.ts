@@ -460,7 +460,7 @@ t.test('handshakes that the peer begins on the same schedule do not count agains
   t.match(errors, [{ code: 'ERR_RENEGOTIATION_LIMIT' }])
 })
 
-t.test('a schedule excuses no more handshakes of the peer than it would begin itself', async (t) => {
+t.test('a schedule exempts no more handshakes from peerLimit than it would begin itself', async (t) => {
   const peerLimit = { max: 3, windowMs: 600_000 }
   for (const rekey of [{ everyMs: [1, 600_000] as const }, { everyBytes: 1000 }, { everyRecords: 4 }]) {
     const { stream, transport, errors, completes } = scheduled(rekey, { peerLimit })
@@ -479,7 +479,7 @@ t.test('a schedule excuses no more handshakes of the peer than it would begin it
   }
 })
 
-t.test('a schedule of only bytes or only records excuses handshakes of the peer, too', async (t) => {
+t.test('a schedule of only bytes or only records exempts handshakes from peerLimit, too', async (t) => {
   const peerLimit = { max: 0, windowMs: 600_000 }
   for (const rekey of [{ everyBytes: 100 }, { everyRecords: 2 }]) {
     const { transport, errors, completes } = scheduled(rekey, { peerLimit })

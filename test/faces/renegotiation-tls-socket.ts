@@ -151,7 +151,7 @@ t.test('public properties and methods return the same as those of the TLS socket
     t.equal(stream.bufferSize, 0)
     t.match(stream.getPeerX509Certificate(), X509Certificate)
     t.match(stream.exportKeyingMaterial(8, 'x', Buffer.alloc(0)), Buffer)
-    t.equal(stream.setNoDelay(true), stream, 'chainable')
+    t.equal(stream.setNoDelay(true), stream, 'setNoDelay() returns the stream')
     t.equal(stream.setKeepAlive(true), stream)
     t.equal(stream.unref().ref(), stream)
     t.equal(stream.pause().resume(), stream)

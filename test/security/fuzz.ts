@@ -149,14 +149,15 @@ async function live(life: Life): Promise<string[]> {
     const name = stream.getPeerCertificate()?.subject?.CN
     if (name !== firstName && options.allowIdentityChange !== true) wrong.push(`the peer became ${name}`)
     if (name === 'client') wrong.push('mallory became alice')
-    if (name === 'rogue client' && stream.authorized) wrong.push('a self-made certificate is authorized')
+    if (name === 'rogue client' && stream.authorized) wrong.push('a self-signed certificate is authorized')
     if (stream.servername !== first.servername) wrong.push('SNI has changed')
     const asked = raw.role === 'client' && raw.state.sent.has(HandshakeType.Finished) && raw.state.clientHello
     if (asked && parseServerName(asked.extensions.get(Extension.serverName)) === 'other.example') {
       if (options.allowIdentityChange !== true) wrong.push('a handshake for another server was judged good')
     }
     if (stream.alpnProtocol !== first.alpnProtocol) wrong.push('ALPN has changed')
-    if (stream.counters.byPeer > PEER_LIMIT) wrong.push(`${stream.counters.byPeer} handshakes of the peer's`)
+    if (stream.counters.byPeer > PEER_LIMIT)
+      wrong.push(`${stream.counters.byPeer} handshakes of the peer were accepted`)
   }
   const look = (when: string) => {
     learn()
@@ -164,7 +165,8 @@ async function live(life: Life): Promise<string[]> {
     // Like a socket, a stream that was destroyed while no handshake was in progress has no facts.
     if (stream.destroyed && said['getPeerCertificate'] === null) return
     for (const name of Object.keys(judged)) {
-      if (!isDeepStrictEqual(said[name], judged[name])) wrong.push(`${name} has changed ${when}, unjudged`)
+      if (!isDeepStrictEqual(said[name], judged[name]))
+        wrong.push(`${name} has changed ${when} without a judged handshake`)
     }
   }
   const errors: string[] = []
@@ -178,7 +180,7 @@ async function live(life: Life): Promise<string[]> {
   stream.on('data', (chunk: Buffer) => {
     for (const byte of chunk) if (byte !== received++ % 251) wrong.push('data was changed')
     sinceJudged += chunk.length
-    if (sinceJudged > HARD_LIMIT + RECORD) wrong.push(`${sinceJudged} bytes were taken with the same keys`)
+    if (sinceJudged > HARD_LIMIT + RECORD) wrong.push(`${sinceJudged} bytes were accepted under the same keys`)
     look('at data')
   })
   stream.on('renegotiating', () => look('when a handshake began'))

@@ -44,7 +44,7 @@ t.test('a client gains nothing by a certificate whose private key it does not ha
   t.match(errors, [{ code: 'ERR_RENEGOTIATION_REFUSED', cause: { code: /^ERR_SSL_|EPROTO/ } }])
 })
 
-t.test("during a handshake, the stream still shows the client's identity of the session before", async (t) => {
+t.test("during a handshake, the stream still shows the client's previous identity", async (t) => {
   const { raw, stream, plain } = await attackedServer(t)
   stream.resume()
   const begins = once(stream, 'renegotiating')
@@ -97,7 +97,7 @@ t.test('a new session is emitted when its handshake was judged good, and not bef
     stream.on('session', (session) => sessions.push(session))
     const identity = isGood ? {} : otherServer
     const over = isGood ? once(stream, 'renegotiated') : nextError(stream)
-    stream.on('renegotiated', () => t.equal(sessions.length, 1, 'before `renegotiated`'))
+    stream.on('renegotiated', () => t.equal(sessions.length, 1, 'the session is emitted before `renegotiated`'))
     await raw.renegotiate({ ...identity, ticket: Buffer.alloc(64, 'another') }).catch(() => {})
     await over
     await new Promise(setImmediate)
@@ -106,11 +106,11 @@ t.test('a new session is emitted when its handshake was judged good, and not bef
 })
 
 for (const [name, options, code] of [
-  ['alice with her key', alice, 'ERR_RENEGOTIATION_IDENTITY_CHANGED'],
-  ['the owner of a self-signed certificate', selfMade, 'ERR_RENEGOTIATION_IDENTITY_CHANGED'],
-  ['nobody (without a certificate)', { certificates: [] }, 'ERR_RENEGOTIATION_IDENTITY_CHANGED'],
+  ['another client', alice, 'ERR_RENEGOTIATION_IDENTITY_CHANGED'],
+  ['a client with a self-signed certificate', selfMade, 'ERR_RENEGOTIATION_IDENTITY_CHANGED'],
+  ['a client without a certificate', { certificates: [] }, 'ERR_RENEGOTIATION_IDENTITY_CHANGED'],
 ] as const) {
-  t.test(`a client that renegotiates as ${name} is disconnected, and none of its data is read`, async (t) => {
+  t.test(`a peer that renegotiates as ${name} is disconnected, and none of its data is read`, async (t) => {
     const { raw, stream, errors } = await attackedServer(t, { server: { rejectUnauthorized: false } })
     const before = facts(stream)
     const data = t.captureFn(() => {})

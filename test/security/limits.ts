@@ -22,7 +22,7 @@ t.test('a client that does not answer a HelloRequest cannot keep the old keys in
   for (let i = 0; i < RECORDS; i++) raw.sendData(FLOOD)
   await closed(stream)
   t.match(errors, [EXPIRED])
-  t.ok(received <= hardLimit.bytes + FLOOD.length, `${received} bytes were taken`)
+  t.ok(received <= hardLimit.bytes + FLOOD.length, `${received} bytes were accepted`)
   await t.rejects(renegotiated, { code: EXPIRED.code })
 })
 
@@ -49,7 +49,7 @@ t.test('a server that does not answer a ClientHello cannot keep the old keys in 
   for (let i = 0; i < RECORDS; i++) raw.sendData(FLOOD)
   await closed(stream)
   t.match(errors, [EXPIRED])
-  t.ok(received <= hardLimit.bytes + FLOOD.length, `${received} bytes were taken`)
+  t.ok(received <= hardLimit.bytes + FLOOD.length, `${received} bytes were accepted`)
 })
 
 /** A stream and its transport, over the socket of an attacked end. */
@@ -93,7 +93,7 @@ t.test('peerAnswered is true on a client once the ServerHello has arrived, whoev
   }
 })
 
-t.test('a rekey schedule excuses no more handshakes of the peer than it would begin itself', async (t) => {
+t.test('a rekey schedule exempts no more handshakes from peerLimit than it would begin itself', async (t) => {
   for (const rekey of [{ everyMs: [1, 600_000] as const }, { everyBytes: 100_000 }, { everyRecords: 1000 }]) {
     const { raw, stream, errors } = await attackedServer(t, { renegotiation: { rekey } })
     stream.resume()

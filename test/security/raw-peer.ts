@@ -149,7 +149,7 @@ t.test('a raw client sends its certificate when it is asked for one', async (t) 
   const { raw, socket } = await rawClient(t, wanted, alice)
   t.equal(socket.authorized, true)
   t.same(socket.getPeerCertificate().raw, alice.certificates[0])
-  t.ok(raw.state.certificateRequest, 'asked for')
+  t.ok(raw.state.certificateRequest, 'a certificate was requested')
 })
 
 t.test('a raw client without a certificate is not authorized', async (t) => {
@@ -376,7 +376,7 @@ t.test('a stopped handshake can be continued message by message', async (t) => {
   await talks(t, ends)
 })
 
-t.test('a handshake until a message that is not sent rejects', async (t) => {
+t.test('handshake() rejects if it should stop at a message that is never sent', async (t) => {
   const listening = await tlsServer(t)
   const raw = await RawPeer.connect({ port: listening.port }, t)
   t.match(await rejection(raw.handshake({ until: 'CertificateVerify' })), { message: /without a CertificateVerify/ })

@@ -148,7 +148,10 @@ t.test('a handshake that begins before Node reports the end of the previous one 
   await new Promise(setImmediate)
 })
 
-for (const [name, who] of Object.entries({ alice, selfMade })) {
+for (const [name, who] of Object.entries({
+  'another client': alice,
+  'a client with a self-signed certificate': selfMade,
+})) {
   t.test(`a renegotiation as ${name} is judged before the next data, even with a slow session store`, async (t) => {
     const { raw, plain, stores } = await acceptedBehindStore(t, { ...options, rejectUnauthorized: false }, mallory)
     const stream = wrapTLSSocket(plain)

@@ -46,7 +46,7 @@ t.test('connect() and createServer() can replace those of node:tls', async (t) =
   stream.destroy()
 })
 
-t.test('the option renegotiation of connect() has the options of the stream', async (t) => {
+t.test('the renegotiation option of connect() sets the options of the stream', async (t) => {
   const server = await tlsServer(t)
   const stream = connect({ ...clientOptions(server.port), renegotiation: { writableHighWaterMark: 7 } })
   t.equal(stream.writableHighWaterMark, 7)
@@ -54,7 +54,7 @@ t.test('the option renegotiation of connect() has the options of the stream', as
 })
 
 t.test('bad options of connect() throw, and no connection is made', async (t) => {
-  const server = net.createServer(() => t.fail('connected')).listen(0, '127.0.0.1')
+  const server = net.createServer(() => t.fail('a connection was made')).listen(0, '127.0.0.1')
   await once(server, 'listening')
   t.teardown(() => server.close())
   const { port } = server.address() as net.AddressInfo

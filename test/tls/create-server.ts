@@ -26,7 +26,7 @@ async function accepted(t: Test, server: tls.Server, client: tls.ConnectionOptio
   return { socket, stream }
 }
 
-t.test('createServer() returns a tls.Server, and wraps its connections with the option renegotiation', async (t) => {
+t.test('createServer() returns a tls.Server that wraps its connections with the renegotiation option', async (t) => {
   const listener = t.captureFn((_socket: RenegotiationTLSSocket) => {})
   const server = createServer({ ...options, renegotiation: { readableHighWaterMark: 9 } }, listener)
   t.ok(server instanceof tls.Server)

@@ -283,7 +283,7 @@ t.test('a Duplex with _writev() gets several chunks at once', (t) => {
   t.end()
 })
 
-t.test('a Duplex that was destroyed with an error before it was wrapped destroys the stream', async (t) => {
+t.test('the error of a Duplex that was destroyed just before it was wrapped reaches the stream', async (t) => {
   const below = new Below()
   below.destroy(new Error('mine'))
   const stream = new RenegotiationDuplex(duplexTransport(below))

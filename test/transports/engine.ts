@@ -169,8 +169,8 @@ t.test('without nextRecord, a pending write is retried with the same object befo
   await written
   t.equal(engine.offered[1], engine.offered[0])
   t.equal(engine.offered[2], engine.offered[0])
-  t.equal(String(engine.offered[3]), 'c', 'then the rest')
-  t.equal(engine.offered[3]?.buffer, engine.offered[0]?.buffer, 'of the same memory')
+  t.equal(String(engine.offered[3]), 'c', 'the rest is offered next')
+  t.equal(engine.offered[3]?.buffer, engine.offered[0]?.buffer, 'the rest is a view of the same memory')
   while (data.calls.length === 0) await turn()
 })
 
@@ -411,7 +411,7 @@ t.test('an engine that always has data to read does not starve writes or timers'
   stream.resume()
   await turn()
   await turn()
-  t.ok(read > 1, 'it reads on by itself')
+  t.ok(read > 1, 'reading continues without onReady()')
   await new Promise((resolve) => stream.write('out', resolve))
   t.equal(String(engine.offered[0]), 'out')
 })
@@ -433,7 +433,7 @@ for (const throws of [false, true]) {
       // More records than are read in one turn. The rest is read when the engine is offered the next write.
       for (let i = 0; i < 100; i++) engine.reads.push(i < 40 ? 'news' : 'question')
       engine.onReady?.()
-      t.ok(heard < 40, `${heard} heard`)
+      t.ok(heard < 40, `${heard} chunks were emitted`)
       stream.cork()
       stream.write('<')
       stream.write('>')

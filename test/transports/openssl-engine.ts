@@ -34,7 +34,7 @@ async function exchange(
     client: new NaiveDriver(engines.client, new Random(SEED)),
     server: new NaiveDriver(engines.server, new Random(SEED + 1)),
   }
-  // The client is the first to know new keys of a resumed session, the server of others; each finds them new.
+  // In a resumed handshake, the client has the new keys first; in a full one, the server. So each end checks its own.
   for (const name of ['client', 'server'] as const) {
     const seen = new Set<string>()
     ends[name].onHandshake = () => {
@@ -47,7 +47,11 @@ async function exchange(
 
   t.same(ends.client.received.sum(), ends.server.sent.sum(), 'all bytes of the server, in order')
   t.same(ends.server.received.sum(), ends.client.sent.sum(), 'all bytes of the client, in order')
-  t.same([ends.client.begun, ends.server.begun], [client, server], 'as many renegotiations begun as asked for')
+  t.same(
+    [ends.client.begun, ends.server.begun],
+    [client, server],
+    'each end began the requested number of renegotiations',
+  )
   t.equal(ends.client.handshakes, ends.server.handshakes, 'both ends count the same handshakes')
   t.same(engines.client.keys(), engines.server.keys(), 'both have the same keys')
   return ends
@@ -271,7 +275,7 @@ for (const { name, libssl, skip } of everyLibSSL) {
       t.equal(client.read(into), 'want-read')
       toServer.carry()
       toClient.carry()
-      t.equal(server.read(into), 'want-read', 'a ClientHello behind its own close_notify is dropped')
+      t.equal(server.read(into), 'want-read', 'a server drops a ClientHello that arrives after its own close_notify')
       t.equal(server.handshaking, false)
       t.equal(client.read(into), 0)
       t.equal(client.handshaking, true, 'the handshake never completes')

@@ -5,7 +5,7 @@ import { RenegotiationDuplex, tlsTransport } from '../../src/index.ts'
 import { closed, nextError } from '../fixtures/settled.ts'
 import { tlsPair } from '../fixtures/tls-pair.ts'
 
-t.test("the default peerLimit of a server is Node's current CLIENT_RENEG_LIMIT, a client has none", async (t) => {
+t.test("the default peerLimit is Node's current CLIENT_RENEG_LIMIT on a server, and none on a client", async (t) => {
   const { client, server } = await tlsPair(t)
   const setting = tls as { CLIENT_RENEG_LIMIT: number }
   t.teardown(() => {
