@@ -8,47 +8,40 @@ import { nextError, rejection } from '../fixtures/settled.ts'
 import { type PairOptions, tlsPair, tlsServer } from '../fixtures/tls-pair.ts'
 
 for (const whose of ['client', 'server'] as const) {
-  t.test(
-    `a renegotiation that the ${whose} begins cannot change the pre-shared key identity unless allowed`,
-    async (t) => {
-      let identity = ''
-      const ciphers = 'PSK-AES128-GCM-SHA256'
-      const psk = Buffer.alloc(16, 7)
-      const options: PairOptions = {
-        server: { ciphers, pskCallback: () => psk },
-        client: {
-          ciphers,
-          pskCallback: () => ({ identity, psk }),
-          checkServerIdentity: () => undefined,
-        },
+  t.test(`a renegotiation by the ${whose} cannot change the pre-shared key identity unless allowed`, async (t) => {
+    let identity = ''
+    const ciphers = 'PSK-AES128-GCM-SHA256'
+    const psk = Buffer.alloc(16, 7)
+    const options: PairOptions = {
+      server: { ciphers, pskCallback: () => psk },
+      client: {
+        ciphers,
+        pskCallback: () => ({ identity, psk }),
+        checkServerIdentity: () => undefined,
+      },
+    }
+    for (const allowIdentityChange of [false, true]) {
+      identity = 'pump 1'
+      const pair = await tlsPair(t, options)
+      const streams = {
+        client: wrapTLSSocket(pair.client, { allowIdentityChange }).resume(),
+        server: wrapTLSSocket(pair.server, { allowIdentityChange }).resume(),
       }
-      for (const allowIdentityChange of [false, true]) {
-        identity = 'pump 1'
-        const pair = await tlsPair(t, options)
-        const streams = {
-          client: wrapTLSSocket(pair.client, { allowIdentityChange }).resume(),
-          server: wrapTLSSocket(pair.server, { allowIdentityChange }).resume(),
-        }
-        const other = streams[whose === 'client' ? 'server' : 'client']
-        other.on('error', () => {})
-        streams[whose].on('error', () => {})
-        const failed = nextError(streams.server)
-        identity = 'pump 2'
-        const renegotiated = streams[whose].renegotiate()
-        if (allowIdentityChange) {
-          t.match(await renegotiated, { verified: true })
-          t.match(
-            await streams[whose].renegotiate(),
-            { verified: true },
-            'the new identity is the expected one from then on',
-          )
-        } else {
-          t.match(await failed, { code: 'ERR_RENEGOTIATION_IDENTITY_CHANGED', message: /pre-shared/ })
-          await renegotiated.catch(() => {})
-        }
+      const other = streams[whose === 'client' ? 'server' : 'client']
+      other.on('error', () => {})
+      streams[whose].on('error', () => {})
+      const failed = nextError(streams.server)
+      identity = 'pump 2'
+      const renegotiated = streams[whose].renegotiate()
+      if (allowIdentityChange) {
+        t.match(await renegotiated, { verified: true })
+        t.match(await streams[whose].renegotiate(), { verified: true }, 'the new identity is expected from then on')
+      } else {
+        t.match(await failed, { code: 'ERR_RENEGOTIATION_IDENTITY_CHANGED', message: /pre-shared/ })
+        await renegotiated.catch(() => {})
       }
-    },
-  )
+    }
+  })
 }
 
 t.test('servername (SNI) and alpnProtocol stay those of the first handshake', async (t) => {
