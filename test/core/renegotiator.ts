@@ -224,7 +224,7 @@ t.test('renegotiate() in a renegotiated listener begins another renegotiation', 
   t.equal(stream.counters.renegotiations, 2)
 })
 
-t.test('ERR_RENEGOTIATION_UNSUPPORTED', async (t) => {
+t.test('ERR_RENEGOTIATION_UNSUPPORTED means that the renegotiation cannot begin', async (t) => {
   t.test('UNSUPPORTED is reported before any write is held', async (t) => {
     const { stream, transport, events } = slow()
     transport.why = 'TLS 1.3 has none'
@@ -323,7 +323,7 @@ t.test('a transport may change the state of the handshake within renegotiate()',
   })
 })
 
-t.test('ERR_RENEGOTIATION_DRAIN_TIMEOUT', async (t) => {
+t.test('ERR_RENEGOTIATION_DRAIN_TIMEOUT means that the write in flight did not finish in time', async (t) => {
   t.test('DRAIN_TIMEOUT leaves the stream open, and held writes are sent', async (t) => {
     const { stream, transport, events, result } = draining({}, { drainTimeout: 100 })
     stream.write(' held')
@@ -375,7 +375,7 @@ t.test('ERR_RENEGOTIATION_DRAIN_TIMEOUT', async (t) => {
   })
 })
 
-t.test('ERR_RENEGOTIATION_HANDSHAKE_TIMEOUT', async (t) => {
+t.test('ERR_RENEGOTIATION_HANDSHAKE_TIMEOUT means that the handshake did not finish in time', async (t) => {
   t.test('HANDSHAKE_TIMEOUT destroys the stream', async (t) => {
     const { stream, events, result } = await handshaking({}, { handshakeTimeout: 100 })
     clock.tick(99)
@@ -442,7 +442,7 @@ t.test('ERR_RENEGOTIATION_HANDSHAKE_TIMEOUT', async (t) => {
   })
 })
 
-t.test('ERR_RENEGOTIATION_REFUSED', async (t) => {
+t.test('ERR_RENEGOTIATION_REFUSED means that the keys did not change', async (t) => {
   t.test('our own handshake without new keys is REFUSED, and destroys the stream', async (t) => {
     const { stream, transport, events, result } = await handshaking()
     transport.peerRefuses()
@@ -463,7 +463,7 @@ t.test('ERR_RENEGOTIATION_REFUSED', async (t) => {
   })
 })
 
-t.test('ERR_RENEGOTIATION_PEER_DATA', async (t) => {
+t.test('ERR_RENEGOTIATION_PEER_DATA means that application data met a handshake', async (t) => {
   for (const [failsAs, message] of [
     ['peer-data', 'The peer sent application data'],
     ['our-data', 'The peer began a handshake and could not accept'],
@@ -510,7 +510,7 @@ t.test('an error that the handshake does not explain is passed on unchanged', as
   })
 })
 
-t.test('ERR_RENEGOTIATION_CLOSED', async (t) => {
+t.test('ERR_RENEGOTIATION_CLOSED means that the stream or the peer ended first', async (t) => {
   t.test('renegotiate() after end() rejects with CLOSED', async (t) => {
     const { stream } = scriptedStream()
     stream.end()
@@ -618,7 +618,7 @@ t.test('ERR_RENEGOTIATION_CLOSED', async (t) => {
   })
 })
 
-t.test('AbortSignal of renegotiate()', async (t) => {
+t.test('the signal of renegotiate() cancels a request, or destroys the stream', async (t) => {
   const ABORT = { name: 'AbortError', code: 'ABORT_ERR', cause: 'enough' }
 
   t.test('a signal that is already aborted rejects the request, and nothing begins', async (t) => {
@@ -738,7 +738,7 @@ t.test('AbortSignal of renegotiate()', async (t) => {
   })
 })
 
-t.test('handshake of the peer', async (t) => {
+t.test('a handshake of the peer may serve our request', async (t) => {
   t.test('a handshake of the peer that begins while our request drains serves that request', async (t) => {
     const { stream, transport, events, result } = draining()
     transport.peerBegins()
@@ -858,7 +858,7 @@ t.test('handshake of the peer', async (t) => {
   })
 })
 
-t.test('peerLimit', async (t) => {
+t.test('peerLimit limits the handshakes that the peer may begin', async (t) => {
   const LIMIT = 'ERR_RENEGOTIATION_LIMIT'
   const handshake = async ({ transport }: Scripted) => {
     transport.peerBegins()
@@ -926,7 +926,7 @@ t.test('peerLimit', async (t) => {
   })
 })
 
-t.test('identity and certificates', async (t) => {
+t.test('the certificate of the peer is judged after each handshake', async (t) => {
   const anna = { identity: Buffer.from('Anna'), authorized: true }
   const otto = { identity: Buffer.from('Otto'), authorized: true }
   const keys = Buffer.from('keys 0')
@@ -1039,7 +1039,7 @@ t.test('identity and certificates', async (t) => {
   })
 })
 
-t.test('end() and pending renegotiations', async (t) => {
+t.test('end() waits for the renegotiations that were requested before it', async (t) => {
   t.test('end() waits for a handshake in progress', async (t) => {
     const { stream, transport, result } = await handshaking()
     stream.end('last words')
@@ -1147,7 +1147,7 @@ t.test('end() and pending renegotiations', async (t) => {
   })
 })
 
-t.test('end of the peer', async (t) => {
+t.test('the end of the peer interrupts a renegotiation', async (t) => {
   t.test('the end of the peer while draining rejects the request, and held writes are sent', async (t) => {
     const { stream, transport, result } = draining()
     stream.write(' held')

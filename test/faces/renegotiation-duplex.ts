@@ -65,7 +65,7 @@ t.test('strings are written in their encoding, and Uint8Arrays as their bytes', 
   t.equal(transport.taken.toString(), 'éèê')
 })
 
-t.test('backpressure', async (t) => {
+t.test('backpressure works in both directions', async (t) => {
   t.test('write() returns false at the high water mark, and drain follows when all is sent', async (t) => {
     const { stream, transport } = scriptedStream({ takes: 'when told' }, { highWaterMark: 4 })
     const drain = sinon.spy()
@@ -134,7 +134,7 @@ t.test('backpressure', async (t) => {
   })
 })
 
-t.test('huge writes', async (t) => {
+t.test('huge writes are cut into slices', async (t) => {
   t.test('a huge write is cut into slices of the same memory', async (t) => {
     const { stream, transport } = scriptedStream({ takes: 'when told' })
     const huge = Buffer.alloc(4 * MiB)
@@ -301,7 +301,7 @@ t.test('every write callback is called exactly once and in order', async (t) => 
   })
 })
 
-t.test('unsent()', async (t) => {
+t.test('unsent() returns what never reached the transport', async (t) => {
   const left = (stream: RenegotiationDuplex) => Buffer.concat(stream.unsent()).toString()
 
   t.test('unsent() is empty before the stream is destroyed', async (t) => {
@@ -380,7 +380,7 @@ t.test('unsent()', async (t) => {
   }
 })
 
-t.test('maxHeldBytes', async (t) => {
+t.test('maxHeldBytes limits the bytes that are held', async (t) => {
   const OVERFLOW = 'ERR_RENEGOTIATION_HOLD_OVERFLOW'
 
   t.test('holding more than maxHeldBytes destroys the stream', async (t) => {
@@ -442,7 +442,7 @@ t.test('maxHeldBytes', async (t) => {
   })
 })
 
-t.test('maxInboundBytes', async (t) => {
+t.test('maxInboundBytes limits the bytes that are read ahead', async (t) => {
   t.test('a handshake is completed behind unread data of fewer than maxInboundBytes', async (t) => {
     const { stream, transport } = scriptedStream({ reads: false }, { readableHighWaterMark: 1, maxInboundBytes: 4 })
     const renegotiated = stream.renegotiate()
@@ -500,7 +500,7 @@ t.test('setEncoding() works, even if a renegotiation cuts a character in two', a
   t.equal(await whole, '€')
 })
 
-t.test('end of the stream', async (t) => {
+t.test('the stream ends and closes like any Duplex', async (t) => {
   t.test('when both sides have ended, the stream emits close after end and finish', async (t) => {
     const { stream, transport, events } = scriptedStream()
     transport.peerEnds()
@@ -630,7 +630,7 @@ t.test('end of the stream', async (t) => {
   })
 })
 
-t.test('errors', async (t) => {
+t.test('errors of the transport destroy the stream', async (t) => {
   t.test('an error of the connection is emitted unchanged', async (t) => {
     const { stream, transport, errors, events } = scriptedStream()
     const reset = failure('ECONNRESET')
@@ -702,7 +702,7 @@ t.test('destroy() in any state leaves the transport alone from then on', async (
   }
 })
 
-t.test("Node's stream utilities", async (t) => {
+t.test("the stream works with Node's stream utilities", async (t) => {
   /** A transport that sends back all that is written. */
   class Echo extends GatheringTransport {
     constructor() {

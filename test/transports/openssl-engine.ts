@@ -156,7 +156,7 @@ t.test('the wire stops moving when there is nothing that it can move', async (t)
 })
 
 for (const { name, libssl, skip } of everyLibSSL) {
-  t.test(`the OpenSSL engine, step by step, on ${name}`, { skip }, async (t) => {
+  t.test(`the OpenSSL engine keeps its contract in each single step on ${name}`, { skip }, async (t) => {
     if (libssl === undefined) return
     const into = Buffer.alloc(16384)
 

@@ -13,7 +13,7 @@ const early = Buffer.from('sent before the ClientHello came')
 const into = Buffer.alloc(16384)
 
 for (const { name, libssl, skip } of everyLibSSL) {
-  t.test(`plain OpenSSL on ${name}`, { skip }, async (t) => {
+  t.test(`plain OpenSSL loses the connection during a renegotiation: ${name}`, { skip }, async (t) => {
     if (libssl === undefined) return
     t.comment(libssl.OpenSSL_version(0))
 
