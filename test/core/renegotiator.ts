@@ -442,7 +442,7 @@ t.test('ERR_RENEGOTIATION_HANDSHAKE_TIMEOUT means that the handshake did not fin
   })
 })
 
-t.test('ERR_RENEGOTIATION_REFUSED means that the keys did not change', async (t) => {
+t.test('ERR_RENEGOTIATION_REFUSED means that the peer refused the renegotiation', async (t) => {
   t.test('our own handshake without new keys is REFUSED, and destroys the stream', async (t) => {
     const { stream, transport, events, result } = await handshaking()
     transport.peerRefuses()
