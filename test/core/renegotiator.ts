@@ -462,7 +462,7 @@ t.test('ERR_RENEGOTIATION_REFUSED means that the peer refused the renegotiation'
     t.equal(stream.errored, await result)
   })
 
-  t.test('is the alert unexpected_message, if this end began and so had no data on its way', async (t) => {
+  t.test('the alert unexpected_message is REFUSED if this end began the handshake', async (t) => {
     const { stream, transport, result } = await handshaking()
     const cause = failure('ERR_SSL_SSL/TLS_ALERT_UNEXPECTED_MESSAGE')
     transport.failsAs = 'unexpected-message'
