@@ -184,7 +184,7 @@ t.test('README.md has 180 lines at most', async (t) => {
 })
 
 t.test('docs/errors.md has exactly one section for each error code', async (t) => {
-  // The type is the only list of them.
+  // The type is the only list of the codes.
   const [, union = ''] = /export type RenegotiationErrorCode =((?:\s*\| '\w+')+)/.exec(read('src/core/errors.ts')) ?? []
   const codes = [...union.matchAll(/'(\w+)'/g)].map(([, code]) => code)
   const sections = [...read('docs/errors.md').matchAll(/^### `(ERR_RENEGOTIATION_\w+)`$/gm)].map(([, code]) => code)

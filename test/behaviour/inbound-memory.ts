@@ -37,7 +37,7 @@ async function serverMemory(t: Test, kind: string, application: string, records:
 }
 
 for (const application of ['never reads', 'pauses']) {
-  t.test(`a server that ${application} needs little memory to read ahead one-byte records`, async (t) => {
+  t.test(`reading one-byte records ahead of an application that ${application} needs little memory`, async (t) => {
     const plain = await serverMemory(t, 'plain', application, 300_000)
     const guarded = await serverMemory(t, 'guarded', application, 300_000)
     t.ok(guarded - plain < 32 * MIB, `${Math.round((guarded - plain) / MIB)} MiB more than without reading ahead`)

@@ -33,7 +33,11 @@ for (const { name, versions = ['TLSv1.2', 'TLSv1.3'] as const, play, differs } o
             listed[party] = change(expected[party] ?? [])
         }
         differed ||= !isDeepStrictEqual(listed, expected)
-        t.strictSame(await Scene.play(play, client, server, version), listed, `${version}: this package is ${whose}`)
+        t.strictSame(
+          await Scene.play(play, client, server, version),
+          listed,
+          `${version}: the expected events, with this package as ${whose}`,
+        )
       }
     }
     if (differs === undefined) return

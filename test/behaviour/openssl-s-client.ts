@@ -58,7 +58,7 @@ t.test('a server completes ten renegotiations of openssl s_client, and no byte i
   t.has(stream.counters, { renegotiations: 10, byPeer: 10, failed: 0 })
 })
 
-t.test('if data meets the handshake of s_client, it fails and the server reports PEER_DATA', { skip }, async (t) => {
+t.test('data that meets the handshake of s_client causes ERR_RENEGOTIATION_PEER_DATA', { skip }, async (t) => {
   let meet = () => {}
   const { client, stream } = await connect(t, () => meet())
   stream.resume()

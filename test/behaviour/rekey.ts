@@ -25,7 +25,7 @@ t.test('a server without a schedule fails if the schedule of its client exceeds 
 })
 
 t.test("two ends that renegotiate every 7 to 14 s for 24 minutes do not exceed Node's limit", async (t) => {
-  // Before the clock is faked: Node has timers of its own while connecting.
+  // The clock is faked after connecting, because Node uses timers of its own for that.
   const pair = await tlsPair(t)
   const clock = sinon.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] })
   t.teardown(() => clock.restore())

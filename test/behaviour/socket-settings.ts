@@ -40,7 +40,8 @@ for (const timeout of [80_000, 0]) {
 }
 
 for (const chosen of [false, true]) {
-  t.test(`a renegotiation turns Nagle's algorithm off, and ${chosen ? 'keeps it off' : 'then on again'}`, async (t) => {
+  const does = chosen ? "leaves Nagle's algorithm off if it was off" : "turns Nagle's algorithm off, and then on again"
+  t.test(`a renegotiation ${does}`, async (t) => {
     const pair = await tlsPair(t)
     pair.server.resume()
     pair.client.setNoDelay(chosen)

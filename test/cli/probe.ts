@@ -295,7 +295,7 @@ t.test('withoutRenegotiation() reports a legacy peer, a drain timeout and unexpe
     clientInitiated: 'impossible',
     reason: /^A legacy peer: .*unsafe legacy renegotiation disabled$/,
   })
-  // A write that does not finish within the timeout would have to find all buffers on the way full.
+  // There is no server for this case: a write exceeds the timeout only if all buffers on the way are full.
   const drain = new RenegotiationError('ERR_RENEGOTIATION_DRAIN_TIMEOUT', 'The write in flight did not finish in time')
   t.same(withoutRenegotiation(drain, 0, 0), { reason: 'The write in flight did not finish in time' })
   const record = new Error('error:0A0000F4:SSL routines::unexpected record')

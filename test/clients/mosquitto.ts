@@ -30,7 +30,7 @@ else {
 
   const messages = Array.from({ length: 20 }, () => randomBytes(300_000))
 
-  /** As many messages as were published. */
+  /** Resolves with all messages in one buffer, when as many as were published have arrived. */
   async function received(mqtt: MqttClient): Promise<Buffer> {
     const chunks: Buffer[] = []
     return new Promise((resolve) => {

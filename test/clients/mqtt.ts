@@ -31,7 +31,7 @@ async function mqttClient(t: Test, port: number, clientId: string) {
 const count = [...body()].length
 const expected = await hashOf(body())
 
-/** As many messages as a body has chunks. */
+/** Resolves with the messages, when as many as a body has chunks have arrived. */
 async function messagesTo(client: MqttClient): Promise<Buffer[]> {
   const messages: Buffer[] = []
   return new Promise((resolve) => {

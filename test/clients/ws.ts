@@ -38,7 +38,7 @@ async function webSockets(t: Test, hook: keyof typeof hooks, perMessageDeflate: 
 const count = [...body()].length
 const expected = await hashOf(body())
 
-/** As many messages as a body has chunks. */
+/** Resolves with the messages, when as many as a body has chunks have arrived. */
 async function messagesOf(socket: WebSocket): Promise<Buffer[]> {
   const messages: Buffer[] = []
   return new Promise((resolve) => {
