@@ -48,7 +48,7 @@ const failures: readonly {
     error: { code: /^ERR_SSL_(CIPHER_OPERATION_FAILED|DECRYPTION_FAILED_OR_BAD_RECORD_MAC)$/ },
   },
   {
-    what: "the peer's answer in a renegotiation was changed on its way",
+    what: "the peer's handshake was changed on its way",
     happens({ stream, tamper }) {
       tamper()
       return stream.renegotiate()
