@@ -138,6 +138,7 @@ t.test('wherever the connection breaks, everything is told, once, and accounted 
       fates.set(key, (fates.get(key) ?? 0) + 1)
     }
   }
+  const before = resources()
   await everywhere([...cases()].map((one) => async (place: Place) => count(one, await runCase(one, place, timers))))
   // Handles close in later turns.
   for (let turns = 0; turns < 20; turns++) await turn()
