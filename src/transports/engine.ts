@@ -237,12 +237,16 @@ class EngineTransport implements Transport {
     this.#drive()
   }
 
-  /** Calls the engine. If it throws, reports the error, which ends the connection, and returns undefined. */
-  #call<T>(call: (engine: TLSEngine) => T): T | undefined {
+  /**
+   * Calls the engine. If it throws, reports the error, which ends the connection, and returns undefined. If the call was
+   * to read a record of a handshake, it may have begun one and rejected it at once: the stream must know of it first.
+   */
+  #call<T>(call: (engine: TLSEngine) => T, readsHandshake = false): T | undefined {
     try {
       return call(this.#engine)
     } catch (error) {
-      this.#events.error(error as Error)
+      if (readsHandshake && !this.#handshaking) this.#events.handshakeStarted()
+      if (!this.#destroyed) this.#events.error(error as Error)
       return undefined
     }
   }
@@ -253,9 +257,13 @@ class EngineTransport implements Transport {
   }
 
   #readStep(): void {
-    if (!this.#mayRead()) return
+    if (this.#peerEnded || this.#destroyed || (this.#ready && !this.#flowing)) return
+    // After a failed read, the engine does not know any more what the record was.
+    const nextRecord = this.#call((engine) => engine.nextRecord)
+    if (this.#destroyed || !this.#mayRead(nextRecord)) return
     if (this.#pool.length < RECORD_BYTES) this.#pool = Buffer.allocUnsafe(POOL_BYTES)
-    const got = this.#call((engine) => counted('read', engine.read(this.#pool), this.#pool))
+    const read = (engine: TLSEngine) => counted('read', engine.read(this.#pool), this.#pool)
+    const got = this.#call(read, nextRecord === 'handshake')
     if (typeof got !== 'number') return
     this.#moved = true
     if (got === 0) {
@@ -268,12 +276,8 @@ class EngineTransport implements Transport {
     }
   }
 
-  #mayRead(): boolean {
-    if (this.#peerEnded || this.#destroyed) return false
-    if (!this.#flowing && this.#ready) return false
+  #mayRead(nextRecord: RecordType | undefined): boolean {
     if (this.#write?.offered !== true) return true
-    const nextRecord = this.#call((engine) => engine.nextRecord)
-    if (this.#destroyed) return false
     return nextRecord === undefined ? this.#readsAnyway : nextRecord !== 'handshake'
   }
 

@@ -283,6 +283,41 @@ t.test('an exception of the engine destroys the stream with that error', async (
   }
 })
 
+for (const [record, code] of [
+  ['handshake', 'ERR_RENEGOTIATION_REFUSED'],
+  ['data', 'ERR_SSL_INCONSISTENT_EXTMS'],
+] as const) {
+  t.test(`if the engine throws when it reads a record of type ${record}, the code is ${code}`, async (t) => {
+    const engine = new TellingEngine()
+    const { stream } = scripted(t, engine)
+    stream.resume()
+    await turn()
+    const renegotiating = t.captureFn(() => {})
+    stream.on('renegotiating', renegotiating)
+    engine.nextRecord = record
+    engine.reads = [Object.assign(new Error('inconsistent extms'), { code: 'ERR_SSL_INCONSISTENT_EXTMS' })]
+    const errored = nextError(stream)
+    engine.onReady?.()
+    t.match(await errored, { code })
+    t.equal(renegotiating.calls.length, record === 'handshake' ? 1 : 0, 'a handshake that fails at once has begun')
+    await closed(stream)
+    t.equal(engine.destroyed, 1)
+  })
+}
+
+t.test('a handshake that fails at once and exceeds peerLimit ends the stream for the limit', async (t) => {
+  const engine = new TellingEngine()
+  const stream = new RenegotiationDuplex(engineTransport(engine), { peerLimit: { max: 0 } })
+  stream.resume()
+  await turn()
+  engine.nextRecord = 'handshake'
+  engine.reads = [new Error('inconsistent extms')]
+  const errored = nextError(stream)
+  engine.onReady?.()
+  t.match(await errored, { code: 'ERR_RENEGOTIATION_LIMIT' })
+  await closed(stream)
+})
+
 t.test('if the peer ends during the first handshake, pending writes fail with CLOSED', async (t) => {
   const engine = new ScriptedEngine()
   engine.handshaking = true
