@@ -1,42 +1,21 @@
 import t from 'tap'
-import type { Kind, Stream } from '../fixtures/two-ends/end.ts'
-import { Explorer } from '../fixtures/two-ends/explorer.ts'
-import { installHandClocks } from '../fixtures/two-ends/hand-clock.ts'
-import { LearnedEnd } from '../fixtures/two-ends/learned-end.ts'
-import { importOpened } from '../fixtures/two-ends/opened-copy.ts'
+import { explore, type Plan } from '../fixtures/two-ends/exploration.ts'
+import { plantedFaults } from '../fixtures/two-ends/planted-faults.ts'
 
-const { TWO_ENDS_DEPTH = '12' } = process.env
+const { TWO_ENDS_DEPTH = '12', FAULTS } = process.env
+
+const kind = { allowHalfOpen: true, abbreviated: false, writes: 2, renegotiations: 2, ends: true, destroys: false, stops: 2 }
+const kinds: Plan['kinds'] = {
+  client: { ...kind, below: 'buffers', readsAtOnce: true },
+  server: { ...kind, below: 'stops midway', readsAtOnce: false },
+}
 
 t.test('x', async (t) => {
-  const { RenegotiationDuplex } = await importOpened<{ RenegotiationDuplex: Stream }>('faces/renegotiation-duplex.js')
-  const kind = (role: 'client' | 'server'): Kind => ({
-    role,
-    below: role === 'client' ? 'buffers' : 'stops midway',
-    abbreviated: false,
-    allowHalfOpen: true,
-    Stream: RenegotiationDuplex,
-    writes: 2,
-    renegotiations: 2,
-    ends: true,
-    destroys: false,
-    readsAtOnce: role === 'client',
-  })
-  const restore = installHandClocks()
-  try {
-    const client = await LearnedEnd.learn(kind('client'))
-    const server = await LearnedEnd.learn(kind('server'))
-    const explorer = new Explorer(client, server)
-    for (let depth = 1; depth <= Number(TWO_ENDS_DEPTH); depth++) {
-      const start = process.hrtime.bigint()
-      const { states, finding } = await explorer.explore(depth)
-      console.log(depth, states.at(-1), Number(process.hrtime.bigint() - start) / 1e6, client.size, server.size, client.stepsRun, server.stepsRun, explorer.restful)
-      if (finding) {
-        console.log(finding)
-        break
-      }
-    }
-  } finally {
-    restore()
+  if (!FAULTS) console.log(await explore({ kinds, depth: Number(TWO_ENDS_DEPTH) }))
+  else for (const fault of plantedFaults) {
+    const r = await explore({ kinds, depth: Number(TWO_ENDS_DEPTH), fault })
+    console.log(fault.name, '→', r.finding?.depth, r.finding?.violation.slice(0, 300), r.seconds)
+    console.log('     ', r.finding?.moves.join('; '))
   }
   t.pass()
 })
