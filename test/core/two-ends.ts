@@ -49,7 +49,7 @@ import { plantedFaults } from '../fixtures/two-ends/planted-faults.ts'
 const { TWO_ENDS_DEPTH } = process.env
 
 /** How deep to look for a planted fault. */
-const FAULT_DEPTH = 8
+const FAULT_DEPTH = 7
 
 const one = { writes: 1, renegotiations: 1, stops: 1, ends: true, destroys: false }
 const two = { writes: 2, renegotiations: 2, stops: 2, ends: true, destroys: false }
