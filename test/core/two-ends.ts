@@ -133,7 +133,7 @@ const met = new Set<string>()
 
 function explores(about: string, pairs: Record<string, Pair>, depth: number): void {
   for (const [name, pair] of Object.entries(pairs)) {
-    const exploring = queued({ pair, depth: Number(TWO_ENDS_DEPTH ?? depth), samples: 300, seed: SEED })
+    const exploring = queued({ pair, depth: Number(TWO_ENDS_DEPTH ?? depth), samples: 100, seed: SEED })
     exploring.catch(() => {})
     t.test(`${about}: ${name}`, async (t) => {
       const result = await exploring
