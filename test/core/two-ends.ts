@@ -23,7 +23,7 @@ import { plantedFaults } from '../fixtures/two-ends/planted-faults.ts'
  *   itself stands still: a timer may fire at any moment.
  * - The explorer (explorer.ts) goes through all sequences of moves, breadth first.
  *   *Depth* is the number of moves. A state that is reached in two ways is looked
- *   at once.
+ *   at only once.
  * - An end notices each promise of the stream that is broken: bytes, order,
  *   callbacks, promises, `close`, timers, errors without a reason (end.ts). From
  *   each state, the explorer also lets happen what comes by itself (messages arrive,
