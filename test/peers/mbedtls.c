@@ -1,8 +1,5 @@
 /*
  * A foreign peer on mbedTLS 2.28.
- *
- * By default, mbedTLS gives up a renegotiation of its own when more than 16 data
- * records arrive before the answer. With "patient" this limit is off.
  */
 #include "peer.h"
 
@@ -87,8 +84,7 @@ int main(int argc, char **argv) {
   mbedtls_ssl_config config;
   mbedtls_x509_crt ca, certificate;
   mbedtls_pk_context key;
-  int patient = argc > 1 && strcmp(argv[1], "patient") == 0;
-  read_arguments(argc - patient, argv + patient);
+  read_arguments(argc, argv);
   printf("version %s\n", MBEDTLS_VERSION_STRING_FULL);
   mbedtls_entropy_init(&entropy);
   mbedtls_ctr_drbg_init(&random);
@@ -109,7 +105,8 @@ int main(int argc, char **argv) {
   if (is_server) check(mbedtls_ssl_conf_own_cert(&config, &certificate, &key), "mbedtls_ssl_conf_own_cert");
   mbedtls_ssl_conf_authmode(&config, is_server ? MBEDTLS_SSL_VERIFY_NONE : MBEDTLS_SSL_VERIFY_REQUIRED);
   mbedtls_ssl_conf_renegotiation(&config, MBEDTLS_SSL_RENEGOTIATION_ENABLED);
-  if (patient) mbedtls_ssl_conf_renegotiation_enforced(&config, MBEDTLS_SSL_RENEGOTIATION_NOT_ENFORCED);
+  /* By default, mbedTLS gives up when more than 16 data records arrive between its request and the answer. */
+  mbedtls_ssl_conf_renegotiation_enforced(&config, MBEDTLS_SSL_RENEGOTIATION_NOT_ENFORCED);
   mbedtls_ssl_conf_export_keys_cb(&config, on_keys, NULL);
   open_wire();
   check(mbedtls_ssl_setup(&ssl, &config), "mbedtls_ssl_setup");
