@@ -85,7 +85,9 @@ int main(int argc, char **argv) {
   mbedtls_x509_crt ca, certificate;
   mbedtls_pk_context key;
   read_arguments(argc, argv);
-  printf("version %s\n", MBEDTLS_VERSION_STRING_FULL);
+  char version[16];
+  mbedtls_version_get_string(version);
+  printf("version mbedTLS %s\n", version);
   mbedtls_entropy_init(&entropy);
   mbedtls_ctr_drbg_init(&random);
   mbedtls_ssl_config_init(&config);
