@@ -11,7 +11,7 @@ import { ScriptedTransport, turn } from '../fixtures/scripted-transport.ts'
 const NAME = 'tracing:renegotiation-duplex:renegotiate'
 const all = ['start', 'end', 'drained', 'handshake', 'error', 'asyncStart', 'asyncEnd']
 
-/** What was published, from now until the test is over. */
+/** Collects what is published from now until the end of the test. */
 function traces(t: Test, names = all) {
   const published: { name: string; trace: RenegotiationTrace; copy: RenegotiationTrace }[] = []
   for (const name of names) {
@@ -27,12 +27,12 @@ function traces(t: Test, names = all) {
 
 const names = (published: ReturnType<typeof traces>) => published.map(({ name }) => name)
 
-t.test('one of ours, from its beginning to its end: the same object all the way', async (t) => {
+t.test('our own renegotiation publishes each event from start to asyncEnd with the same trace object', async (t) => {
   const published = traces(t)
   const { stream, transport } = scriptedStream({ takes: 'when told' })
   stream.write('in flight')
   const renegotiated = stream.renegotiate()
-  t.same(published, [], 'in a turn of its own')
+  t.same(published, [], 'nothing is published before the next turn')
   await turn()
   t.same(names(published), ['start', 'end'])
   await transport.takeAll()
@@ -54,7 +54,7 @@ t.test('one of ours, from its beginning to its end: the same object all the way'
   })
 })
 
-t.test("the peer's", async (t) => {
+t.test('a renegotiation of the peer publishes start, end, handshake, asyncStart and asyncEnd', async (t) => {
   const published = traces(t)
   const { stream, transport } = scriptedStream()
   transport.peerBegins()
@@ -67,7 +67,7 @@ t.test("the peer's", async (t) => {
   t.match(published.at(-1)?.trace, { stream, origin: 'peer', scheduled: false, result: { origin: 'peer' } })
 })
 
-t.test('one that fails', async (t) => {
+t.test('a failed renegotiation publishes its error', async (t) => {
   const published = traces(t)
   const { stream, transport } = scriptedStream()
   transport.why = 'not here'
@@ -77,7 +77,7 @@ t.test('one that fails', async (t) => {
   t.equal(published.at(-1)?.trace.error, error)
 })
 
-t.test("one of the peer's that is cut off", async (t) => {
+t.test('a renegotiation of the peer that destroy() interrupts publishes an error', async (t) => {
   const published = traces(t)
   const { stream, transport } = scriptedStream()
   transport.peerBegins()
@@ -89,7 +89,7 @@ t.test("one of the peer's that is cut off", async (t) => {
   t.match(stream.counters, { failed: 0, failedByPeer: 1 })
 })
 
-t.test("one of the peer's that our TLS refused", async (t) => {
+t.test('a renegotiation of the peer that our TLS library refused publishes ERR_RENEGOTIATION_REFUSED', async (t) => {
   const published = traces(t)
   const { stream, transport } = scriptedStream()
   transport.peerBegins()
@@ -100,7 +100,7 @@ t.test("one of the peer's that our TLS refused", async (t) => {
   t.match(stream.counters, { renegotiations: 0, failedByPeer: 1 })
 })
 
-t.test("one of the peer's in which nobody was asked for the certificate that is insisted on", async (t) => {
+t.test('a resumed handshake of the peer without the required certificate publishes an error', async (t) => {
   const published = traces(t)
   const { stream, transport } = scriptedStream({ certificatePolicy: { requestCert: true, rejectUnauthorized: true } })
   transport.peerBegins()
@@ -111,7 +111,7 @@ t.test("one of the peer's in which nobody was asked for the certificate that is 
   t.match(stream.counters, { renegotiations: 0, failedByPeer: 1 })
 })
 
-t.test('one that the schedule asked for', async (t) => {
+t.test('a scheduled renegotiation has scheduled: true in its trace', async (t) => {
   const published = traces(t, ['drained'])
   const { transport } = scriptedStream({}, { rekey: { everyBytes: 1 } })
   transport.peerSends('x')
@@ -120,7 +120,7 @@ t.test('one that the schedule asked for', async (t) => {
   t.match(published, [{ trace: { origin: 'local', scheduled: true } }])
 })
 
-t.test('a subscriber to any one of the channels is told', async (t) => {
+t.test('a subscriber to a single channel receives its event', async (t) => {
   for (const name of ['end', 'handshake', 'asyncEnd']) {
     const published = traces(t, [name])
     const { stream, transport } = scriptedStream()
@@ -133,12 +133,12 @@ t.test('a subscriber to any one of the channels is told', async (t) => {
   }
 })
 
-t.test('without a subscriber nothing is published', async (t) => {
+t.test('without subscribers, no tracer is created', async (t) => {
   const { Tracer } = await import('../../src/core/diagnostics.ts')
   t.equal(Tracer.begin({}, 'local'), undefined)
 })
 
-t.test('a subscriber that throws does the renegotiation no harm', async (t) => {
+t.test('a subscriber that throws does not disturb the renegotiation', async (t) => {
   const oops = new Error('oops')
   const listen = () => {
     throw oops
@@ -155,7 +155,7 @@ t.test('a subscriber that throws does the renegotiation no harm', async (t) => {
   t.match(await renegotiated, { verified: true })
 })
 
-t.test('a subscriber may look at the stream that is just being made', async (t) => {
+t.test('a subscriber may read the counters of a stream that is still being constructed', async (t) => {
   const looked = new Promise((resolve) => {
     const look = (message: unknown) => resolve((message as { stream: { counters: object } }).stream.counters)
     diagnostics.subscribe(`${NAME}:error`, look)
@@ -168,7 +168,7 @@ t.test('a subscriber may look at the stream that is just being made', async (t) 
 })
 
 for (const name of all) {
-  t.test(`a subscriber may destroy the stream on ${name}`, async (t) => {
+  t.test(`a subscriber to ${name} may destroy the stream, and the trace still ends once`, async (t) => {
     for (const begins of ['ours', "the peer's"]) {
       const published = traces(t)
       const destroy = (message: unknown) => (message as { stream: RenegotiationDuplex }).stream.destroy()
@@ -192,12 +192,12 @@ for (const name of all) {
       diagnostics.unsubscribe(`${NAME}:${name}`, destroy)
       t.same(transport.violations, [])
       t.equal(names(published).filter((each) => each === 'start').length, 1)
-      t.equal(names(published).filter((each) => each === 'asyncEnd').length, 1, 'it is ended once')
+      t.equal(names(published).filter((each) => each === 'asyncEnd').length, 1, 'the trace ends exactly once')
     }
   })
 }
 
-t.test('NODE_DEBUG=renegotiation prints the same', async (t) => {
+t.test('NODE_DEBUG=renegotiation prints the events of each renegotiation', async (t) => {
   const program = `
     import { scriptedStream } from ${JSON.stringify(new URL('../fixtures/scripted-stream.js', import.meta.url).href)}
     for (const why of [undefined, 'not here']) {
@@ -215,7 +215,7 @@ t.test('NODE_DEBUG=renegotiation prints the same', async (t) => {
   t.match(told('#2 '), [/local begins$/, /local failed: RenegotiationError: not here$/])
 })
 
-t.test('the counters: what was held, for how long, and what the keys were used for', async (t) => {
+t.test('the counters show the held bytes, the hold times and the usage of the keys', async (t) => {
   const clock = sinon.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] })
   t.teardown(() => clock.restore())
   const { stream, transport } = scriptedStream({ takes: 'when told' })
@@ -243,5 +243,5 @@ t.test('the counters: what was held, for how long, and what the keys were used f
   })
   const before = stream.counters
   clock.tick(1)
-  t.equal(before.keys.ageMs, 0, 'a copy')
+  t.equal(before.keys.ageMs, 0, 'the counters are a copy')
 })

@@ -12,13 +12,13 @@ t.test('a RenegotiationError is an Error with a name and a code', async (t) => {
   t.match(error.stack, /errors/)
 })
 
-t.test('a RenegotiationError has a cause only where there was one', async (t) => {
+t.test('a RenegotiationError has a cause only if one was given', async (t) => {
   const cause = new Error('alert')
   t.equal(new RenegotiationError('ERR_RENEGOTIATION_REFUSED', '', cause).cause, cause)
   t.notOk('cause' in new RenegotiationError('ERR_RENEGOTIATION_REFUSED', ''))
 })
 
-t.test("an AbortError has the shape of Node's own, and the signal's reason as its cause", async (t) => {
+t.test("an AbortError has the name and code of Node's own, and the signal's reason as its cause", async (t) => {
   const nodes = await once(new EventTarget(), 'never', { signal: AbortSignal.abort('enough') }).catch((error) => error)
   const error = new AbortError('enough')
   t.type(error, Error)
@@ -27,7 +27,7 @@ t.test("an AbortError has the shape of Node's own, and the signal's reason as it
   t.equal(error.cause, 'enough')
 })
 
-t.test('streamDestroyed() is what Node gives to the callback of a write that comes too late', async (t) => {
+t.test('streamDestroyed() returns the error that Node gives to a write on a destroyed stream', async (t) => {
   const stream = new PassThrough()
   stream.destroy()
   const nodes = await new Promise<NodeJS.ErrnoException>((resolve) => stream.write('', resolve as () => void))

@@ -6,7 +6,7 @@ import { parseOptions, type RenegotiationOptions } from '../../src/core/options.
 import { outcome } from '../fixtures/scripted-stream.ts'
 import { type Script, ScriptedTransport, turn } from '../fixtures/scripted-transport.ts'
 
-/** A gate between a scripted transport and a face that is no stream at all. */
+/** A gate between a scripted transport and a stub of a face. */
 function gate(script: Script = {}, options?: RenegotiationOptions) {
   const transport = new ScriptedTransport(script)
   const face = {
@@ -35,7 +35,7 @@ function gate(script: Script = {}, options?: RenegotiationOptions) {
 const chunks = (...texts: string[]) => buffers(...texts).map((chunk) => ({ chunk }))
 const buffers = (...texts: string[]) => texts.map((text) => Buffer.from(text))
 
-t.test('what the peer sends is pushed into the face, and its end after it', async (t) => {
+t.test('data from the peer is pushed into the face, followed by the end of the stream', async (t) => {
   const { gate: it, face, transport } = gate()
   it.read()
   transport.peerSends('abc')
@@ -43,7 +43,7 @@ t.test('what the peer sends is pushed into the face, and its end after it', asyn
   t.same(face.push.args, [[Buffer.from('abc')], [null]])
 })
 
-t.test('a face that has enough stops the transport until it reads again', async (t) => {
+t.test('a face whose buffer is full pauses the transport until the face reads again', async (t) => {
   const { gate: it, face, transport } = gate()
   face.push.returns(false)
   it.read()
@@ -53,20 +53,17 @@ t.test('a face that has enough stops the transport until it reads again', async 
   t.equal(transport.flowing, true)
 })
 
-t.test(
-  'what is gathered while reading ahead is pushed before the end, of which all is told whatever a listener throws',
-  async (t) => {
-    const { gate: it, face, transport } = gate()
-    const report = outcome(it.renegotiate())
-    transport.brings(Buffer.from('abc'))
-    face.push.onFirstCall().throws(new Error('mine'))
-    t.throws(() => it.end(), /mine/)
-    t.same(face.push.args, [[Buffer.from('abc')], [null]])
-    t.match(await report, { code: 'ERR_RENEGOTIATION_CLOSED' })
-  },
-)
+t.test('gathered data and the end are pushed, and the renegotiation settles, even if a listener throws', async (t) => {
+  const { gate: it, face, transport } = gate()
+  const report = outcome(it.renegotiate())
+  transport.brings(Buffer.from('abc'))
+  face.push.onFirstCall().throws(new Error('mine'))
+  t.throws(() => it.end(), /mine/)
+  t.same(face.push.args, [[Buffer.from('abc')], [null]])
+  t.match(await report, { code: 'ERR_RENEGOTIATION_CLOSED' })
+})
 
-t.test('destroy() releases the share of the budget', async (t) => {
+t.test("destroy() releases the stream's share of the inbound budget", async (t) => {
   const { gate: it, face, transport } = gate({}, { readableHighWaterMark: 2 })
   const report = outcome(it.renegotiate())
   transport.brings(Buffer.from('abc'))
@@ -77,7 +74,7 @@ t.test('destroy() releases the share of the budget', async (t) => {
   await report
 })
 
-t.test('the events of a renegotiation are emitted by the face', async (t) => {
+t.test('the face emits the events of a renegotiation', async (t) => {
   const { gate: it, face, transport } = gate()
   const report = it.renegotiate()
   transport.peerFinishes()
@@ -87,7 +84,7 @@ t.test('the events of a renegotiation are emitted by the face', async (t) => {
   ])
 })
 
-t.test('the face is corked while it hears that a batch was taken, also by a listener that throws', async (t) => {
+t.test('the face is corked during the callback of a batch, and uncorked even if a listener throws', async (t) => {
   const { gate: it, face } = gate()
   const done = sinon.spy()
   it.write(Buffer.from('abc'), done)
@@ -98,7 +95,7 @@ t.test('the face is corked while it hears that a batch was taken, also by a list
   t.equal(face.uncork.callCount, 2)
 })
 
-t.test('heldBytes is what the face still counts, without what was given to the transport', async (t) => {
+t.test('heldBytes is the writableLength of the face, minus what was given to the transport', async (t) => {
   const { gate: it, face, transport } = gate({ takes: 'when told' })
   face.writableLength = 10
   it.writev(chunks('abcd', 'ef'), () => {})
@@ -110,7 +107,7 @@ t.test('heldBytes is what the face still counts, without what was given to the t
   t.equal(it.bytesInFlight, 0)
 })
 
-t.test('written() destroys the face where it holds too much, and only while it holds', async (t) => {
+t.test('written() destroys the face if it holds more than maxHeldBytes, but not in the state open', async (t) => {
   const { gate: it, face, transport } = gate({}, { maxHeldBytes: 3 })
   face.writableLength = 4
   it.written()
@@ -128,7 +125,7 @@ t.test('an error of the transport destroys the face', async (t) => {
   t.same(face.destroy.args, [[error]])
 })
 
-t.test('a write that fails destroys the face', async (t) => {
+t.test('a failed write destroys the face', async (t) => {
   const { gate: it, face, transport } = gate({ takes: 'when told' })
   const error = new Error('reset')
   it.write(Buffer.from('abc'), () => {})
@@ -137,7 +134,7 @@ t.test('a write that fails destroys the face', async (t) => {
   t.same(face.destroy.args, [[error]])
 })
 
-t.test('final() ends the transport, and tells how that went', async (t) => {
+t.test('final() ends the transport, and passes on the error if there is one', async (t) => {
   for (const error of [undefined, new Error('reset')]) {
     const { gate: it, transport } = gate({ ends: 'when told' })
     const done = sinon.spy()
@@ -149,7 +146,7 @@ t.test('final() ends the transport, and tells how that went', async (t) => {
   }
 })
 
-t.test('final() waits for the renegotiations that were asked for before', async (t) => {
+t.test('final() waits for the renegotiations that were requested before it', async (t) => {
   const { gate: it, transport } = gate()
   const done = sinon.spy()
   const result = outcome(it.renegotiate())
@@ -161,15 +158,15 @@ t.test('final() waits for the renegotiations that were asked for before', async 
   t.equal(done.callCount, 1)
 })
 
-t.test('final() never ends what was destroyed while it waited', async (t) => {
+t.test('final() does not end a transport that is destroyed while final() waits', async (t) => {
   const { gate: it, transport } = gate()
   void it.renegotiate()
-  it.final(() => t.fail('ended'))
+  it.final(() => t.fail('final() called back'))
   it.destroy(null, () => {})
   t.equal(transport.ended, false)
 })
 
-t.test('destroy() destroys the transport, and is done when that has closed', async (t) => {
+t.test('destroy() destroys the transport, and calls back once the transport has closed', async (t) => {
   const { gate: it, transport } = gate({ destroys: 'when told' })
   const done = sinon.spy()
   it.destroy(null, done)
@@ -181,7 +178,7 @@ t.test('destroy() destroys the transport, and is done when that has closed', asy
   t.equal(done.callCount, 1)
 })
 
-t.test('destroy() leaves alone a transport that has closed', async (t) => {
+t.test('destroy() does not destroy a transport that has already closed', async (t) => {
   const { gate: it, face, transport } = gate()
   const done = sinon.spy()
   transport.closes()
@@ -193,7 +190,7 @@ t.test('destroy() leaves alone a transport that has closed', async (t) => {
   t.equal(transport.destroyed, false)
 })
 
-t.test('destroy() answers the parked write, with its error or with that of a destroyed stream', async (t) => {
+t.test('destroy() calls back the parked write, with its own error or ERR_STREAM_DESTROYED', async (t) => {
   const mine = new Error('mine')
   for (const [error, answer] of [
     [mine, mine],
@@ -204,14 +201,14 @@ t.test('destroy() answers the parked write, with its error or with that of a des
     it.write(Buffer.from('abc'), done)
     it.written()
     it.destroy(error, () => {})
-    t.equal(done.callCount, 0, 'not from within')
+    t.equal(done.callCount, 0, 'not called back within destroy()')
     await turn()
     t.equal(done.callCount, 1)
     t.match(done.firstCall.args[0], answer)
   }
 })
 
-t.test('unsent() is what the outbox has, and behind it what the face has', async (t) => {
+t.test('unsent() returns the rest of the outbox, followed by the queue of the face', async (t) => {
   const { gate: it, face, transport } = gate({ takes: 'when told' })
   it.writev(chunks('abc', 'def'), () => {})
   it.written()
@@ -224,7 +221,7 @@ t.test('unsent() is what the outbox has, and behind it what the face has', async
   t.same(it.unsent(), buffers('ef', 'ghi'))
 })
 
-t.test('unsent() gives Buffers where the face had Uint8Arrays, of the same memory', async (t) => {
+t.test('unsent() returns the Uint8Arrays of the face as Buffers over the same memory', async (t) => {
   const { gate: it, face } = gate()
   const bytes = new Uint8Array([0, 1, 2, 3]).subarray(1, 3)
   face.writableBuffer = [{ chunk: bytes as Buffer }]
@@ -247,6 +244,6 @@ t.test('a transport that closes destroys the face, unless both sides have ended'
     if (ours) it.final(() => {})
     if (peers) transport.peerEnds()
     transport.closes()
-    t.equal(face.destroy.callCount, ours && peers ? 0 : 1, `ours ended: ${ours}, the peer's: ${peers}`)
+    t.equal(face.destroy.callCount, ours && peers ? 0 : 1, `our side ended: ${ours}, the peer's side ended: ${peers}`)
   }
 })

@@ -17,7 +17,7 @@ function breaks(target: object, name: string, isGetter = false): void {
 
 type Scripted = ReturnType<typeof scriptedStream>
 
-/** Each part of a transport, and what leads to a call of it. */
+/** Each part of a transport, and what makes the stream use it. */
 const calls: { name: keyof Transport; isGetter?: boolean; happens: (it: Scripted) => unknown }[] = [
   { name: 'write', happens: ({ stream }) => stream.write('a') },
   { name: 'writev', happens: corkedWrite },
@@ -47,7 +47,7 @@ function corkedWrite({ stream }: Scripted): void {
   stream.uncork()
 }
 
-/** Everything that was asked for is settled, and the error is the transport's own. */
+/** Checks that everything requested has settled, and that the error is the transport's own. */
 async function isOver(t: Test, { stream, errors, events }: Scripted, settled: Promise<unknown>): Promise<void> {
   await closed(stream)
   t.same(errors, [mine])
@@ -57,21 +57,24 @@ async function isOver(t: Test, { stream, errors, events }: Scripted, settled: Pr
 }
 
 for (const { name, isGetter, happens } of calls) {
-  t.test(`what ${name}${isGetter ? ' (a getter)' : ''} throws ends the stream: ${happens}`, async (t) => {
-    const it = scriptedStream({ reads: name !== 'resume' })
-    // A stream reads in the turn after it is made.
-    if (name !== 'session' && name !== 'unsupported' && name !== 'resume') await turn()
-    breaks(it.transport, name, isGetter)
-    happens(it)
-    const settled = outcome(it.stream.renegotiate())
-    const held = new Promise((resolve) => it.stream.write('held', resolve))
-    await isOver(t, it, settled)
-    t.match(await held, Error)
-  })
+  t.test(
+    `an exception in ${name}${isGetter ? ' (a getter)' : ''} of the transport destroys the stream: ${happens}`,
+    async (t) => {
+      const it = scriptedStream({ reads: name !== 'resume' })
+      // A stream reads in the turn after it is made.
+      if (name !== 'session' && name !== 'unsupported' && name !== 'resume') await turn()
+      breaks(it.transport, name, isGetter)
+      happens(it)
+      const settled = outcome(it.stream.renegotiate())
+      const held = new Promise((resolve) => it.stream.write('held', resolve))
+      await isOver(t, it, settled)
+      t.match(await held, Error)
+    },
+  )
 }
 
 for (const name of ['session', 'accepted', 'failure', 'takeBack'] as const) {
-  t.test(`what ${name} throws when the handshake is over ends the stream`, async (t) => {
+  t.test(`an exception in ${name} of the transport at the end of a handshake destroys the stream`, async (t) => {
     const it = scriptedStream({ certificatePolicy: { requestCert: false, rejectUnauthorized: false } })
     const settled = outcome(it.stream.renegotiate())
     const held = new Promise((resolve) => it.stream.write('held', resolve))
@@ -86,7 +89,7 @@ for (const name of ['session', 'accepted', 'failure', 'takeBack'] as const) {
   })
 }
 
-t.test('what peerAnswered throws when the keys are at their limit ends the stream', async (t) => {
+t.test('an exception in peerAnswered, read when the keys reach their hard limit, destroys the stream', async (t) => {
   const it = scriptedStream({}, { rekey: { hardLimit: { bytes: 10 } } })
   const settled = outcome(it.stream.renegotiate())
   await turn()
@@ -95,7 +98,7 @@ t.test('what peerAnswered throws when the keys are at their limit ends the strea
   await isOver(t, it, settled)
 })
 
-t.test('what destroy() throws does not keep `close` from coming', async (t) => {
+t.test('if destroy() of the transport throws, the stream still emits close', async (t) => {
   const { stream, transport, events } = scriptedStream()
   breaks(transport, 'destroy')
   const settled = outcome(stream.renegotiate())
@@ -105,7 +108,7 @@ t.test('what destroy() throws does not keep `close` from coming', async (t) => {
   t.match(await settled, { code: 'ERR_RENEGOTIATION_CLOSED' })
 })
 
-t.test('a session that tells of something else than bytes ends the stream', async (t) => {
+t.test('a session value that is not a Uint8Array destroys the stream with a TypeError', async (t) => {
   for (const name of ['keys', 'identity', 'pskIdentity']) {
     const { stream, transport, errors } = scriptedStream()
     Object.assign(transport, { session: () => ({ [name]: 'alice' }) })
@@ -115,11 +118,11 @@ t.test('a session that tells of something else than bytes ends the stream', asyn
   }
 })
 
-t.test('what is thrown need not be an Error', async (t) => {
+t.test('a value other than an Error that the transport throws is wrapped in an Error', async (t) => {
   const { stream, transport, errors } = scriptedStream()
   Object.assign(transport, {
     session: () => {
-      // biome-ignore lint/style/useThrowOnlyError: it is what others may do
+      // biome-ignore lint/style/useThrowOnlyError: transports of other authors may do this
       throw 'a word'
     },
   })
@@ -128,7 +131,7 @@ t.test('what is thrown need not be an Error', async (t) => {
   t.match(errors, [{ message: 'The transport threw a word' }])
 })
 
-t.test('what a listener throws within a call into the transport is uncaught, as with any stream', async (t) => {
+t.test('an exception in a data listener during transport.resume() is uncaught, as with any stream', async (t) => {
   const { stream, transport } = scriptedStream({ reads: false, resumes: 'at once' })
   transport.peerSends('early')
   stream.on('data', throws)
@@ -140,7 +143,7 @@ t.test('what a listener throws within a call into the transport is uncaught, as 
   stream.destroy()
 })
 
-t.test('what a listener throws when the transport has ended passes through it', async (t) => {
+t.test('an exception in a prefinish listener is thrown to the transport that reports its end', async (t) => {
   const ends = scriptedStream({ ends: 'when told' })
   ends.stream.on('prefinish', throws)
   ends.stream.end()
@@ -181,14 +184,14 @@ for (const [name, isGetter] of [
   ['nextRecord', true],
   ['certificatePolicy', true],
 ] as const) {
-  t.test(`what ${name} of an engine throws ends the stream, and does not reach who calls onReady`, async (t) => {
+  t.test(`an exception in ${name} of an engine destroys the stream, and does not reach onReady's caller`, async (t) => {
     const engine = new QuietEngine()
     const stream = new RenegotiationDuplex(engineTransport(engine))
     const errors: Error[] = []
     stream.on('error', (error) => errors.push(error)).resume()
     await turn()
     if (name === 'nextRecord') {
-      // It is asked while a write waits.
+      // The stream reads nextRecord while a write waits.
       engine.write = () => 'want-write'
       stream.write('waits')
     }

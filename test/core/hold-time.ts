@@ -2,11 +2,11 @@ import sinon from 'sinon'
 import t from 'tap'
 import { HoldTime } from '../../src/core/hold-time.ts'
 
-t.test('zeros where nothing was held', async (t) => {
+t.test('the summary is all zeros if nothing was held', async (t) => {
   t.same(new HoldTime().summary, { count: 0, minMs: 0, meanMs: 0, maxMs: 0 })
 })
 
-t.test('the shortest, the mean and the longest', async (t) => {
+t.test('the summary has the number of holds, and the shortest, mean and longest time', async (t) => {
   const clock = sinon.useFakeTimers({ toFake: ['performance'] })
   t.teardown(() => clock.restore())
   const hold = new HoldTime()

@@ -18,19 +18,19 @@ t.beforeEach((t) => {
   t.equal(inboundBudget.bytes, 0)
 })
 
-t.test('by default, 256 MiB', async (t) => {
+t.test('the budget is 256 MiB by default, and none of it is used', async (t) => {
   t.equal(inboundBudget.maxBytes, 256 * 1024 * 1024)
   t.equal(inboundBudget.bytes, 0)
 })
 
-t.test('maxBytes takes an integer from 0, and Infinity', async (t) => {
+t.test('maxBytes accepts any integer from 0, and Infinity', async (t) => {
   for (const value of [0, 1, 2 ** 40, Infinity]) {
     inboundBudget.maxBytes = value
     t.equal(inboundBudget.maxBytes, value)
   }
 })
 
-t.test('anything else throws, is quoted, and changes nothing', async (t) => {
+t.test('any other maxBytes throws an error that quotes the value, and changes nothing', async (t) => {
   for (const [value, error] of [
     ['1', { name: 'TypeError', message: "maxBytes must be a number, got '1'" }],
     [undefined, { name: 'TypeError', message: 'maxBytes must be a number, got undefined' }],
@@ -46,12 +46,12 @@ t.test('anything else throws, is quoted, and changes nothing', async (t) => {
   t.equal(inboundBudget.maxBytes, 256 * 1024 * 1024)
 })
 
-t.test('bytes can not be set, nor what is misspelt', async (t) => {
+t.test('assigning to bytes or to a misspelt property throws a TypeError', async (t) => {
   t.throws(() => Object.assign(inboundBudget, { bytes: 1 }), TypeError)
   t.throws(() => Object.assign(inboundBudget, { maxbytes: 1 }), TypeError)
 })
 
-/** Waits for room, and writes its name down when it is woken. */
+/** Waits for room, and adds its name to `woken` when it is woken. */
 function waiter(name: string, woken: string[], then = () => {}): BudgetWaiter {
   const self = {
     wake() {
@@ -63,7 +63,7 @@ function waiter(name: string, woken: string[], then = () => {}): BudgetWaiter {
   return self
 }
 
-t.test('who waits is woken when there is room, in order, once, in a turn of its own', async (t) => {
+t.test('waiting streams are woken once, in order and in a later turn, when there is room', async (t) => {
   inboundBudget.maxBytes = 10
   chargeBudget(12)
   const woken: string[] = []
@@ -85,7 +85,7 @@ t.test('who waits is woken when there is room, in order, once, in a turn of its 
   t.same(woken, ['first', 'last'])
 })
 
-t.test('whoever is woken and takes all that there is leaves the others waiting', async (t) => {
+t.test('if a woken stream takes all the room, the streams behind it go on waiting', async (t) => {
   inboundBudget.maxBytes = 10
   chargeBudget(10)
   const woken: string[] = []
@@ -104,7 +104,7 @@ t.test('whoever is woken and takes all that there is leaves the others waiting',
   chargeBudget(-10)
 })
 
-t.test('a larger budget wakes those who wait', async (t) => {
+t.test('raising maxBytes wakes the waiting streams', async (t) => {
   inboundBudget.maxBytes = 0
   t.equal(budgetHasRoom(), false)
   const woken: string[] = []
@@ -157,7 +157,7 @@ class Bed {
     return (this.readable as Readable & { readableBuffer: unknown[] }).readableBuffer.length
   }
 
-  /** What is on its way to the application. */
+  /** How many bytes were sent and have not reached the application yet. */
   get waiting(): number {
     return this.sentBytes - this.receivedBytes
   }
@@ -167,7 +167,7 @@ class Bed {
     return Buffer.concat(this.#sent).subarray(0, received.length).equals(received)
   }
 
-  // What the inbox tells the transport.
+  // The methods of the transport that the inbox calls.
 
   pause(): void {
     this.flowing = false
@@ -177,7 +177,7 @@ class Bed {
     this.flowing = true
   }
 
-  /** The application does something, or the peer. Says what. */
+  /** Lets the application or the peer do something at random. Returns a description of it. */
   step(): string {
     const random = this.#random
     switch (random.below(this.ended ? 6 : 9)) {
@@ -232,10 +232,11 @@ class Bed {
     const { waiting, listening } = this
     const chunk: Buffer | null = this.readable.read(bytes)
     if (chunk === null) {
-      if (bytes !== undefined && bytes <= waiting) throw new Error(`${bytes} of ${waiting} bytes are kept back`)
+      if (bytes !== undefined && bytes <= waiting)
+        throw new Error(`read(${bytes}) returned null, though ${waiting} bytes were waiting`)
       return false
     }
-    // A listener for data gets it too.
+    // A `data` listener gets the chunk as well.
     if (!listening) this.#receive(chunk)
     return true
   }
@@ -246,7 +247,7 @@ class Bed {
   }
 }
 
-t.test(`whatever happens in whatever order, every byte comes, in order and without delay (SEED=${SEED})`, async (t) => {
+t.test(`random actions of peers and applications lose, reorder or delay no byte (SEED=${SEED})`, async (t) => {
   for (let round = 0; round < 30; round++) {
     const random = new Random(SEED + round)
     const steps: string[] = []
@@ -265,20 +266,26 @@ t.test(`whatever happens in whatever order, every byte comes, in order and witho
         must(false, `${index}: ${(error as Error).message}`)
       }
       must(inboundBudget.bytes >= 0, 'the budget is below 0')
-      // What an application has asked for may be more, and in more chunks, than it is charged for until it has enough.
+      // While an application asks for data, its stream is not charged, so the budget can be exceeded by that much.
       const most = beds.reduce((sum, bed) => sum + LARGEST + 65_536 + 512 * bed.chunks, maxBytes)
       must(inboundBudget.bytes <= most, 'the budget is exceeded')
-      must(bed.flowing || bed.readable.readableLength === bed.waiting, `${index}: something is kept back while paused`)
+      must(
+        bed.flowing || bed.readable.readableLength === bed.waiting,
+        `${index}: the transport is paused, but the Readable does not hold all that was sent`,
+      )
       if (random.below(3) > 0) continue
       await turn()
       for (const bed of beds) {
-        must(!bed.readable.readableFlowing || bed.waiting === 0, 'an application that waits for data has not got it')
+        must(
+          !bed.readable.readableFlowing || bed.waiting === 0,
+          'a flowing Readable has not delivered all that was sent',
+        )
       }
     }
     const charged = inboundBudget.bytes
     steps.push(`the end, with ${charged} bytes charged`)
     for (const bed of beds) {
-      must(bed.inOrder, 'what came is not what was sent')
+      must(bed.inOrder, 'the received bytes differ from the sent ones')
       if (random.below(4) === 0) {
         bed.readable.destroy()
         continue
@@ -291,7 +298,7 @@ t.test(`whatever happens in whatever order, every byte comes, in order and witho
       if (bed.readable.destroyed) continue
       bed.flows()
       if (!bed.done) await new Promise((resolve) => bed.readable.once('end', resolve))
-      must(bed.waiting === 0 && bed.inOrder, 'what came is not what was sent')
+      must(bed.waiting === 0 && bed.inOrder, 'the received bytes differ from the sent ones')
     }
     await turn()
     must(inboundBudget.bytes === 0, `${inboundBudget.bytes} bytes are left in the budget`)

@@ -5,12 +5,12 @@ import { Inbox } from '../../src/core/inbox.ts'
 
 const made: Inbox[] = []
 
-// As when its stream is destroyed: what it holds is charged to the budget of the process.
+// Releases what the test left charged to the budget of the process, as a destroyed stream does.
 t.afterEach(() => {
   for (const inbox of made.splice(0)) inbox.close()
 })
 
-/** An inbox between an application with room for `room` bytes and a transport that is only listened to. */
+/** An inbox between an application with room for `room` bytes and a transport that records its calls. */
 function inbox({ room = 2, maxInboundBytes = 6, chunks = 0, listeners = 0 } = {}) {
   const delivered: string[] = []
   const calls: string[] = []
@@ -47,14 +47,14 @@ function inbox({ room = 2, maxInboundBytes = 6, chunks = 0, listeners = 0 } = {}
     delivered,
     destroyed,
     readableBuffer,
-    /** What the transport was told since this was last asked. */
+    /** The calls of the transport since the last call of told(). */
     told: () => calls.splice(0),
     receive: (text: string) => inbox.receive(Buffer.from(text)),
     applicationReads(bytes = buffered) {
       buffered -= bytes
       inbox.want()
     },
-    /** After the end a Readable does not ask any more. */
+    /** After the end, a Readable no longer calls read(). */
     applicationReadsToTheEnd() {
       buffered = 0
       for (const listener of ends) listener()
@@ -66,19 +66,19 @@ type Bed = ReturnType<typeof inbox>
 
 const large = 'x'.repeat(4096)
 
-t.test('nothing is asked of the transport before the application wants it', async (t) => {
+t.test('a new inbox does not resume the transport before the application reads', async (t) => {
   const { told } = inbox()
   t.same(told(), [])
 })
 
-t.test('the transport is resumed once, however often the application says that it has room', async (t) => {
+t.test('the transport is resumed once, even if the application asks for data several times', async (t) => {
   const { inbox: it, told } = inbox()
   it.want()
   it.want()
   t.same(told(), ['resume'])
 })
 
-t.test('what comes in is delivered in order, and counted', async (t) => {
+t.test('received chunks are delivered in order, and bytesRead counts them', async (t) => {
   const { inbox: it, receive, delivered } = inbox()
   receive('ab')
   receive('c')
@@ -86,7 +86,7 @@ t.test('what comes in is delivered in order, and counted', async (t) => {
   t.equal(it.bytesRead, 3)
 })
 
-t.test('an application that has enough stops the transport, one that has room again lets it go', async (t) => {
+t.test('the transport is paused when the application has enough, and resumed when it has room', async (t) => {
   const { inbox: it, receive, told, applicationReads } = inbox()
   it.want()
   receive('a')
@@ -97,7 +97,7 @@ t.test('an application that has enough stops the transport, one that has room ag
   t.same(told(), ['resume'])
 })
 
-t.test('an application that leaves a thousand small chunks gets no more until it reads', async (t) => {
+t.test('after a thousand unread small chunks, the transport is paused until the application reads', async (t) => {
   const { inbox: it, receive, told, readableBuffer } = inbox({ room: 65_536, chunks: 1023, maxInboundBytes: Infinity })
   it.want()
   receive('a')
@@ -106,22 +106,22 @@ t.test('an application that leaves a thousand small chunks gets no more until it
   receive('b')
   t.same(told(), ['pause'])
   it.want()
-  t.same(told(), [], 'a Readable asks for more below its high water mark, whether anybody reads or not')
+  t.same(told(), [], 'a Readable asks for more below its high water mark, even if nobody reads')
   it.wasRead()
   t.same(told(), ['resume'])
   it.wasRead()
   t.same(told(), [])
   receive(large)
-  t.same(told(), [], 'large ones do not count')
+  t.same(told(), [], 'large chunks do not count')
   receive('c')
   t.same(told(), ['pause'])
   it.readAhead(true)
-  t.same(told(), ['resume'], 'a handshake may stand behind it')
+  t.same(told(), ['resume'], 'a handshake message may come after the data')
   it.readAhead(false)
   t.same(told(), ['pause'])
 })
 
-t.test('an application that listens to readable may leave any number of small chunks', async (t) => {
+t.test('an application with a readable listener may leave any number of small chunks unread', async (t) => {
   const { inbox: it, receive, told } = inbox({ room: 65_536, chunks: 5000, listeners: 1 })
   it.want()
   receive('a')
@@ -149,7 +149,7 @@ t.test('while reading ahead, small chunks beyond a thousand are gathered until t
   t.same(delivered, ['a', 'b', 'cd'])
 })
 
-t.test('reading ahead goes on whether the application reads or not', async (t) => {
+t.test('reading ahead continues whether the application reads or not', async (t) => {
   const { inbox: it, receive, told } = inbox()
   it.readAhead(true)
   t.same(told(), ['resume'])
@@ -167,7 +167,7 @@ t.test('reading ahead stops at maxInboundBytes', async (t) => {
   t.same(told(), ['pause'])
 })
 
-t.test('reading ahead, stopped at maxInboundBytes, goes on when the application wants more', async (t) => {
+t.test('reading ahead that stopped at maxInboundBytes continues when the application reads', async (t) => {
   const { inbox: it, receive, told, applicationReads } = inbox()
   it.readAhead(true)
   receive('abcdefgh')
@@ -176,7 +176,7 @@ t.test('reading ahead, stopped at maxInboundBytes, goes on when the application 
   t.same(told(), ['resume'])
 })
 
-t.test('after reading ahead it is as it was: stopped where the application has enough', async (t) => {
+t.test('after reading ahead, the transport is paused again if the application has enough', async (t) => {
   const { inbox: it, receive, told } = inbox()
   it.want()
   receive('abc')
@@ -187,7 +187,7 @@ t.test('after reading ahead it is as it was: stopped where the application has e
   t.same(told(), ['pause'])
 })
 
-t.test('after reading ahead it is as it was: going on where the application has room', async (t) => {
+t.test('after reading ahead, the transport goes on flowing if the application has room', async (t) => {
   const { inbox: it, told } = inbox()
   it.want()
   it.readAhead(true)
@@ -195,20 +195,20 @@ t.test('after reading ahead it is as it was: going on where the application has 
   t.same(told(), ['resume'])
 })
 
-t.test('with maxInboundBytes 0 nothing is read ahead', async (t) => {
+t.test('with maxInboundBytes 0, nothing is read ahead', async (t) => {
   const { inbox: it, told } = inbox({ maxInboundBytes: 0 })
   it.readAhead(true)
   t.same(told(), [])
 })
 
-t.test('with maxInboundBytes Infinity there is no end', async (t) => {
+t.test('with maxInboundBytes Infinity, reading ahead has no limit', async (t) => {
   const { inbox: it, receive, told } = inbox({ maxInboundBytes: Infinity })
   it.readAhead(true)
   receive('a'.repeat(1_000_000))
   t.same(told(), ['resume'])
 })
 
-t.test('while the application does not ask, small chunks that are read ahead are gathered until it does', async (t) => {
+t.test('small chunks that are read ahead are gathered until the application asks for data', async (t) => {
   const { inbox: it, receive, delivered, applicationReads } = inbox()
   it.readAhead(true)
   receive('a')
@@ -218,12 +218,12 @@ t.test('while the application does not ask, small chunks that are read ahead are
   applicationReads()
   t.same(delivered, ['ab'])
   receive('c')
-  t.same(delivered, ['ab'], 'it has enough again')
+  t.same(delivered, ['ab'], 'the application has enough again')
   applicationReads()
   t.same(delivered, ['ab', 'c'])
 })
 
-t.test('an application that asks gets every chunk at once, and as it is', async (t) => {
+t.test('while reading ahead, an application that asks for data gets each chunk at once and uncopied', async (t) => {
   const { inbox: it, face, receive, delivered, applicationReads } = inbox({ room: Infinity })
   it.readAhead(true)
   it.want()
@@ -239,7 +239,7 @@ t.test('an application that asks gets every chunk at once, and as it is', async 
   t.plan(2)
 })
 
-t.test('one that leaves lying what it got gets it at once as well, copied', async (t) => {
+t.test('an application that asked for data but does not read it gets small chunks at once, as copies', async (t) => {
   const { inbox: it, face, receive, delivered } = inbox({ room: Infinity })
   const memory: unknown[] = []
   const { push } = face
@@ -251,10 +251,10 @@ t.test('one that leaves lying what it got gets it at once as well, copied', asyn
   it.want()
   for (const text of ['a', 'b', 'c']) receive(text)
   t.same(delivered, ['a', 'b', 'c'])
-  t.equal(memory[1], memory[2], 'one behind the other')
+  t.equal(memory[1], memory[2], 'both copies are in the same slab')
 })
 
-t.test('a large chunk is not copied, and comes behind what is gathered', async (t) => {
+t.test('a large chunk is not copied, and is delivered after the gathered chunks', async (t) => {
   const { inbox: it, receive, delivered } = inbox({ maxInboundBytes: Infinity })
   it.readAhead(true)
   receive('a')
@@ -266,7 +266,7 @@ t.test('a large chunk is not copied, and comes behind what is gathered', async (
   t.same(delivered, ['a', large, 'bc', large])
 })
 
-t.test('what is gathered is handed over when reading ahead stops', async (t) => {
+t.test('gathered chunks are delivered when reading ahead stops', async (t) => {
   const { inbox: it, receive, delivered, told } = inbox({ room: 0 })
   it.readAhead(true)
   receive('a')
@@ -275,7 +275,7 @@ t.test('what is gathered is handed over when reading ahead stops', async (t) => 
   t.same(told(), ['resume', 'pause'])
 })
 
-t.test('what is gathered is handed over when the limit stops the transport', async (t) => {
+t.test('gathered chunks are delivered when maxInboundBytes pauses the transport', async (t) => {
   const { inbox: it, receive, delivered, told } = inbox()
   it.readAhead(true)
   receive('abc')
@@ -284,7 +284,7 @@ t.test('what is gathered is handed over when the limit stops the transport', asy
   t.same(told(), ['resume', 'pause'])
 })
 
-t.test('an application that turns out to have room keeps the transport going', async (t) => {
+t.test("gathered chunks that do not fill the application's buffer do not pause the transport", async (t) => {
   const { inbox: it, receive, delivered, told } = inbox({ room: 100 })
   it.readAhead(true)
   receive('abc')
@@ -293,7 +293,7 @@ t.test('an application that turns out to have room keeps the transport going', a
   t.same(told(), ['resume'])
 })
 
-t.test('what is gathered comes before the end', async (t) => {
+t.test('gathered chunks are delivered before the end', async (t) => {
   const { inbox: it, receive, delivered } = inbox()
   it.readAhead(true)
   receive('a')
@@ -301,7 +301,7 @@ t.test('what is gathered comes before the end', async (t) => {
   t.same(delivered, ['a', 'the end'])
 })
 
-t.test('64 KiB are handed over in one, and the rest with them where there is room', async (t) => {
+t.test('gathered chunks are delivered in pieces of 64 KiB, and the rest follows if there is room', async (t) => {
   const chunk = 'x'.repeat(4000)
   for (const room of [2, 100_000]) {
     const { inbox: it, receive, delivered } = inbox({ room, maxInboundBytes: Infinity })
@@ -312,7 +312,7 @@ t.test('64 KiB are handed over in one, and the rest with them where there is roo
   }
 })
 
-t.test('a listener that throws at what was gathered costs the application nothing', async (t) => {
+t.test('if a listener throws on gathered data, no data is lost and the end still comes', async (t) => {
   const { inbox: it, face, receive, delivered } = inbox({ maxInboundBytes: Infinity })
   face.onPush = (text) => {
     if (text === 'a' || text === 'b') throw new Error(text)
@@ -325,7 +325,7 @@ t.test('a listener that throws at what was gathered costs the application nothin
   t.same(delivered, ['a', large, 'b', 'the end'])
 })
 
-t.test('what a chunk takes beside its bytes counts', async (t) => {
+t.test('the overhead of each buffered chunk counts towards maxInboundBytes', async (t) => {
   const { inbox: it, receive, readableBuffer, told } = inbox({ maxInboundBytes: 8192 })
   it.readAhead(true)
   readableBuffer.length = 128
@@ -341,7 +341,7 @@ t.test('what a chunk takes beside its bytes counts', async (t) => {
   t.same(told(), ['pause'])
 })
 
-/** A budget of that many bytes, for this test. */
+/** Sets the budget to `maxBytes` for this test. */
 function budget(t: Test, maxBytes: number) {
   const { maxBytes: before } = inboundBudget
   t.equal(inboundBudget.bytes, 0, 'nothing is left of earlier tests')
@@ -351,7 +351,7 @@ function budget(t: Test, maxBytes: number) {
   })
 }
 
-t.test('what is beyond the high water mark is charged, until the application asks', async (t) => {
+t.test('data read ahead beyond the high water mark is charged to the budget until it is read', async (t) => {
   budget(t, 100)
   const { inbox: it, receive, told, applicationReads } = inbox({ room: 10, maxInboundBytes: 50 })
   it.readAhead(true)
@@ -360,13 +360,13 @@ t.test('what is beyond the high water mark is charged, until the application ask
   receive('x'.repeat(15))
   t.equal(inboundBudget.bytes, 15)
   it.readAhead(false)
-  t.equal(inboundBudget.bytes, 15, 'also when reading ahead is over')
+  t.equal(inboundBudget.bytes, 15, 'still charged after reading ahead has stopped')
   t.same(told(), ['resume', 'pause'])
   applicationReads()
   t.equal(inboundBudget.bytes, 0)
 })
 
-t.test('an open stream is charged nothing, however large a chunk is', async (t) => {
+t.test('data received in the state open is not charged to the budget, however large a chunk is', async (t) => {
   budget(t, 100)
   const { inbox: it, receive } = inbox({ room: 10 })
   it.want()
@@ -374,7 +374,7 @@ t.test('an open stream is charged nothing, however large a chunk is', async (t) 
   t.equal(inboundBudget.bytes, 0)
 })
 
-t.test('a budget that is used up stops those that read ahead, until others release', async (t) => {
+t.test('an exhausted budget stops reading ahead on all streams until one releases its share', async (t) => {
   budget(t, 20)
   const streams = [1, 2, 3, 4].map(() => inbox({ room: 10, maxInboundBytes: 1000 }))
   const [first, second, third, fourth] = streams as [Bed, Bed, Bed, Bed]
@@ -383,20 +383,20 @@ t.test('a budget that is used up stops those that read ahead, until others relea
   t.same(first.told(), ['resume', 'pause'])
   second.receive('x'.repeat(10))
   third.receive('x'.repeat(10))
-  t.same([...second.told(), ...third.told()], ['resume', 'resume'], 'ordinary buffering is free')
+  t.same([...second.told(), ...third.told()], ['resume', 'resume'], 'ordinary buffering is not charged')
   second.receive('x')
   third.receive('x')
   t.same([...second.told(), ...third.told()], ['pause', 'pause'])
   fourth.inbox.want()
   fourth.receive('x')
-  t.same(fourth.told(), ['resume'], 'an application that reads is not concerned')
+  t.same(fourth.told(), ['resume'], 'an application that reads is not stopped')
   first.applicationReads()
   await turn()
   t.same([...first.told(), ...second.told(), ...third.told()], ['resume', 'resume', 'resume'])
   for (const { inbox } of streams) inbox.close()
 })
 
-t.test('who was destroyed, has ended or is read does not wait any more', async (t) => {
+t.test('a stream that was destroyed, has ended or has been read no longer waits for the budget', async (t) => {
   budget(t, 20)
   const streams = [1, 2, 3, 4].map(() => inbox({ room: 10, maxInboundBytes: 1000 }))
   for (const { inbox, receive, told } of streams) {
@@ -419,7 +419,7 @@ t.test('who was destroyed, has ended or is read does not wait any more', async (
   ended.inbox.close()
 })
 
-t.test('a share is released once: by destruction, after the end by reading, and by both', async (t) => {
+t.test('a share of the budget is released once: on destroy, when read to the end, or on both', async (t) => {
   budget(t, 1000)
   for (const release of ['destroyed', 'read to the end', 'both'] as const) {
     const { inbox: it, receive, applicationReadsToTheEnd } = inbox({ room: 10, maxInboundBytes: 1000 })
@@ -434,7 +434,7 @@ t.test('a share is released once: by destruction, after the end by reading, and 
   }
 })
 
-t.test('a transport that throws when it is woken ends its own stream, and no other', async (t) => {
+t.test('a transport that throws when the budget resumes it destroys only its own stream', async (t) => {
   budget(t, 20)
   const streams = [1, 2, 3].map(() => inbox({ room: 10, maxInboundBytes: 1000 }))
   for (const { inbox, receive, told } of streams) {
@@ -454,7 +454,7 @@ t.test('a transport that throws when it is woken ends its own stream, and no oth
   for (const { inbox } of streams) inbox.close()
 })
 
-t.test('a byte that is left lying does not keep a slab of each handshake', async (t) => {
+t.test('unread bytes of several handshakes share one slab, instead of keeping a slab each', async (t) => {
   const chunks: Buffer[] = []
   const { inbox: it, face } = inbox({ room: 1000, maxInboundBytes: 1000 })
   const { push } = face
@@ -465,7 +465,7 @@ t.test('a byte that is left lying does not keep a slab of each handshake', async
   it.want()
   for (let handshake = 0; handshake < 5; handshake++) {
     it.readAhead(true)
-    // With memory of their own: Node's pool may be as large as a slab.
+    // Each chunk has its own memory, because Node's pool may be as large as a slab.
     for (const letter of 'ab') it.receive(Buffer.alloc(1, letter))
     it.readAhead(false)
     it.want()

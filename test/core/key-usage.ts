@@ -2,13 +2,13 @@ import sinon from 'sinon'
 import t from 'tap'
 import { KeyUsage } from '../../src/core/key-usage.ts'
 
-t.test('keys have been used for nothing at first', async (t) => {
+t.test('new keys have a usage of zero bytes and zero records', async (t) => {
   const usage = new KeyUsage()
   t.equal(usage.bytes, 0)
   t.equal(usage.records, 0)
 })
 
-t.test('bytes count both ways; records by 16 KiB on the way out, by chunk on the way in', async (t) => {
+t.test('bytes count in both directions; records count by 16 KiB sent and by chunk received', async (t) => {
   const usage = new KeyUsage()
   usage.sent(1)
   t.equal(usage.records, 1)
@@ -22,7 +22,7 @@ t.test('bytes count both ways; records by 16 KiB on the way out, by chunk on the
   t.equal(usage.bytes, 1 + 16384 + 16385 + 65536)
 })
 
-t.test('their age is counted from when they became new', async (t) => {
+t.test('restart() resets the counts, and the age of the keys is counted from it', async (t) => {
   const clock = sinon.useFakeTimers({ toFake: ['performance'] })
   t.teardown(() => clock.restore())
   const usage = new KeyUsage()

@@ -11,11 +11,11 @@ import { GatheringTransport, type Script, ScriptedTransport, turn } from '../fix
 
 /*
  * Random lives of a stream. Whatever the application, the peer, the transport
- * and the clock do, and in whatever order: what a stream promises holds.
+ * and the clock do, in any order, the stream must keep its promises.
  *
- * On failure fast-check prints the seed, and the shortest life that fails.
- * MODEL_SEED=<seed> lives the same lives again, MODEL_RUNS=<n> says how many,
- * MODEL_REACHED=1 tells how often each step was taken in each state.
+ * On failure, fast-check prints the seed and the shortest life that fails.
+ * MODEL_SEED=<seed> repeats the same lives. MODEL_RUNS=<n> is their number.
+ * MODEL_REACHED=1 prints how often each step was taken in each state.
  */
 const { MODEL_RUNS = '10000', MODEL_SEED, MODEL_REACHED } = process.env
 
@@ -30,7 +30,7 @@ interface Birth extends Script {
 }
 
 let clock: sinon.SinonFakeTimers
-/** What nobody caught. */
+/** Uncaught exceptions and unhandled rejections. */
 const uncaught: unknown[] = []
 /** How often each step was taken in each state, and how lives and renegotiations ended. */
 const reached = new Map<string, number>()
@@ -43,7 +43,7 @@ function must(holds: boolean, violation: string) {
   if (!holds) throw new Error(violation)
 }
 
-/** Bytes of either direction: each shows its place. */
+/** The bytes of either direction from one position to another. The value of a byte depends on its position. */
 function pattern(from: number, to: number) {
   return Buffer.from(Array.from({ length: to - from }, (_, index) => ((from + index) * 31) % 251))
 }
@@ -53,17 +53,17 @@ class Life {
   readonly #transport: ScriptedTransport
   readonly #maxInboundBytes: number
 
-  /** What the stream may end with: codes of errors, `destroyed` for none. */
+  /** Allowed reasons for the end of the stream: error codes, or `destroyed` for an end without an error. */
   readonly #reasons = new Set<string>()
   readonly #errors: Failure[] = []
   readonly #events: string[] = []
 
   #written = 0
-  /** Where each write ended. */
+  /** For each write, how many bytes were written up to its end. */
   readonly #writes: number[] = []
-  /** The callbacks of the writes as they came, and how much was taken by then. */
+  /** The callbacks of the writes in order, and how many bytes the transport had taken at that moment. */
   readonly #callbacks: { write: number; failed: boolean; taken: number }[] = []
-  /** Of what was in flight when it all ended, what never arrived. */
+  /** How many bytes of the write in flight never arrived, because the stream ended. */
   #lost = 0
 
   #sent = 0
@@ -94,7 +94,10 @@ class Life {
     }
     transport.onRenegotiate = () => {
       must(stream.state === 'draining', `a renegotiation begins while ${stream.state}`)
-      must(this.#requests > this.#fulfilled.length + this.#rejected.length, 'a renegotiation begins that nobody wants')
+      must(
+        this.#requests > this.#fulfilled.length + this.#rejected.length,
+        'a renegotiation begins that nobody requested',
+      )
       if (this.#peerEnded) this.#reasons.add('ERR_RENEGOTIATION_CLOSED')
     }
     stream.on('renegotiating', () => must(stream.state === 'handshaking', `renegotiating while ${stream.state}`))
@@ -111,7 +114,7 @@ class Life {
     }
   }
 
-  /** One step of life; what it was must be told to the outside, by its name. */
+  /** Takes the step with this name, and counts it. */
   step(name: string, args: unknown[]): unknown {
     reach(`${this.#stream.state}: ${name}`)
     return (this as unknown as Record<string, (...args: unknown[]) => unknown>)[name]?.(...args)
@@ -119,7 +122,7 @@ class Life {
 
   // What the application does.
 
-  /** A Writable keeps what is called back at once for the next tick; a write taken in this very one would overtake it. */
+  /** A Writable defers a synchronous callback to the next tick. A write that is taken in this tick would overtake it. */
   write(length: number) {
     if (this.#stream.writableEnded || this.#stream.destroyed) return undefined
     const write = this.#writes.push(this.#written + length) - 1
@@ -159,7 +162,7 @@ class Life {
     this.#requests++
     this.#stream.renegotiate({ requestCert, signal: controller.signal }).then(
       (report) => {
-        must(!requestCert || report.origin === 'local', "the peer's handshake stood for one that wanted more")
+        must(!requestCert || report.origin === 'local', 'a handshake of the peer served a request with requestCert')
         this.#fulfilled.push(report)
       },
       (error: Failure) => this.#rejected.push(error),
@@ -247,7 +250,7 @@ class Life {
   peerEnds() {
     if (this.#peerEnded) return
     this.#peerEnded = true
-    // The handshake will never finish, and what is written not arrive.
+    // The handshake will never finish, and what is written will not arrive.
     if (this.#transport.peerCanFinish || !this.#ready) this.#reasons.add('ERR_RENEGOTIATION_CLOSED')
     this.#transport.peerEnds()
   }
@@ -259,7 +262,7 @@ class Life {
     const { state } = this.#stream
     clock.tick(milliseconds)
     const hangs = (state === 'draining' && milliseconds >= 100) || (state === 'handshaking' && milliseconds >= 1000)
-    must(!hangs || this.#stream.state !== state || this.#peerEnded, `it is ${state} for ever`)
+    must(!hangs || this.#stream.state !== state || this.#peerEnded, `the stream stays ${state} for ever`)
   }
 
   nextTick(): Promise<void> {
@@ -270,7 +273,7 @@ class Life {
     return turn()
   }
 
-  /** From wherever it is, all comes to a good end. */
+  /** Finishes everything that is in progress, until the stream has closed. */
   async comesToItsEnd() {
     for (let rounds = 0; rounds < 100 && !this.#events.includes('close'); rounds++) {
       while (this.#stream.writableCorked > 0) await this.uncork()
@@ -298,11 +301,11 @@ class Life {
     await turn()
   }
 
-  /** What holds at any time. */
+  /** Checks what must hold at any time. */
   check() {
     const { state, heldBytes, bytesInFlight, readableLength, readableHighWaterMark } = this.#stream
     const { violations, taken, inFlight, handshaking, flowing } = this.#transport
-    must(uncaught.length === 0, `nobody caught ${uncaught[0]}`)
+    must(uncaught.length === 0, `${uncaught[0]} is uncaught`)
     must(violations.length === 0, `the stream ${violations[0]}`)
     if (state === 'closed') return
     const sum = heldBytes + bytesInFlight + taken.length
@@ -311,13 +314,19 @@ class Life {
       `${heldBytes} held + ${bytesInFlight} in flight + ${taken.length} taken is not ${this.#written}`,
     )
     must(bytesInFlight === (inFlight ?? 0), `${inFlight} bytes are in flight, not ${bytesInFlight}`)
-    must(handshaking === (state === 'handshaking'), `it is ${state} when it should not be`)
+    must(
+      handshaking === (state === 'handshaking'),
+      `the state is ${state}, but the transport's handshaking is ${handshaking}`,
+    )
     const readsAhead = state === 'draining' || state === 'handshaking'
-    must(!readsAhead || flowing || readableLength >= this.#maxInboundBytes, `it does not read while ${state}`)
-    must(readsAhead || !flowing || readableLength < readableHighWaterMark, `it reads while ${state} and full`)
+    must(!readsAhead || flowing || readableLength >= this.#maxInboundBytes, `the stream does not read while ${state}`)
+    must(
+      readsAhead || !flowing || readableLength < readableHighWaterMark,
+      `the stream reads while ${state}, though its buffer is full`,
+    )
   }
 
-  /** What holds in the end. */
+  /** Checks what must hold when the stream has closed. */
   checkEnd() {
     const complete = this.#events.includes('end') && this.#events.includes('finish')
     this.#checkClose(complete)
@@ -327,13 +336,19 @@ class Life {
   }
 
   #checkClose(complete: boolean) {
-    must(this.#events.filter((event) => event === 'close').length === 1, `there was: ${this.#events.join(', ')}`)
-    must(this.#events.at(-1) === 'close', `after close there was: ${this.#events.join(', ')}`)
-    must(this.#stream.state === 'closed', `it is ${this.#stream.state} after close`)
+    must(
+      this.#events.filter((event) => event === 'close').length === 1,
+      `close must come once: ${this.#events.join(', ')}`,
+    )
+    must(this.#events.at(-1) === 'close', `close must be the last event: ${this.#events.join(', ')}`)
+    must(this.#stream.state === 'closed', `the state is ${this.#stream.state} after close`)
     must(clock.countTimers() === 0, 'a timer is left behind')
-    must(this.#errors.length <= 1, 'there was more than one error')
+    must(this.#errors.length <= 1, 'there was more than one error event')
     const how = this.#errors[0]?.code ?? this.#errors[0]?.message ?? (complete ? 'complete' : 'destroyed')
-    must(how === 'complete' || this.#reasons.has(how), `it ended for no reason: ${this.#errors[0]?.stack ?? how}`)
+    must(
+      how === 'complete' || this.#reasons.has(how),
+      `the stream ended for no allowed reason: ${this.#errors[0]?.stack ?? how}`,
+    )
     reach(`ends: ${how}`)
   }
 
@@ -341,11 +356,11 @@ class Life {
     const { taken, inFlight = 0 } = this.#transport
     const unsent = Buffer.concat(this.#stream.unsent())
     const received = Buffer.concat(this.#received)
-    must(taken.equals(pattern(0, taken.length)), 'what was taken is not what was written')
-    must(received.equals(pattern(0, received.length)), 'what was received is not what was sent')
+    must(taken.equals(pattern(0, taken.length)), 'the bytes taken differ from those written')
+    must(received.equals(pattern(0, received.length)), 'the bytes received differ from those sent')
     must(
       unsent.equals(pattern(this.#written - unsent.length, this.#written)),
-      'what is unsent is not what was written last',
+      'unsent() differs from the last bytes written',
     )
     const sum = taken.length + inFlight + this.#lost + unsent.length
     must(
@@ -377,12 +392,12 @@ class Life {
     must(new Set(this.#fulfilled).size === this.#fulfilled.length, 'two renegotiations had the same report')
     must(
       this.#fulfilled.every((report) => this.#reports.includes(report)),
-      'a report was no event',
+      'a report was not emitted as an event',
     )
     const local = this.#reports.filter(({ origin }) => origin === 'local')
     must(
       local.every((report) => this.#fulfilled.includes(report)),
-      'a report reached nobody',
+      'a local report reached no promise',
     )
     const { renegotiations, byPeer, failed } = this.#stream.counters
     must(renegotiations === this.#reports.length, `${renegotiations} renegotiations were counted`)
@@ -469,7 +484,7 @@ const steps = fc.oneof(
 
 t.setTimeout(600_000)
 
-t.test('whatever happens, and in whatever order, what a stream promises holds', async (t) => {
+t.test('a stream keeps its promises through any sequence of random events', async (t) => {
   clock = sinon.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] })
   const caught = (error: unknown) => uncaught.push(error)
   process.setUncaughtExceptionCaptureCallback(caught)
@@ -486,7 +501,7 @@ t.test('whatever happens, and in whatever order, what a stream promises holds', 
     const life = new Life(birth)
     try {
       for (const [name, ...args] of story) {
-        // Without a promise the next step comes at once, before anything that is due.
+        // If the step returns no promise, the next step comes at once, in the same tick.
         const passed = life.step(name, args)
         if (passed instanceof Promise) await passed
         life.check()
@@ -494,7 +509,7 @@ t.test('whatever happens, and in whatever order, what a stream promises holds', 
       await life.comesToItsEnd()
       life.checkEnd()
     } catch (error) {
-      // It must not haunt the next one, which fast-check makes of it.
+      // A failed life must not disturb the shorter one that fast-check tries next.
       await life.perish()
       throw error
     }
@@ -507,9 +522,13 @@ t.test('whatever happens, and in whatever order, what a stream promises holds', 
   t.pass(`${MODEL_RUNS} lives`)
 })
 
-t.test('and these lives saw everything', { skip: Number(MODEL_RUNS) < 10_000 && 'too few lives' }, async (t) => {
-  const unseen = Object.keys(transitions)
-    .flatMap((state) => [...names].map((name) => `${state}: ${name}`))
-    .filter((what) => !reached.has(what))
-  t.same(unseen, [])
-})
+t.test(
+  'the random runs took every step in every state',
+  { skip: Number(MODEL_RUNS) < 10_000 && 'needs at least 10,000 lives' },
+  async (t) => {
+    const unseen = Object.keys(transitions)
+      .flatMap((state) => [...names].map((name) => `${state}: ${name}`))
+      .filter((what) => !reached.has(what))
+    t.same(unseen, [])
+  },
+)

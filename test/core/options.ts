@@ -2,7 +2,7 @@ import t from 'tap'
 import { parseOptions, parseRenegotiateOptions } from '../../src/core/options.ts'
 import { SLICE_BYTES } from '../../src/core/slice.ts'
 
-t.test('every option has its default', async (t) => {
+t.test('options that are not given have their defaults', async (t) => {
   const defaults = {
     drainTimeout: 30_000,
     handshakeTimeout: 30_000,
@@ -20,7 +20,7 @@ t.test('every option has its default', async (t) => {
   t.strictSame(parseOptions({ drainTimeout: undefined, peerLimit: undefined, highWaterMark: undefined }), defaults)
 })
 
-t.test('every option is taken as it is given', async (t) => {
+t.test('options that are given are returned unchanged', async (t) => {
   const given = {
     drainTimeout: 1,
     handshakeTimeout: 2.5,
@@ -41,7 +41,7 @@ t.test('every option is taken as it is given', async (t) => {
   t.strictSame(parseOptions(given), given)
 })
 
-t.test('highWaterMark is for both sides, and each side may have its own', async (t) => {
+t.test('highWaterMark applies to both sides, unless a side has its own', async (t) => {
   t.match(parseOptions({ highWaterMark: 0 }), { readableHighWaterMark: 0, writableHighWaterMark: 0 })
   t.match(parseOptions({ highWaterMark: 1, readableHighWaterMark: 2 }), {
     readableHighWaterMark: 2,
@@ -68,7 +68,7 @@ for (const name of [...timeouts, ...marks, ...limits]) {
     })
   })
 
-  t.test(`${name} must be in its range`, async (t) => {
+  t.test(`${name} must not be negative or NaN`, async (t) => {
     for (const value of [-1, NaN, -Infinity]) {
       t.throws(bad(name, value), { name: 'RangeError', message: new RegExp(`^${name} must be an? .*, got ${value}$`) })
     }
@@ -76,7 +76,7 @@ for (const name of [...timeouts, ...marks, ...limits]) {
 }
 
 for (const name of timeouts) {
-  t.test(`${name} goes from 0 to what setTimeout can do, for the stream and for one renegotiation`, async (t) => {
+  t.test(`${name} may be from 0 to the maximum of setTimeout(), for streams and for renegotiate()`, async (t) => {
     for (const value of [0, 0.5, longest]) {
       t.equal(parseOptions({ [name]: value })[name], value)
       t.equal(parseRenegotiateOptions({ [name]: value })[name], value)
@@ -91,7 +91,7 @@ for (const name of timeouts) {
 }
 
 for (const name of [...marks, ...limits]) {
-  t.test(`${name} counts whole bytes`, async (t) => {
+  t.test(`${name} must be a whole number of bytes`, async (t) => {
     t.throws(bad(name, 1.5), {
       name: 'RangeError',
       message: new RegExp(`^${name} must be an integer from 0 to .*, got 1.5$`),
@@ -126,7 +126,7 @@ t.test('allowIdentityChange must be a boolean', async (t) => {
   })
 })
 
-t.test('peerLimit is false or a number of handshakes in a number of milliseconds', async (t) => {
+t.test('peerLimit must be false or { max, windowMs }', async (t) => {
   t.equal(parseOptions({ peerLimit: false }).peerLimit, false)
   t.same(parseOptions({ peerLimit: { max: 0, windowMs: 0 } }).peerLimit, { max: 0, windowMs: 0 })
   t.same(parseOptions({ peerLimit: { max: 0 } }).peerLimit, { max: 0, windowMs: 600_000 })
@@ -149,14 +149,14 @@ t.test('peerLimit is false or a number of handshakes in a number of milliseconds
   }
 })
 
-t.test('the options themselves must be an object', async (t) => {
+t.test('options must be an object', async (t) => {
   for (const parse of [parseOptions, parseRenegotiateOptions]) {
     t.throws(() => parse(null as never), { name: 'TypeError', message: 'options must be an object, got null' })
     t.throws(() => parse('fast' as never), { name: 'TypeError', message: "options must be an object, got 'fast'" })
   }
 })
 
-t.test('the options of one renegotiation have no defaults of their own', async (t) => {
+t.test('the options of renegotiate() have no defaults of their own', async (t) => {
   const none = {
     requestCert: undefined,
     rejectUnauthorized: undefined,
@@ -168,7 +168,7 @@ t.test('the options of one renegotiation have no defaults of their own', async (
   t.strictSame(parseRenegotiateOptions({}), none)
 })
 
-t.test('the options of one renegotiation are taken as they are given, and nothing else is', async (t) => {
+t.test('the options of renegotiate() are returned unchanged, without unknown properties', async (t) => {
   const { signal } = new AbortController()
   const given = { requestCert: true, rejectUnauthorized: false, drainTimeout: 1, handshakeTimeout: 2, signal }
   t.strictSame(parseRenegotiateOptions({ ...given, other: 1 } as never), given)
@@ -197,7 +197,7 @@ const nothing = {
   hardLimit: { ms: Infinity, bytes: Infinity, records: Infinity },
 }
 
-t.test('rekey: each of its options can be the only one', async (t) => {
+t.test('rekey accepts each of its options alone', async (t) => {
   t.strictSame(rekey({ everyMs: 5 })(), { ...nothing, everyMs: [5, 5] })
   t.strictSame(rekey({ everyMs: [5, 6.5] })(), { ...nothing, everyMs: [5, 6.5] })
   t.strictSame(rekey({ everyBytes: 1 })(), { ...nothing, everyBytes: 1 })
@@ -207,13 +207,13 @@ t.test('rekey: each of its options can be the only one', async (t) => {
   }
 })
 
-t.test('rekey: without any of them it is a mistake', async (t) => {
+t.test('rekey without a limit or a trigger throws a TypeError', async (t) => {
   for (const value of [{}, { hardLimit: {} }, { everyBytes: Infinity }, { hardLimit: { ms: Infinity } }]) {
     t.throws(rekey(value), { name: 'TypeError', message: /^rekey must have everyMs, .*, got {.*}$/ })
   }
 })
 
-t.test('rekey: it and hardLimit must be objects', async (t) => {
+t.test('rekey and rekey.hardLimit must be objects', async (t) => {
   for (const value of [null, 5, 'often', true]) {
     t.throws(rekey(value), { name: 'TypeError', message: /^rekey must be an object, got / })
   }
@@ -221,7 +221,7 @@ t.test('rekey: it and hardLimit must be objects', async (t) => {
   t.throws(rekey({ hardLimit: null }), { name: 'TypeError', message: 'rekey.hardLimit must be an object, got null' })
 })
 
-t.test('rekey: everyMs must be a number or two, in order', async (t) => {
+t.test('rekey.everyMs must be a number or an ordered pair [min, max]', async (t) => {
   for (const value of [[], [1], [1, 2, 3], [undefined, 1]]) {
     t.throws(rekey({ everyMs: value }), {
       name: 'TypeError',
@@ -244,7 +244,7 @@ t.test('rekey: everyMs must be a number or two, in order', async (t) => {
 })
 
 for (const name of ['everyBytes', 'everyRecords', 'hardLimit.bytes', 'hardLimit.records', 'hardLimit.ms'] as const) {
-  t.test(`rekey: ${name} must be a number in its range`, async (t) => {
+  t.test(`rekey.${name} must be a positive number`, async (t) => {
     const [outer, inner] = name.split('.') as [string, string | undefined]
     const given = (value: unknown) => rekey({ [outer]: inner === undefined ? value : { [inner]: value } })
     t.throws(given('5'), { name: 'TypeError', message: `rekey.${name} must be a number, got '5'` })
@@ -257,7 +257,7 @@ for (const name of ['everyBytes', 'everyRecords', 'hardLimit.bytes', 'hardLimit.
   })
 }
 
-t.test('rekey: the hard limit must be beyond the schedule', async (t) => {
+t.test('rekey.hardLimit must be more than the schedule', async (t) => {
   const message = (limit: string, name: string) => `rekey.hardLimit.${limit} must be more than rekey.${name} (5), got 5`
   t.throws(rekey({ everyMs: [2, 5], hardLimit: { ms: 5 } }), { name: 'RangeError', message: message('ms', 'everyMs') })
   t.throws(rekey({ everyBytes: 5, hardLimit: { bytes: 5 } }), {
@@ -271,7 +271,7 @@ t.test('rekey: the hard limit must be beyond the schedule', async (t) => {
   t.doesNotThrow(rekey({ everyMs: [2, 5], everyBytes: 6, hardLimit: { ms: 6, records: 1 } }))
 })
 
-t.test('a schedule that is misspelt would never run', async (t) => {
+t.test('a misspelt option of rekey throws', async (t) => {
   const misspelt = (rekey: object) => () => parseOptions({ rekey })
   t.throws(misspelt({ everyMs: 5, everyBites: 5 }), /rekey has everyMs, everyBytes, .*, got 'everyBites'/)
   t.throws(misspelt({ hardLimit: { ms: 5, byte: 5 } }), /rekey.hardLimit has ms, bytes, records, got 'byte'/)

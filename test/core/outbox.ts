@@ -10,7 +10,7 @@ function single(script: Script = {}) {
   return over(new ScriptedTransport({ takes: 'when told', ...script }))
 }
 
-/** The same over one that takes several at once. */
+/** An outbox over a transport that takes several buffers at once, when told. */
 function gathering(script: Script = {}) {
   return over(new GatheringTransport({ takes: 'when told', ...script }))
 }
@@ -30,12 +30,12 @@ function rethrow(error: unknown): never {
   throw error
 }
 
-/** As the outbox gets it. */
+/** Wraps the transport as the gate does it for the outbox. */
 function guarded(transport: ScriptedTransport): GuardedTransport {
   return new GuardedTransport(transport, { isOfApplication: () => true, transportThrew: () => {} })
 }
 
-/** As a Writable does it: whatever comes of a batch comes when it has been handed over. */
+/** Offers a batch as a Writable does: it is sent only after it was handed over. */
 function offer(outbox: Outbox, batch: readonly Uint8Array[], done: BatchCallback): void {
   outbox.offer(batch, done)
   outbox.flush()
@@ -44,7 +44,7 @@ function offer(outbox: Outbox, batch: readonly Uint8Array[], done: BatchCallback
 const buffers = (...texts: string[]) => texts.map((text) => Buffer.from(text))
 const last = <T>(list: readonly T[]) => list.at(-1)
 
-t.test('a batch of one buffer is offered as that very object', async (t) => {
+t.test('a batch of one buffer is offered as the identical object', async (t) => {
   const { outbox, transport } = single()
   const [buffer] = buffers('abc') as [Buffer]
   offer(outbox, [buffer], () => {})
@@ -52,14 +52,14 @@ t.test('a batch of one buffer is offered as that very object', async (t) => {
   t.equal(transport.offers[0], buffer)
 })
 
-t.test('several buffers are offered together where the transport can take them so', async (t) => {
+t.test('several buffers are offered in one call if the transport has writev()', async (t) => {
   const { outbox, transport } = gathering()
   const list = buffers('abc', 'def')
   offer(outbox, list, () => {})
   t.same(transport.offers, [list])
 })
 
-t.test('several buffers are offered one by one where it cannot, and called back for once', async (t) => {
+t.test('without writev(), several buffers are offered one by one, with one callback for the batch', async (t) => {
   const { outbox, transport } = single()
   const done = sinon.spy()
   offer(outbox, buffers('abc', 'def'), done)
@@ -74,14 +74,14 @@ t.test('several buffers are offered one by one where it cannot, and called back 
   t.notOk(done.firstCall.args[0])
 })
 
-t.test('a single buffer goes by write() even where the transport can take several', async (t) => {
+t.test('a single buffer is offered by write() even if the transport has writev()', async (t) => {
   const { outbox, transport } = gathering()
   const [buffer] = buffers('abc') as [Buffer]
   offer(outbox, [Buffer.alloc(0), buffer], () => {})
   t.equal(transport.offers[0], buffer)
 })
 
-t.test('a batch without a byte is an empty write, and is called back for when that is done', async (t) => {
+t.test('a batch without bytes is offered as one empty write, and called back when that is done', async (t) => {
   for (const empty of [[], [Buffer.alloc(0)], [Buffer.alloc(0), Buffer.alloc(0)]]) {
     const { outbox, transport } = single()
     const done = sinon.spy()
@@ -95,24 +95,24 @@ t.test('a batch without a byte is an empty write, and is called back for when th
     transport.take(0)
     await turn()
     t.equal(done.callCount, 1)
-    t.equal(transport.offers.length, 1, 'and is not offered again')
+    t.equal(transport.offers.length, 1, 'it is not offered again')
   }
 })
 
-t.test('after nothing taken, the identical object is offered again, in a later turn', async (t) => {
+t.test('after a write that took nothing, the identical buffer is offered again in a later turn', async (t) => {
   const { outbox, transport } = single()
   const [buffer] = buffers('abc') as [Buffer]
   offer(outbox, [buffer], () => {})
   for (let times = 1; times <= 3; times++) {
     transport.take(0)
-    t.equal(transport.inFlight, undefined, 'not in this turn')
+    t.equal(transport.inFlight, undefined, 'it is not offered in this turn')
     await turn()
     t.equal(last(transport.offers), buffer)
     t.equal(transport.offers.length, times + 1)
   }
 })
 
-t.test('after nothing taken of a view, the identical view is offered again', async (t) => {
+t.test('after a write that took nothing, the identical view of a buffer is offered again', async (t) => {
   const { outbox, transport } = single()
   offer(outbox, buffers('abc'), () => {})
   transport.take(1)
@@ -123,7 +123,7 @@ t.test('after nothing taken of a view, the identical view is offered again', asy
   t.equal(last(transport.offers), view)
 })
 
-t.test('after nothing taken of several buffers, the identical list is offered again', async (t) => {
+t.test('after a writev() that took nothing, the identical list is offered again', async (t) => {
   const { outbox, transport } = gathering()
   offer(outbox, buffers('abc', 'def'), () => {})
   const list = last(transport.offers)
@@ -134,7 +134,7 @@ t.test('after nothing taken of several buffers, the identical list is offered ag
   t.equal(transport.taken.toString(), 'abcdef')
 })
 
-t.test('after a part was taken, the rest of the same memory is offered', async (t) => {
+t.test('after a partial write, the rest is offered as a view of the same memory', async (t) => {
   const { outbox, transport } = single()
   const [buffer] = buffers('abcdef') as [Buffer]
   offer(outbox, [buffer], () => {})
@@ -146,7 +146,7 @@ t.test('after a part was taken, the rest of the same memory is offered', async (
   t.equal(rest.length, 4)
 })
 
-t.test('after a part of several buffers was taken, what is left of them is offered', async (t) => {
+t.test('after a partial writev(), the rest of the buffers is offered', async (t) => {
   const { outbox, transport } = gathering()
   const [a, b, c] = buffers('ab', 'cd', 'ef') as [Buffer, Buffer, Buffer]
   offer(outbox, [a, b, c], () => {})
@@ -158,7 +158,7 @@ t.test('after a part of several buffers was taken, what is left of them is offer
   t.equal(whole, c)
 })
 
-t.test('chunks of every size, taken by parts of every size, arrive whole and in order', async (t) => {
+t.test('for every chunk size and every size of partial writes, all bytes arrive in order', async (t) => {
   const text = 'abcdefghijkl'
   for (const make of [single, gathering]) {
     for (let size = 1; size <= text.length; size++) {
@@ -180,7 +180,7 @@ t.test('chunks of every size, taken by parts of every size, arrive whole and in 
   }
 })
 
-t.test('a huge buffer is offered in slices of its own memory', async (t) => {
+t.test('a huge buffer is offered in slices that are views of the same memory', async (t) => {
   const { outbox, transport } = single()
   const huge = Buffer.alloc(4 * SLICE_BYTES + 1)
   const done = sinon.spy()
@@ -199,7 +199,7 @@ t.test('a huge buffer is offered in slices of its own memory', async (t) => {
   t.equal(done.callCount, 1)
 })
 
-t.test('many buffers are gathered up to the size of a slice', async (t) => {
+t.test('writev() is offered buffers up to the size of a slice', async (t) => {
   const { outbox, transport } = gathering()
   const half = SLICE_BYTES / 2
   offer(outbox, [Buffer.alloc(half), Buffer.alloc(half), Buffer.alloc(1)], () => {})
@@ -209,7 +209,7 @@ t.test('many buffers are gathered up to the size of a slice', async (t) => {
   t.equal(transport.inFlight, 1)
 })
 
-t.test('a few writes a turn of the event loop', async (t) => {
+t.test('at most four writes are offered in a turn of the event loop', async (t) => {
   const { outbox, transport } = single()
   const done = sinon.spy()
   offer(outbox, buffers('a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i'), done)
@@ -221,7 +221,7 @@ t.test('a few writes a turn of the event loop', async (t) => {
   t.equal(done.callCount, 1)
 })
 
-t.test('what comes after a batch that was called back for at once waits for the next turn', async (t) => {
+t.test('a batch that is offered in the callback of a synchronous write waits for the next turn', async (t) => {
   for (const first of ['a', '']) {
     const { outbox, transport } = single({ takes: 'at once' })
     offer(outbox, buffers(first), () => offer(outbox, buffers('b'), () => {}))
@@ -233,7 +233,7 @@ t.test('what comes after a batch that was called back for at once waits for the 
   }
 })
 
-t.test('a transport that took less than all has the rest of the turn for itself', async (t) => {
+t.test('after a partial write, the rest is not offered before the next turn', async (t) => {
   const { outbox, transport } = single()
   offer(outbox, buffers('abc'), () => {})
   transport.take(2)
@@ -242,7 +242,7 @@ t.test('a transport that took less than all has the rest of the turn for itself'
   t.equal(transport.inFlight, 1)
 })
 
-t.test('an exception of the application between two immediates is no reason for Node to throw for ever', async (t) => {
+t.test('an exception of the application while a barrier is waiting is thrown only once', async (t) => {
   const { outbox, transport } = single()
   const thrown: unknown[] = []
   const heard = (error: unknown) => {
@@ -257,14 +257,14 @@ t.test('an exception of the application between two immediates is no reason for 
       throw mine
     })
   })
-  outbox.barrier(() => t.fail('replaced'))
+  outbox.barrier(() => t.fail('the replaced barrier was reached'))
   await turn()
   await turn()
   t.same(thrown, [mine])
   t.equal(transport.inFlight, 0)
 })
 
-t.test('thousands of batches that are called back for at once do not overflow the stack', async (t) => {
+t.test('thousands of batches that complete synchronously do not overflow the stack', async (t) => {
   const { outbox, transport } = single({ takes: 'at once' })
   let left = 20_000
   await new Promise<void>((resolve) => {
@@ -277,7 +277,7 @@ t.test('thousands of batches that are called back for at once do not overflow th
   t.equal(transport.taken.length, 10_000)
 })
 
-t.test('bytesInFlight and bytesGiven tell how far the batch has got', async (t) => {
+t.test('bytesInFlight and bytesGiven show the progress of the batch', async (t) => {
   const { outbox, transport } = single()
   const seen = () => [outbox.bytesInFlight, outbox.bytesGiven]
   t.same(seen(), [0, 0])
@@ -295,7 +295,7 @@ t.test('bytesInFlight and bytesGiven tell how far the batch has got', async (t) 
   t.same(seen(), [0, 0])
 })
 
-t.test('hold() parks the batch, release() lets it go', async (t) => {
+t.test('hold() parks the batch, and release() sends it', async (t) => {
   const { outbox, transport } = single()
   const done = sinon.spy()
   outbox.hold()
@@ -309,7 +309,7 @@ t.test('hold() parks the batch, release() lets it go', async (t) => {
   t.equal(done.callCount, 1)
 })
 
-t.test('hold() parks an empty batch as well', async (t) => {
+t.test('hold() parks an empty batch, too', async (t) => {
   const { outbox, transport } = single()
   const done = sinon.spy()
   outbox.hold()
@@ -321,7 +321,7 @@ t.test('hold() parks an empty batch as well', async (t) => {
   t.equal(done.callCount, 1)
 })
 
-t.test('hold() lets the write in flight finish, and what is left of it waits', async (t) => {
+t.test('hold() lets the write in flight finish, and parks the rest of the batch', async (t) => {
   const { outbox, transport } = single()
   offer(outbox, buffers('abc'), () => {})
   outbox.hold()
@@ -333,7 +333,7 @@ t.test('hold() lets the write in flight finish, and what is left of it waits', a
   t.equal(transport.inFlight, 2)
 })
 
-t.test('hold() does not forget that nothing was taken: the identical object comes after release()', async (t) => {
+t.test('if a write took nothing during hold(), release() offers the identical buffer again', async (t) => {
   const { outbox, transport } = single()
   const [buffer] = buffers('abc') as [Buffer]
   offer(outbox, [buffer], () => {})
@@ -346,7 +346,7 @@ t.test('hold() does not forget that nothing was taken: the identical object come
   t.equal(last(transport.offers), buffer)
 })
 
-t.test('release() within the turn after a write waits for the next', async (t) => {
+t.test('release() after a partial write waits for the next turn', async (t) => {
   const { outbox, transport } = single()
   offer(outbox, buffers('ab'), () => {})
   transport.take(1)
@@ -357,7 +357,7 @@ t.test('release() within the turn after a write waits for the next', async (t) =
   t.equal(transport.inFlight, 1)
 })
 
-t.test('a barrier on an idle outbox is an empty write', async (t) => {
+t.test('a barrier on an idle outbox makes an empty write', async (t) => {
   const { outbox, transport } = single()
   const reached = sinon.spy()
   outbox.barrier(reached)
@@ -368,7 +368,7 @@ t.test('a barrier on an idle outbox is an empty write', async (t) => {
   t.equal(reached.callCount, 1)
 })
 
-t.test('a barrier begins in another turn: who asks may stand on the stack of the transport', async (t) => {
+t.test('a barrier makes its empty write in a later turn, because the transport may be its caller', async (t) => {
   const { outbox, transport } = single({ takes: 'at once' })
   const reached = sinon.spy()
   outbox.barrier(reached)
@@ -378,7 +378,7 @@ t.test('a barrier begins in another turn: who asks may stand on the stack of the
   t.equal(reached.callCount, 1)
 })
 
-t.test('a barrier waits for the write in flight, and comes before what is left of the batch', async (t) => {
+t.test('a barrier waits for the write in flight, and comes before the rest of the batch', async (t) => {
   const { outbox, transport } = single()
   const reached = sinon.spy()
   offer(outbox, buffers('abc'), () => {})
@@ -394,7 +394,7 @@ t.test('a barrier waits for the write in flight, and comes before what is left o
   t.equal(transport.inFlight, 2)
 })
 
-t.test('a barrier is reached while held', async (t) => {
+t.test('a barrier is reached although the outbox is held', async (t) => {
   const { outbox, transport } = single()
   const reached = sinon.spy()
   offer(outbox, buffers('abc', 'def'), () => {})
@@ -405,7 +405,7 @@ t.test('a barrier is reached while held', async (t) => {
   t.equal(transport.taken.toString(), 'abc')
 })
 
-t.test('a barrier is reached whatever the transport says it took of an empty write', async (t) => {
+t.test('a barrier is reached whatever byte count the transport reports for the empty write', async (t) => {
   const { outbox, transport, failed } = single()
   const reached = sinon.spy()
   outbox.barrier(reached)
@@ -416,19 +416,19 @@ t.test('a barrier is reached whatever the transport says it took of an empty wri
 })
 
 for (const forgets of ['hold', 'release'] as const) {
-  t.test(`${forgets}() forgets a barrier that waits for the write in flight`, async (t) => {
+  t.test(`${forgets}() cancels a barrier that waits for the write in flight`, async (t) => {
     const { outbox, transport } = single()
     offer(outbox, buffers('abc'), () => {})
     outbox.hold()
-    outbox.barrier(() => t.fail('reached'))
+    outbox.barrier(() => t.fail('the barrier was reached'))
     outbox[forgets]()
     await transport.takeAll()
     t.equal(transport.offers.length, 1)
   })
 
-  t.test(`${forgets}() forgets a barrier whose empty write is in flight`, async (t) => {
+  t.test(`${forgets}() cancels a barrier whose empty write is in flight`, async (t) => {
     const { outbox, transport } = single()
-    outbox.barrier(() => t.fail('reached'))
+    outbox.barrier(() => t.fail('the barrier was reached'))
     await turn()
     outbox[forgets]()
     await transport.takeAll()
@@ -436,10 +436,10 @@ for (const forgets of ['hold', 'release'] as const) {
   })
 }
 
-t.test('a new barrier takes the place of one in flight, and has an empty write of its own', async (t) => {
+t.test('a new barrier replaces one in flight, and makes an empty write of its own', async (t) => {
   const { outbox, transport } = single()
   const second = sinon.spy()
-  outbox.barrier(() => t.fail('reached'))
+  outbox.barrier(() => t.fail('the barrier was reached'))
   await turn()
   outbox.hold()
   outbox.barrier(second)
@@ -451,7 +451,7 @@ t.test('a new barrier takes the place of one in flight, and has an empty write o
   t.equal(second.callCount, 1)
 })
 
-t.test('after finish() a barrier is reached, and nothing is written', async (t) => {
+t.test('after finish(), a barrier is reached without a write', async (t) => {
   const { outbox, transport } = single()
   const reached = sinon.spy()
   outbox.finish()
@@ -461,7 +461,7 @@ t.test('after finish() a barrier is reached, and nothing is written', async (t) 
   t.same(transport.offers, [])
 })
 
-t.test('after refuse() nothing is offered any more, whether it was parked or comes later', async (t) => {
+t.test('after refuse(), neither parked nor new batches are offered', async (t) => {
   for (const parked of [true, false]) {
     const { outbox, transport } = single()
     outbox.hold()
@@ -484,7 +484,7 @@ t.test('refuse() lets the write in flight finish', async (t) => {
   t.equal(outbox.bytesInFlight, 0)
 })
 
-t.test('close() gives what was never offered, as views of the same memory, and the callback', async (t) => {
+t.test('close() returns what was never offered, as views of the same memory, and the callback', async (t) => {
   const { outbox, transport } = single()
   const [a, b] = buffers('abcd', 'ef') as [Buffer, Buffer]
   const done = sinon.spy()
@@ -499,13 +499,13 @@ t.test('close() gives what was never offered, as views of the same memory, and t
   t.equal(done.callCount, 0)
 })
 
-t.test('what is in flight when it closes is not unsent', async (t) => {
+t.test('close() does not return bytes in flight as unsent', async (t) => {
   const { outbox } = single()
   offer(outbox, buffers('abc', 'def'), () => {})
   t.same(outbox.close().unsent, buffers('def'))
 })
 
-t.test('close() without a batch gives nothing', async (t) => {
+t.test('close() without a batch returns nothing', async (t) => {
   const { outbox } = single()
   t.same(outbox.close(), { unsent: [], done: null, taken: false })
 })
@@ -514,9 +514,9 @@ for (const [how, answer] of [
   ['taken', (transport: ScriptedTransport) => transport.take()],
   ['failed', (transport: ScriptedTransport) => transport.failWrite(new Error('reset'))],
 ] as const) {
-  t.test(`after close(), a write that comes back ${how} is ignored`, async (t) => {
+  t.test(`after close(), the result of a write in flight (${how}) is ignored`, async (t) => {
     const { outbox, transport, failed } = single()
-    offer(outbox, buffers('abc', 'def'), () => t.fail('called back'))
+    offer(outbox, buffers('abc', 'def'), () => t.fail('the batch was called back'))
     outbox.close()
     answer(transport)
     await turn()
@@ -526,16 +526,16 @@ for (const [how, answer] of [
   })
 }
 
-t.test('after close(), a barrier that comes back is ignored', async (t) => {
+t.test('after close(), the result of a barrier in flight is ignored', async (t) => {
   const { outbox, transport } = single()
-  outbox.barrier(() => t.fail('reached'))
+  outbox.barrier(() => t.fail('the barrier was reached'))
   await turn()
   outbox.close()
   await transport.takeAll()
   t.equal(transport.offers.length, 1)
 })
 
-t.test('a write that fails is told, and nothing is offered any more', async (t) => {
+t.test('a failed write is reported, and nothing more is offered', async (t) => {
   const { outbox, transport, failed } = single()
   const error = new Error('reset')
   const done = sinon.spy()
@@ -547,19 +547,19 @@ t.test('a write that fails is told, and nothing is offered any more', async (t) 
   t.equal(transport.offers.length, 1)
 })
 
-t.test('a barrier that fails is told', async (t) => {
+t.test('a failed barrier is reported', async (t) => {
   const { outbox, transport, failed } = single()
   const error = new Error('reset')
-  outbox.barrier(() => t.fail('reached'))
+  outbox.barrier(() => t.fail('the barrier was reached'))
   await turn()
   transport.failWrite(error)
   t.same(failed.args, [[error]])
 })
 
 for (const claim of [-1, 4, 0.5, NaN, undefined]) {
-  t.test(`a transport that was offered 3 bytes and says it took ${claim} is told off`, async (t) => {
+  t.test(`a transport that claims to have taken ${claim} of 3 bytes fails with a RangeError`, async (t) => {
     const { outbox, transport, failed } = single()
-    offer(outbox, buffers('abc'), () => t.fail('called back'))
+    offer(outbox, buffers('abc'), () => t.fail('the batch was called back'))
     transport.claims(claim as number)
     t.equal(failed.callCount, 1)
     t.match(failed.firstCall.args[0], {
@@ -569,7 +569,7 @@ for (const claim of [-1, 4, 0.5, NaN, undefined]) {
   })
 }
 
-t.test('no more is given than the keys allow, and they are told what was taken', async (t) => {
+t.test('no more is offered than the keys allow, and the bytes taken are counted for the keys', async (t) => {
   const { outbox, transport, keys } = single()
   keys.room.returns(2)
   offer(outbox, buffers('abcde'), () => {})
@@ -582,7 +582,7 @@ t.test('no more is given than the keys allow, and they are told what was taken',
   t.equal(transport.taken.toString(), 'a')
 })
 
-t.test('what comes on the callback of a batch is given when the keys have been told of that batch', async (t) => {
+t.test('the bytes of a batch are counted for the keys before its callback can offer another batch', async (t) => {
   const { outbox, transport, keys } = single()
   const told: number[] = []
   const original = transport.write.bind(transport)
@@ -595,7 +595,7 @@ t.test('what comes on the callback of a batch is given when the keys have been t
   t.same(told, [0, 1])
 })
 
-t.test('where the keys allow nothing any more, nothing is given', async (t) => {
+t.test('nothing is offered if the keys allow no more bytes', async (t) => {
   const { outbox, transport, keys } = single()
   keys.room.returns(0)
   offer(outbox, buffers('abcde'), () => {})
@@ -603,7 +603,7 @@ t.test('where the keys allow nothing any more, nothing is given', async (t) => {
   t.same(transport.offers, [])
 })
 
-t.test('the keys are told even where the callback of the batch throws', async (t) => {
+t.test('the bytes of a batch are counted for the keys even if its callback throws', async (t) => {
   const { outbox, transport, keys } = single()
   offer(outbox, buffers('abcde'), () => {
     throw new Error('oops')

@@ -38,7 +38,7 @@ function scheduled(rekey: RekeyOptions, script: Script & { reads?: boolean } = {
   }
 }
 
-t.test('everyMs begins a renegotiation so long after the last handshake', async (t) => {
+t.test('everyMs begins a renegotiation that long after the last handshake', async (t) => {
   const { begun, completes, stream } = scheduled({ everyMs: 1000 })
   clock.tick(999)
   t.equal(await begun(), 0)
@@ -47,14 +47,14 @@ t.test('everyMs begins a renegotiation so long after the last handshake', async 
   clock.tick(500)
   await completes()
   clock.tick(999)
-  t.equal(await begun(), 1, 'it counts from the end of the last one')
+  t.equal(await begun(), 1, 'the period begins at the end of the last handshake')
   clock.tick(1)
   t.equal(await begun(), 2)
   await completes()
   t.match(stream.counters, { renegotiations: 2, byPeer: 0, failed: 0 })
 })
 
-t.test('a window is a random point in it, another one each time', async (t) => {
+t.test('everyMs: [min, max] picks another random delay from the range each time', async (t) => {
   const random = sinon.stub(Math, 'random')
   random.onCall(0).returns(0)
   random.onCall(1).returns(0.5)
@@ -69,7 +69,7 @@ t.test('a window is a random point in it, another one each time', async (t) => {
   }
 })
 
-t.test('the first handshake is what it counts from at first', async (t) => {
+t.test('the first period begins when the first handshake is complete', async (t) => {
   const { begun, transport } = scheduled({ everyMs: 1000 }, { ready: false })
   clock.tick(5000)
   t.equal(await begun(), 0)
@@ -80,7 +80,7 @@ t.test('the first handshake is what it counts from at first', async (t) => {
   t.equal(await begun(), 1)
 })
 
-t.test('everyBytes counts both ways', async (t) => {
+t.test('everyBytes counts sent and received bytes', async (t) => {
   const { begun, completes, stream, transport } = scheduled({ everyBytes: 10 })
   stream.write('12345')
   transport.peerSends('6789')
@@ -89,10 +89,10 @@ t.test('everyBytes counts both ways', async (t) => {
   t.equal(await begun(), 1)
   stream.write('held: this is more than ten bytes long')
   await completes()
-  t.equal(await begun(), 2, 'what was held counts on the new keys')
+  t.equal(await begun(), 2, 'held bytes count for the new keys')
 })
 
-t.test('everyRecords counts pieces of 16 KiB out, and each chunk that comes in', async (t) => {
+t.test('everyRecords counts each 16 KiB sent and each chunk received as a record', async (t) => {
   const { begun, stream, transport } = scheduled({ everyRecords: 5 })
   stream.write(Buffer.alloc(2 * 16384 + 1))
   transport.peerSends('abc')
@@ -115,7 +115,7 @@ for (const [who, happens] of Object.entries({
     await renegotiated
   },
 })) {
-  t.test(`a handshake that ${who} began starts all counts again`, async (t) => {
+  t.test(`a handshake that ${who} began resets all counts of the schedule`, async (t) => {
     const it = scheduled({ everyMs: 1000, everyBytes: 10, everyRecords: 3 })
     clock.tick(900)
     it.transport.peerSends('123456789')
@@ -130,7 +130,7 @@ for (const [who, happens] of Object.entries({
   })
 }
 
-t.test('never two at once: while another is on its way it waits, and then has nothing left to do', async (t) => {
+t.test('the schedule begins nothing during a handshake of the peer, and counts anew after it', async (t) => {
   const { begun, completes, transport } = scheduled({ everyMs: 1000, everyBytes: 10 })
   transport.peerBegins()
   transport.peerSends('1234567890')
@@ -143,7 +143,7 @@ t.test('never two at once: while another is on its way it waits, and then has no
   t.equal(await begun(), 1)
 })
 
-t.test('nor when two reasons for one come one after the other', async (t) => {
+t.test('the schedule begins only one renegotiation if both bytes and time call for one', async (t) => {
   const { begun, transport } = scheduled({ everyMs: 1000, everyBytes: 10 })
   transport.peerSends('1234567890')
   t.equal(await begun(), 1)
@@ -151,30 +151,33 @@ t.test('nor when two reasons for one come one after the other', async (t) => {
   t.equal(await begun(), 1)
 })
 
-t.test('where that other one fails, it takes its turn a second later, or with the next chunk', async (t) => {
-  for (const then of ['a second', 'a chunk']) {
-    const { begun, transport } = scheduled({ everyBytes: 10 })
-    transport.peerBegins()
-    transport.peerSends('1234567890')
-    transport.peerSends('1234567890')
-    transport.peerRefuses()
-    t.equal(await begun(), 0)
-    clock.tick(999)
-    t.equal(await begun(), 0)
-    if (then === 'a second') clock.tick(1)
-    else transport.peerSends('x')
-    t.equal(await begun(), 1)
-    clock.tick(10_000)
-    t.equal(await begun(), 1)
-  }
-})
+t.test(
+  'after a failed handshake of the peer, the schedule goes on after a second or with the next chunk',
+  async (t) => {
+    for (const then of ['a second', 'a chunk']) {
+      const { begun, transport } = scheduled({ everyBytes: 10 })
+      transport.peerBegins()
+      transport.peerSends('1234567890')
+      transport.peerSends('1234567890')
+      transport.peerRefuses()
+      t.equal(await begun(), 0)
+      clock.tick(999)
+      t.equal(await begun(), 0)
+      if (then === 'a second') clock.tick(1)
+      else transport.peerSends('x')
+      t.equal(await begun(), 1)
+      clock.tick(10_000)
+      t.equal(await begun(), 1)
+    }
+  },
+)
 
-t.test('it waits for an application that has yet to read what was read ahead', async (t) => {
+t.test('the schedule waits until the application has read what was read ahead', async (t) => {
   const options = { maxInboundBytes: 100, highWaterMark: 10 }
   const { begun, completes, stream, transport } = scheduled({ everyMs: 1000 }, { reads: false }, options)
   stream.read(0)
   clock.tick(1000)
-  t.equal(await begun(), 1, 'the transport is read all the while')
+  t.equal(await begun(), 1, 'nothing is unread yet')
   transport.peerSends(Buffer.alloc(51))
   await completes()
   clock.tick(60_000)
@@ -186,10 +189,10 @@ t.test('it waits for an application that has yet to read what was read ahead', a
 })
 
 for (const [what, happens] of Object.entries({
-  'our end': ({ stream }: ReturnType<typeof scheduled>) => stream.end(),
-  "the peer's end": ({ transport }: ReturnType<typeof scheduled>) => transport.peerEnds(),
+  'end()': ({ stream }: ReturnType<typeof scheduled>) => stream.end(),
+  'the peer has ended': ({ transport }: ReturnType<typeof scheduled>) => transport.peerEnds(),
 })) {
-  t.test(`after ${what} there is none any more`, async (t) => {
+  t.test(`after ${what}, the schedule begins no renegotiation`, async (t) => {
     const it = scheduled({ everyMs: 1000, everyBytes: 10 })
     happens(it)
     await turn()
@@ -200,7 +203,7 @@ for (const [what, happens] of Object.entries({
   })
 }
 
-t.test("after our end, a handshake of the peer's sets up nothing any more", async (t) => {
+t.test('after end(), a handshake of the peer does not start the timers of the schedule again', async (t) => {
   const it = scheduled({ everyMs: 1000, hardLimit: { ms: 2000 } })
   it.stream.end()
   await turn()
@@ -211,14 +214,14 @@ t.test("after our end, a handshake of the peer's sets up nothing any more", asyn
   t.equal(clock.countTimers(), 0)
 })
 
-t.test('a stream that is destroyed leaves no timer behind', async (t) => {
+t.test('a destroyed stream leaves no timer behind', async (t) => {
   const { stream } = scheduled({ everyMs: 1000, hardLimit: { ms: 2000 } })
   t.equal(clock.countTimers(), 2)
   stream.destroy()
   t.equal(clock.countTimers(), 0)
 })
 
-t.test('one that fails is told, and tried again later and later, until one succeeds', async (t) => {
+t.test('a failed scheduled renegotiation is reported, and retried with growing delays until it succeeds', async (t) => {
   const it = scheduled({ everyMs: 1000 }, { takes: 'when told' }, { drainTimeout: 100 })
   const { stream, failures, transport } = it
   stream.write('in flight for long')
@@ -228,7 +231,6 @@ t.test('one that fails is told, and tried again later and later, until one succe
     t.equal(stream.state, 'draining')
     clock.tick(100)
     await turn()
-    // The barrier that was given up is taken.
     t.match(failures[index], { code: 'ERR_RENEGOTIATION_DRAIN_TIMEOUT' })
     t.equal(stream.state, 'open')
     clock.tick(wait - 1)
@@ -247,10 +249,10 @@ t.test('one that fails is told, and tried again later and later, until one succe
   await turn()
   t.equal(failures.length, waits.length + 1)
   clock.tick(1000)
-  t.equal(stream.state, 'draining', 'it starts with a second again')
+  t.equal(stream.state, 'draining', 'the delays begin with one second again')
 })
 
-t.test('what the application listens with may throw', async (t) => {
+t.test('an exception in a renegotiationFailed listener is an uncaught exception', async (t) => {
   const { stream } = scheduled({ everyMs: 1000 }, { takes: 'when told' }, { drainTimeout: 100 })
   const oops = new Error('oops')
   stream.on('renegotiationFailed', () => {
@@ -263,7 +265,7 @@ t.test('what the application listens with may throw', async (t) => {
   process.setUncaughtExceptionCaptureCallback(null)
 })
 
-t.test('one that fails with keys that are new all the same is told, and not tried again at once', async (t) => {
+t.test('a scheduled renegotiation that fails with new keys is reported, and retried a full period later', async (t) => {
   const certificatePolicy = { requestCert: true, rejectUnauthorized: true }
   const it = scheduled({ everyMs: 5000 }, { certificatePolicy })
   clock.tick(5000)
@@ -277,7 +279,7 @@ t.test('one that fails with keys that are new all the same is told, and not trie
   t.equal(await it.begun(), 2)
 })
 
-t.test('one that ends the stream is not told twice', async (t) => {
+t.test('a scheduled renegotiation that destroys the stream does not emit renegotiationFailed as well', async (t) => {
   const it = scheduled({ everyMs: 1000 }, {}, { handshakeTimeout: 100 })
   clock.tick(1000)
   t.equal(await it.begun(), 1)
@@ -287,7 +289,7 @@ t.test('one that ends the stream is not told twice', async (t) => {
   t.same(it.failures, [])
 })
 
-t.test('where it cannot work, that is said once, and data goes on', async (t) => {
+t.test('if renegotiation is unsupported, the schedule warns only once, and data goes on', async (t) => {
   const why = `This one can't (${Math.random()})`
   const warnings: Error[] = []
   const warned = (warning: Error) => warnings.push(warning)
@@ -315,7 +317,7 @@ t.test('where it cannot work, that is said once, and data goes on', async (t) =>
   t.match(warnings, [{ name: 'RenegotiationWarning', code: 'RENEGOTIATION_REKEY_UNSUPPORTED', message: why }])
 })
 
-t.test('where it can no longer work, there is none any more', async (t) => {
+t.test('the schedule stops silently if renegotiation becomes unsupported', async (t) => {
   const { stream, transport, begun, failures } = scheduled({ everyMs: 1000 })
   transport.why = 'disabled in the meantime'
   clock.tick(1000)
@@ -327,7 +329,7 @@ t.test('where it can no longer work, there is none any more', async (t) => {
   t.equal(await begun(), 0)
 })
 
-t.test('hardLimit.ms: keys that old end the stream', async (t) => {
+t.test('hardLimit.ms destroys the stream when the keys are that old', async (t) => {
   const { stream, errors } = scheduled({ hardLimit: { ms: 1000 } })
   clock.tick(999)
   t.notOk(stream.destroyed)
@@ -337,7 +339,7 @@ t.test('hardLimit.ms: keys that old end the stream', async (t) => {
   t.match(errors, [{ message: /0 bytes, 0 records, 1000 ms/ }])
 })
 
-t.test('hardLimit.ms: not while a handshake is on its way that the peer has answered', async (t) => {
+t.test('hardLimit.ms does not apply during a handshake that the peer has answered', async (t) => {
   const { stream, transport, begun, completes } = scheduled({ everyMs: 1000, hardLimit: { ms: 2000 } })
   clock.tick(1500)
   t.equal(await begun(), 1)
@@ -349,7 +351,7 @@ t.test('hardLimit.ms: not while a handshake is on its way that the peer has answ
   t.equal(stream.state, 'open')
 })
 
-t.test('hardLimit.ms: but while a drain is, which lets them be used on', async (t) => {
+t.test('hardLimit.ms applies during a drain, because the old keys are still in use', async (t) => {
   const { stream, errors } = scheduled({ everyMs: 1000, hardLimit: { ms: 2000 } }, { takes: 'when told' })
   stream.write('in flight for long')
   clock.tick(1500)
@@ -359,7 +361,7 @@ t.test('hardLimit.ms: but while a drain is, which lets them be used on', async (
   t.match(errors, [EXPIRED])
 })
 
-t.test('hardLimit.bytes: no byte more is sent with those keys, and what was not is told', async (t) => {
+t.test('hardLimit.bytes: no byte beyond the limit is sent, and unsent() returns the rest', async (t) => {
   const { stream, transport, errors } = scheduled({ hardLimit: { bytes: 10 } })
   transport.peerSends('123')
   const sent = sinon.spy()
@@ -375,7 +377,7 @@ t.test('hardLimit.bytes: no byte more is sent with those keys, and what was not 
   t.notOk(sent.firstCall.args[0])
 })
 
-t.test('hardLimit.bytes: a write that reached it exactly is told as sent', async (t) => {
+t.test('hardLimit.bytes: a write that reaches the limit exactly is called back as sent', async (t) => {
   const { stream, errors } = scheduled({ hardLimit: { bytes: 10 } })
   const sent = sinon.spy()
   stream.write('1234567890', sent)
@@ -386,7 +388,7 @@ t.test('hardLimit.bytes: a write that reached it exactly is told as sent', async
   t.same(stream.unsent(), [])
 })
 
-t.test('hardLimit.records: likewise', async (t) => {
+t.test('hardLimit.records: no record beyond the limit is sent', async (t) => {
   const { stream, transport, errors } = scheduled({ hardLimit: { records: 3 } })
   transport.peerSends('a record')
   stream.write(Buffer.alloc(16384 * 4))
@@ -396,14 +398,14 @@ t.test('hardLimit.records: likewise', async (t) => {
   t.equal(transport.taken.length, 2 * 16384)
 })
 
-t.test('hardLimit: what is received counts too', async (t) => {
+t.test('hardLimit.bytes counts received bytes, too', async (t) => {
   const { transport, errors } = scheduled({ hardLimit: { bytes: 10 } })
   transport.peerSends('12345678901')
   await turn()
   t.match(errors, [EXPIRED])
 })
 
-t.test('hardLimit: it holds where there can be no schedule', async (t) => {
+t.test('hardLimit applies even if renegotiation is unsupported', async (t) => {
   const { stream, transport, errors } = scheduled({ everyMs: 500, hardLimit: { ms: 1000 } }, { ready: false })
   transport.why = 'TLS 1.3'
   transport.becomesReady()
@@ -414,7 +416,7 @@ t.test('hardLimit: it holds where there can be no schedule', async (t) => {
   t.match(errors, [EXPIRED])
 })
 
-t.test('hardLimit: alone it begins nothing, and warns of nothing', async (t) => {
+t.test('hardLimit alone begins no renegotiation, and does not warn if that is unsupported', async (t) => {
   const { stream, transport, begun } = scheduled({ hardLimit: { ms: 1000, bytes: 100 } }, { ready: false })
   transport.why = 'an unheard-of reason'
   const warned = sinon.stub(process, 'emitWarning')
@@ -425,7 +427,7 @@ t.test('hardLimit: alone it begins nothing, and warns of nothing', async (t) => 
   t.equal(stream.state, 'open')
 })
 
-t.test('hardLimit.ms: it is looked at before each write, for a timer may be late', async (t) => {
+t.test('hardLimit.ms is also checked before each write, because a timer may be late', async (t) => {
   const destroy = sinon.spy()
   const usage = { bytes: 0, records: 0, ageMs: 999 }
   const host = { usage, destroy, answered: () => false, unsupported: () => undefined }
@@ -440,7 +442,7 @@ t.test('hardLimit.ms: it is looked at before each write, for a timer may be late
   t.match(destroy.args, [[EXPIRED]])
 })
 
-t.test('both ends may have the same schedule: what it lets expect does not count against peerLimit', async (t) => {
+t.test('handshakes that the peer begins on the same schedule do not count against peerLimit', async (t) => {
   const peerLimit = { max: 1, windowMs: 600_000 }
   const { stream, transport, errors, completes } = scheduled({ everyMs: [1000, 2000], everyBytes: 100 }, { peerLimit })
   for (let i = 0; i < 20; i++) {
@@ -458,7 +460,7 @@ t.test('both ends may have the same schedule: what it lets expect does not count
   t.match(errors, [{ code: 'ERR_RENEGOTIATION_LIMIT' }])
 })
 
-t.test('and never more of them than the schedule would have made', async (t) => {
+t.test('a schedule exempts no more handshakes from peerLimit than it would begin itself', async (t) => {
   const peerLimit = { max: 3, windowMs: 600_000 }
   for (const rekey of [{ everyMs: [1, 600_000] as const }, { everyBytes: 1000 }, { everyRecords: 4 }]) {
     const { stream, transport, errors, completes } = scheduled(rekey, { peerLimit })
@@ -470,11 +472,14 @@ t.test('and never more of them than the schedule would have made', async (t) => 
     }
     t.match(errors, [{ code: 'ERR_RENEGOTIATION_LIMIT' }])
     const expected = 'everyRecords' in rekey ? 100 / 4 : 100 / 300_000
-    t.ok(stream.counters.byPeer <= peerLimit.max + Math.ceil(expected), `${stream.counters.byPeer} were let through`)
+    t.ok(
+      stream.counters.byPeer <= peerLimit.max + Math.ceil(expected),
+      `${stream.counters.byPeer} handshakes were allowed`,
+    )
   }
 })
 
-t.test('so it is where only bytes or records are counted', async (t) => {
+t.test('a schedule of only bytes or only records exempts handshakes from peerLimit, too', async (t) => {
   const peerLimit = { max: 0, windowMs: 600_000 }
   for (const rekey of [{ everyBytes: 100 }, { everyRecords: 2 }]) {
     const { transport, errors, completes } = scheduled(rekey, { peerLimit })
@@ -488,7 +493,7 @@ t.test('so it is where only bytes or records are counted', async (t) => {
   }
 })
 
-t.test('unless the application has set a limit, which is taken at its word', async (t) => {
+t.test('with peerLimit as an option, handshakes on schedule count against it, too', async (t) => {
   const options = { peerLimit: { max: 1, windowMs: 600_000 } }
   const { transport, errors, completes } = scheduled({ everyMs: 1000 }, {}, options)
   for (let i = 0; i < 2; i++) {
@@ -499,7 +504,7 @@ t.test('unless the application has set a limit, which is taken at its word', asy
   t.match(errors, [{ code: 'ERR_RENEGOTIATION_LIMIT' }])
 })
 
-t.test('hardLimit: what was offered and not taken is not offered again where the limit has come nearer', async (t) => {
+t.test('hardLimit.bytes: a write that took nothing is not retried if it would now exceed the limit', async (t) => {
   const { stream, transport, errors } = scheduled({ hardLimit: { bytes: 100 } }, { takes: 'when told' })
   stream.write(Buffer.alloc(60))
   transport.take(0)
@@ -511,25 +516,28 @@ t.test('hardLimit: what was offered and not taken is not offered again where the
 })
 
 for (const received of [100, 110]) {
-  t.test(`hardLimit: reached by ${received} bytes while a handshake is on its way that comes to nothing`, async (t) => {
-    const it = scheduled({ hardLimit: { bytes: 100 } })
-    const { stream, transport, errors } = it
-    transport.peerBegins()
-    await turn()
-    const sent = sinon.spy()
-    stream.write('held', sent)
-    transport.peerAnswered = true
-    transport.peerSends(Buffer.alloc(received))
-    t.equal(stream.state, 'handshaking')
-    transport.peerRefuses()
-    t.equal(await it.begun(), 0)
-    t.match(errors, [EXPIRED])
-    t.equal(sent.callCount, 1)
-    t.equal(Buffer.concat(stream.unsent()).toString(), 'held')
-  })
+  t.test(
+    `hardLimit.bytes: ${received} bytes received in a handshake without new keys destroy the stream`,
+    async (t) => {
+      const it = scheduled({ hardLimit: { bytes: 100 } })
+      const { stream, transport, errors } = it
+      transport.peerBegins()
+      await turn()
+      const sent = sinon.spy()
+      stream.write('held', sent)
+      transport.peerAnswered = true
+      transport.peerSends(Buffer.alloc(received))
+      t.equal(stream.state, 'handshaking')
+      transport.peerRefuses()
+      t.equal(await it.begun(), 0)
+      t.match(errors, [EXPIRED])
+      t.equal(sent.callCount, 1)
+      t.equal(Buffer.concat(stream.unsent()).toString(), 'held')
+    },
+  )
 }
 
-t.test('hardLimit: a handshake that the peer leaves unanswered makes no keys new', async (t) => {
+t.test('hardLimit applies during a handshake that the peer leaves unanswered', async (t) => {
   for (const begins of ['we', 'the peer']) {
     for (const limit of [{ bytes: 100 }, { records: 2 }, { ms: 1000 }]) {
       const { stream, transport, errors, begun } = scheduled({ hardLimit: limit }, {}, { handshakeTimeout: 0 })
@@ -545,7 +553,7 @@ t.test('hardLimit: a handshake that the peer leaves unanswered makes no keys new
   }
 })
 
-t.test('hardLimit.ms: so it is with time, where there is nothing to send', async (t) => {
+t.test('hardLimit.ms destroys an idle stream after a handshake that brought no new keys', async (t) => {
   const { transport, errors, begun } = scheduled({ hardLimit: { ms: 1000 } })
   transport.peerBegins()
   transport.peerAnswered = true
@@ -559,7 +567,7 @@ t.test('hardLimit.ms: so it is with time, where there is nothing to send', async
   t.match(errors, [EXPIRED])
 })
 
-t.test('hardLimit.ms: a connection that is not there yet has no keys that could grow old', async (t) => {
+t.test('hardLimit.ms counts from the first handshake, not from the creation of the stream', async (t) => {
   const { stream, transport, errors, begun } = scheduled({ hardLimit: { ms: 1000 } }, { ready: false })
   clock.tick(5000)
   stream.write('early')
@@ -573,7 +581,7 @@ t.test('hardLimit.ms: a connection that is not there yet has no keys that could 
   t.match(errors, [EXPIRED])
 })
 
-t.test('hardLimit.ms: nor has one any more that both ends have closed, while the application reads on', async (t) => {
+t.test('hardLimit.ms does not apply once both ends have closed, while the application still reads', async (t) => {
   const { stream, transport, errors, begun } = scheduled({ hardLimit: { ms: 1000 } }, { reads: false })
   stream.read(0)
   await turn()
@@ -588,7 +596,7 @@ t.test('hardLimit.ms: nor has one any more that both ends have closed, while the
   t.equal(String(stream.read()), 'all')
 })
 
-t.test('a stream that is destroyed by what it has received begins nothing more', async (t) => {
+t.test('a stream that is destroyed while it delivers data begins no scheduled renegotiation', async (t) => {
   const { stream, transport } = scheduled({ everyBytes: 5 })
   stream.on('data', () => stream.destroy())
   transport.peerSends('1234567890')
@@ -597,7 +605,7 @@ t.test('a stream that is destroyed by what it has received begins nothing more',
   t.equal(clock.countTimers(), 0)
 })
 
-t.test('one that waited for another does not spoil the pause after a failure', async (t) => {
+t.test('a renegotiation that waited for another one does not shorten the delay after a failure', async (t) => {
   const options = { drainTimeout: 1500 }
   const it = scheduled({ everyBytes: 10 }, { takes: 'when told' }, options)
   const { stream, transport, failures } = it
@@ -610,7 +618,7 @@ t.test('one that waited for another does not spoil the pause after a failure', a
   stream.write('in flight for long')
   clock.tick(900)
   transport.peerSends('x')
-  t.equal(stream.state, 'draining', 'it did not have to wait for the second')
+  t.equal(stream.state, 'draining', 'the next chunk begins it before the second is over')
   clock.tick(1500)
   await turn()
   t.equal(failures.length, 1)

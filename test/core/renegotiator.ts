@@ -16,7 +16,7 @@ t.beforeEach(() => {
 })
 t.afterEach(() => clock.restore())
 
-/** A stream whose writes are done when the test says so. */
+/** A stream whose writes finish when the test says so. */
 const slow = (script: Script = {}, options?: RenegotiationOptions) =>
   scriptedStream({ takes: 'when told', ...script }, options)
 
@@ -35,7 +35,7 @@ async function handshaking(options?: RenegotiateOptions, settings?: Renegotiatio
   return { ...scripted, result }
 }
 
-/** A handshake of the peer's that is over, while the look after it isn't. */
+/** A stream in the state `flushing`, after a handshake of the peer. Its empty write is not finished. */
 async function flushing(script: Script = {}, settings?: RenegotiationOptions) {
   const scripted = slow(script, settings)
   scripted.transport.peerBegins()
@@ -44,7 +44,7 @@ async function flushing(script: Script = {}, settings?: RenegotiationOptions) {
   return scripted
 }
 
-/** What nobody catches, until the test is over. */
+/** Collects uncaught exceptions until the end of the test. */
 function uncaught(t: Test): unknown[] {
   const thrown: unknown[] = []
   process.setUncaughtExceptionCaptureCallback((error) => thrown.push(error))
@@ -52,14 +52,14 @@ function uncaught(t: Test): unknown[] {
   return thrown
 }
 
-t.test('a renegotiation goes from open over draining, handshaking and flushing to open', async (t) => {
+t.test('our own renegotiation goes from open to draining, handshaking, flushing and back to open', async (t) => {
   const { stream, transport, events } = slow()
   t.equal(stream.state, 'open')
   stream.write('before')
   const renegotiated = stream.renegotiate()
   t.equal(stream.state, 'draining')
   await transport.takeNext()
-  t.equal(stream.state, 'draining', 'the transport looks once more')
+  t.equal(stream.state, 'draining', 'the empty write is not finished')
   t.equal(transport.renegotiations.length, 0)
   await transport.takeNext()
   t.equal(stream.state, 'handshaking')
@@ -79,7 +79,7 @@ t.test('a renegotiation goes from open over draining, handshaking and flushing t
   t.equal(clock.countTimers(), 0)
 })
 
-t.test('the report tells how long each part took, and what went by meanwhile', async (t) => {
+t.test('the report has the durations of drain and handshake, and the bytes held and received meanwhile', async (t) => {
   const { stream, transport } = slow()
   stream.write('in flight')
   const renegotiated = stream.renegotiate()
@@ -124,7 +124,7 @@ t.test('the report leaves out what the transport cannot tell', async (t) => {
   })
 })
 
-t.test('the event has the very report that the promise has', async (t) => {
+t.test('the renegotiated event has the same report object as the promise', async (t) => {
   const { stream, transport, result } = await handshaking()
   const seen = sinon.spy()
   stream.on('renegotiated', seen)
@@ -133,7 +133,7 @@ t.test('the event has the very report that the promise has', async (t) => {
   t.equal(seen.firstCall.args[0], report)
 })
 
-t.test("a peer's handshake is reported as an event", async (t) => {
+t.test('a handshake of the peer emits renegotiating and renegotiated, and is counted as byPeer', async (t) => {
   const { stream, transport, events } = scriptedStream()
   const seen = sinon.spy()
   stream.on('renegotiated', seen)
@@ -148,7 +148,7 @@ t.test("a peer's handshake is reported as an event", async (t) => {
   t.equal(clock.countTimers(), 0)
 })
 
-t.test("a peer's handshake that left the keys as they were never took place", async (t) => {
+t.test('a handshake of the peer without new keys is not counted as a renegotiation', async (t) => {
   const { stream, transport, events } = scriptedStream()
   transport.peerBegins()
   t.equal(stream.state, 'handshaking')
@@ -159,14 +159,14 @@ t.test("a peer's handshake that left the keys as they were never took place", as
   t.has(stream.counters, { renegotiations: 0, byPeer: 0, failed: 0 })
 })
 
-t.test('a handshakeDone that nobody waits for is ignored', async (t) => {
+t.test('handshakeDone() without a handshake is ignored', async (t) => {
   const { stream, transport, events } = scriptedStream()
   transport.tellsDone()
   t.equal(stream.state, 'open')
   t.same(events, [])
 })
 
-t.test('before the connection is complete a renegotiation waits', async (t) => {
+t.test('renegotiate() before the connection is complete waits for it', async (t) => {
   const { stream, transport } = scriptedStream({ ready: false })
   const renegotiated = stream.renegotiate()
   t.equal(stream.state, 'open')
@@ -177,13 +177,13 @@ t.test('before the connection is complete a renegotiation waits', async (t) => {
   t.match(await renegotiated, { origin: 'local' })
 })
 
-t.test('the transport gets the options of the renegotiation', async (t) => {
+t.test('the transport gets the options of renegotiate()', async (t) => {
   const { signal } = new AbortController()
   const { transport } = await handshaking({ handshakeTimeout: 1000, signal })
   t.match(transport.renegotiations, [{ signal, handshakeTimeout: 1000, drainTimeout: undefined }])
 })
 
-t.test('bad options reject, and nothing is touched', async (t) => {
+t.test('renegotiate() with bad options rejects, and the stream does nothing', async (t) => {
   const { stream, transport } = scriptedStream()
   await t.rejects(stream.renegotiate({ drainTimeout: 'soon' as never }), {
     name: 'TypeError',
@@ -196,7 +196,7 @@ t.test('bad options reject, and nothing is touched', async (t) => {
   t.equal(stream.counters.failed, 3)
 })
 
-t.test('calls are carried out in order, each with a renegotiation of its own', async (t) => {
+t.test('concurrent calls of renegotiate() are carried out in order, each with a handshake of its own', async (t) => {
   const { stream, transport } = scriptedStream()
   const order: number[] = []
   const reports = [0, 1, 2].map((index) => stream.renegotiate().finally(() => order.push(index)))
@@ -212,7 +212,7 @@ t.test('calls are carried out in order, each with a renegotiation of its own', a
   t.has(stream.counters, { renegotiations: 3, byPeer: 0, failed: 0 })
 })
 
-t.test('a renegotiation asked for while another is reported gets its turn', async (t) => {
+t.test('renegotiate() in a renegotiated listener begins another renegotiation', async (t) => {
   const { stream, transport, result } = await handshaking()
   const second = new Promise<RenegotiationReport>((resolve) => {
     stream.once('renegotiated', () => resolve(stream.renegotiate()))
@@ -224,8 +224,8 @@ t.test('a renegotiation asked for while another is reported gets its turn', asyn
   t.equal(stream.counters.renegotiations, 2)
 })
 
-t.test('UNSUPPORTED', async (t) => {
-  t.test('is told before anything is held', async (t) => {
+t.test('ERR_RENEGOTIATION_UNSUPPORTED means that the renegotiation cannot begin', async (t) => {
+  t.test('UNSUPPORTED is reported before any write is held', async (t) => {
     const { stream, transport, events } = slow()
     transport.why = 'TLS 1.3 has none'
     stream.write('in flight')
@@ -237,7 +237,7 @@ t.test('UNSUPPORTED', async (t) => {
     t.equal(stream.counters.failed, 1)
   })
 
-  t.test('lets the next one try', async (t) => {
+  t.test('after UNSUPPORTED, the next renegotiation is tried', async (t) => {
     const { stream, transport } = scriptedStream()
     transport.why = 'not now'
     const first = outcome(stream.renegotiate())
@@ -249,7 +249,7 @@ t.test('UNSUPPORTED', async (t) => {
     t.match(await second, { origin: 'local' })
   })
 
-  t.test('is what a transport that throws comes to, and the stream stays open', async (t) => {
+  t.test('an exception in transport.renegotiate() is UNSUPPORTED, and the stream stays open', async (t) => {
     const { stream, transport, events } = slow()
     const cause = new Error('not allowed')
     transport.onRenegotiate = () => {
@@ -266,7 +266,7 @@ t.test('UNSUPPORTED', async (t) => {
     t.equal(clock.countTimers(), 0)
   })
 
-  t.test('is the end where the transport throws after its handshake has begun', async (t) => {
+  t.test('an exception in transport.renegotiate() after the handshake began destroys the stream', async (t) => {
     const { stream, transport, events } = scriptedStream()
     const cause = new Error('lost')
     transport.onRenegotiate = () => {
@@ -280,7 +280,7 @@ t.test('UNSUPPORTED', async (t) => {
     t.equal(stream.errored, result)
   })
 
-  t.test('destroys the stream where it is the peer who begins', async (t) => {
+  t.test('a peer that begins an unsupported renegotiation destroys the stream', async (t) => {
     const { stream, transport, events } = scriptedStream()
     transport.why = 'disableRenegotiation() was called'
     transport.peerBegins()
@@ -290,8 +290,8 @@ t.test('UNSUPPORTED', async (t) => {
   })
 })
 
-t.test('a transport may begin, and even finish, within renegotiate()', async (t) => {
-  t.test('begin', async (t) => {
+t.test('a transport may change the state of the handshake within renegotiate()', async (t) => {
+  t.test('the handshake may begin within transport.renegotiate()', async (t) => {
     const { stream, transport, events } = scriptedStream()
     transport.onRenegotiate = () => transport.peerBegins()
     const renegotiated = stream.renegotiate()
@@ -301,7 +301,7 @@ t.test('a transport may begin, and even finish, within renegotiate()', async (t)
     t.match(await renegotiated, { origin: 'local' })
   })
 
-  t.test('finish', async (t) => {
+  t.test('the handshake may begin and finish within transport.renegotiate()', async (t) => {
     const { stream, transport, events } = scriptedStream()
     transport.onRenegotiate = () => {
       transport.peerBegins()
@@ -313,7 +313,7 @@ t.test('a transport may begin, and even finish, within renegotiate()', async (t)
     t.equal(clock.countTimers(), 0)
   })
 
-  t.test('die', async (t) => {
+  t.test('the transport may fail within transport.renegotiate()', async (t) => {
     const { stream, transport, events } = scriptedStream()
     transport.onRenegotiate = () => transport.breaks(failure('ECONNRESET'))
     const result = await outcome(stream.renegotiate())
@@ -323,8 +323,8 @@ t.test('a transport may begin, and even finish, within renegotiate()', async (t)
   })
 })
 
-t.test('DRAIN_TIMEOUT', async (t) => {
-  t.test('leaves the stream open, and what was held goes on', async (t) => {
+t.test('ERR_RENEGOTIATION_DRAIN_TIMEOUT means that the write in flight did not finish in time', async (t) => {
+  t.test('DRAIN_TIMEOUT leaves the stream open, and held writes are sent', async (t) => {
     const { stream, transport, events, result } = draining({}, { drainTimeout: 100 })
     stream.write(' held')
     clock.tick(99)
@@ -339,7 +339,7 @@ t.test('DRAIN_TIMEOUT', async (t) => {
     t.has(stream.counters, { renegotiations: 0, byPeer: 0, failed: 1 })
   })
 
-  t.test('is 30 seconds unless told otherwise', async (t) => {
+  t.test('drainTimeout is 30 seconds by default', async (t) => {
     const { stream, result } = draining()
     clock.tick(29_999)
     t.equal(stream.state, 'draining')
@@ -347,19 +347,19 @@ t.test('DRAIN_TIMEOUT', async (t) => {
     t.match(await result, { code: 'ERR_RENEGOTIATION_DRAIN_TIMEOUT' })
   })
 
-  t.test("of one renegotiation takes the place of the stream's", async (t) => {
+  t.test('drainTimeout of renegotiate() overrides that of the stream', async (t) => {
     const { result } = draining({ drainTimeout: 10 }, { drainTimeout: 1000 })
     clock.tick(10)
     t.match(await result, { code: 'ERR_RENEGOTIATION_DRAIN_TIMEOUT' })
   })
 
-  t.test('0 is none', async (t) => {
+  t.test('drainTimeout 0 sets no timer', async (t) => {
     const { stream } = draining({ drainTimeout: 0 })
     t.equal(clock.countTimers(), 0)
     t.equal(stream.state, 'draining')
   })
 
-  t.test('lets the next one drain', async (t) => {
+  t.test('after DRAIN_TIMEOUT, the next renegotiation drains and begins', async (t) => {
     const { stream, transport, result } = draining({ drainTimeout: 10 })
     const second = stream.renegotiate()
     clock.tick(10)
@@ -375,8 +375,8 @@ t.test('DRAIN_TIMEOUT', async (t) => {
   })
 })
 
-t.test('HANDSHAKE_TIMEOUT', async (t) => {
-  t.test('destroys the stream', async (t) => {
+t.test('ERR_RENEGOTIATION_HANDSHAKE_TIMEOUT means that the handshake did not finish in time', async (t) => {
+  t.test('HANDSHAKE_TIMEOUT destroys the stream', async (t) => {
     const { stream, events, result } = await handshaking({}, { handshakeTimeout: 100 })
     clock.tick(99)
     t.equal(stream.state, 'handshaking')
@@ -388,10 +388,10 @@ t.test('HANDSHAKE_TIMEOUT', async (t) => {
     })
     await turn()
     t.same(events, ['renegotiating (local)', 'ERR_RENEGOTIATION_HANDSHAKE_TIMEOUT', 'close'])
-    t.equal(stream.errored, await result, 'the same error in the promise and in the event')
+    t.equal(stream.errored, await result, 'the promise and the event have the same error')
   })
 
-  t.test('says so where the handshake stands behind data that nobody reads', async (t) => {
+  t.test('HANDSHAKE_TIMEOUT names maxInboundBytes if the handshake is behind unread data', async (t) => {
     const options = { handshakeTimeout: 10, readableHighWaterMark: 1, maxInboundBytes: 4 }
     const { stream, transport } = scriptedStream({ reads: false }, options)
     const result = outcome(stream.renegotiate())
@@ -403,7 +403,7 @@ t.test('HANDSHAKE_TIMEOUT', async (t) => {
     t.match(await result, { code: 'ERR_RENEGOTIATION_HANDSHAKE_TIMEOUT', message })
   })
 
-  t.test('is 30 seconds unless told otherwise, and not started anew by the next step', async (t) => {
+  t.test('handshakeTimeout is 30 seconds by default, and a further step does not restart it', async (t) => {
     const { stream, transport, result } = await handshaking()
     clock.tick(20_000)
     transport.peerBegins()
@@ -413,13 +413,13 @@ t.test('HANDSHAKE_TIMEOUT', async (t) => {
     t.match(await result, { code: 'ERR_RENEGOTIATION_HANDSHAKE_TIMEOUT' })
   })
 
-  t.test("of one renegotiation takes the place of the stream's", async (t) => {
+  t.test('handshakeTimeout of renegotiate() overrides that of the stream', async (t) => {
     const { result } = await handshaking({ handshakeTimeout: 10 }, { handshakeTimeout: 1000 })
     clock.tick(10)
     t.match(await result, { code: 'ERR_RENEGOTIATION_HANDSHAKE_TIMEOUT' })
   })
 
-  t.test("holds for the peer's handshakes too", async (t) => {
+  t.test('handshakeTimeout applies to handshakes of the peer, too', async (t) => {
     const { transport, events, errors } = scriptedStream({}, { handshakeTimeout: 10 })
     transport.peerBegins()
     clock.tick(10)
@@ -428,12 +428,12 @@ t.test('HANDSHAKE_TIMEOUT', async (t) => {
     t.match(errors, [{ message: "The peer's handshake did not finish in time" }])
   })
 
-  t.test('0 is none', async (t) => {
+  t.test('handshakeTimeout 0 sets no timer', async (t) => {
     await handshaking({ handshakeTimeout: 0 })
     t.equal(clock.countTimers(), 0)
   })
 
-  t.test("of the peer's handshake cuts off ours that waits for it", async (t) => {
+  t.test("HANDSHAKE_TIMEOUT of the peer's handshake rejects our waiting request with CLOSED", async (t) => {
     const { stream, transport } = scriptedStream({}, { handshakeTimeout: 10 })
     transport.peerBegins()
     const result = outcome(stream.renegotiate())
@@ -442,8 +442,8 @@ t.test('HANDSHAKE_TIMEOUT', async (t) => {
   })
 })
 
-t.test('REFUSED', async (t) => {
-  t.test('is a handshake of ours that left the keys as they were', async (t) => {
+t.test('ERR_RENEGOTIATION_REFUSED means that the peer refused the renegotiation', async (t) => {
+  t.test('our own handshake without new keys is REFUSED, and destroys the stream', async (t) => {
     const { stream, transport, events, result } = await handshaking()
     transport.peerRefuses()
     t.match(await result, { code: 'ERR_RENEGOTIATION_REFUSED' })
@@ -453,7 +453,7 @@ t.test('REFUSED', async (t) => {
     t.has(stream.counters, { renegotiations: 0, byPeer: 0, failed: 1 })
   })
 
-  t.test('is an error that the transport knows as such', async (t) => {
+  t.test('an error that the transport classifies as refused is REFUSED', async (t) => {
     const { stream, transport, result } = await handshaking()
     const cause = failure('ERR_SSL_NO_RENEGOTIATION')
     transport.failsAs = 'refused'
@@ -462,7 +462,7 @@ t.test('REFUSED', async (t) => {
     t.equal(stream.errored, await result)
   })
 
-  t.test('is the alert unexpected_message, if this end began and so had no data on its way', async (t) => {
+  t.test('the alert unexpected_message is REFUSED if this end began the handshake', async (t) => {
     const { stream, transport, result } = await handshaking()
     const cause = failure('ERR_SSL_SSL/TLS_ALERT_UNEXPECTED_MESSAGE')
     transport.failsAs = 'unexpected-message'
@@ -472,12 +472,12 @@ t.test('REFUSED', async (t) => {
   })
 })
 
-t.test('PEER_DATA', async (t) => {
+t.test('ERR_RENEGOTIATION_PEER_DATA means that application data met a handshake', async (t) => {
   for (const [failsAs, message] of [
     ['peer-data', 'The peer sent application data'],
     ['unexpected-message', 'The peer began a handshake and could not accept'],
   ] as const) {
-    t.test(`is an error that the transport knows as ${failsAs}`, async (t) => {
+    t.test(`an error that the transport classifies as ${failsAs} is PEER_DATA`, async (t) => {
       const { stream, transport, events, errors } = scriptedStream()
       const cause = new Error('unexpected record')
       transport.peerBegins()
@@ -491,10 +491,10 @@ t.test('PEER_DATA', async (t) => {
   }
 })
 
-t.test('an error that no handshake explains comes as it is', async (t) => {
+t.test('an error that the handshake does not explain is passed on unchanged', async (t) => {
   const reset = failure('ECONNRESET')
 
-  t.test('while open', async (t) => {
+  t.test('an error in the state open is passed on unchanged', async (t) => {
     const { transport, errors } = scriptedStream()
     transport.failsAs = 'refused'
     transport.breaks(reset)
@@ -502,7 +502,7 @@ t.test('an error that no handshake explains comes as it is', async (t) => {
     t.equal(errors[0], reset)
   })
 
-  t.test('in a handshake, and the renegotiation is cut off', async (t) => {
+  t.test('an unexplained error during our handshake is emitted, and the request rejects with CLOSED', async (t) => {
     const { transport, errors, result } = await handshaking()
     transport.breaks(reset)
     t.match(await result, { ...CLOSED, cause: reset })
@@ -510,7 +510,7 @@ t.test('an error that no handshake explains comes as it is', async (t) => {
     t.equal(errors[0], reset)
   })
 
-  t.test('from a write', async (t) => {
+  t.test('an error of a write is emitted, and the request rejects with CLOSED', async (t) => {
     const { transport, errors, result } = draining()
     transport.failWrite(reset)
     t.match(await result, { ...CLOSED, cause: reset })
@@ -519,21 +519,21 @@ t.test('an error that no handshake explains comes as it is', async (t) => {
   })
 })
 
-t.test('CLOSED', async (t) => {
-  t.test('after end()', async (t) => {
+t.test('ERR_RENEGOTIATION_CLOSED means that the stream or the peer ended first', async (t) => {
+  t.test('renegotiate() after end() rejects with CLOSED', async (t) => {
     const { stream } = scriptedStream()
     stream.end()
     t.match(await outcome(stream.renegotiate()), CLOSED)
   })
 
-  t.test("after the peer's end", async (t) => {
+  t.test('renegotiate() after the end of the peer rejects with CLOSED', async (t) => {
     const { stream, transport } = scriptedStream()
     transport.peerEnds()
     t.match(await outcome(stream.renegotiate()), CLOSED)
     t.equal(stream.state, 'open')
   })
 
-  t.test('after destroy()', async (t) => {
+  t.test('renegotiate() after destroy() rejects with CLOSED', async (t) => {
     const { stream } = scriptedStream()
     stream.destroy()
     t.match(await outcome(stream.renegotiate()), CLOSED)
@@ -542,14 +542,14 @@ t.test('CLOSED', async (t) => {
   const phases: [string, () => Promise<Scripted & { result: Promise<unknown> }>][] = [
     ['before the connection is complete', () => handshaking({}, {}, { ready: false })],
     [
-      'queued',
+      'while queued',
       async () => {
         const scripted = await handshaking()
         return { ...scripted, result: outcome(scripted.stream.renegotiate()) }
       },
     ],
     [
-      "waiting for the peer's handshake",
+      "while it waits for the peer's handshake",
       async () => {
         const scripted = scriptedStream()
         scripted.transport.peerBegins()
@@ -569,7 +569,7 @@ t.test('CLOSED', async (t) => {
     ],
   ]
   for (const [when, make] of phases) {
-    t.test(`when destroyed ${when}`, async (t) => {
+    t.test(`a request rejects with CLOSED when the stream is destroyed ${when}`, async (t) => {
       const { stream, result } = await make()
       stream.destroy()
       t.match(await result, { ...CLOSED, cause: undefined })
@@ -577,7 +577,7 @@ t.test('CLOSED', async (t) => {
       t.equal(clock.countTimers(), 0)
     })
 
-    t.test(`when destroyed with an error ${when}`, async (t) => {
+    t.test(`a request rejects with CLOSED when the stream is destroyed with an error ${when}`, async (t) => {
       const { stream, errors, result } = await make()
       const cause = new Error('mine')
       stream.destroy(cause)
@@ -586,7 +586,7 @@ t.test('CLOSED', async (t) => {
       t.same(errors, [cause])
     })
 
-    t.test(`when the transport closes ${when}`, async (t) => {
+    t.test(`a request rejects with CLOSED when the transport closes ${when}`, async (t) => {
       const { transport, result, events } = await make()
       transport.closes()
       t.match(await result, CLOSED)
@@ -594,7 +594,7 @@ t.test('CLOSED', async (t) => {
       t.equal(events.at(-1), 'close')
     })
 
-    t.test(`when the peer ends ${when}`, async (t) => {
+    t.test(`a request rejects with CLOSED when the peer ends ${when}`, async (t) => {
       const { transport, result, stream } = await make()
       transport.peerEnds()
       t.match(await result, CLOSED)
@@ -604,7 +604,7 @@ t.test('CLOSED', async (t) => {
     })
   }
 
-  t.test('all that are queued, one error each', async (t) => {
+  t.test('destroy() rejects all queued requests with CLOSED', async (t) => {
     const { stream } = await handshaking()
     const results = [outcome(stream.renegotiate()), outcome(stream.renegotiate())]
     stream.destroy()
@@ -612,7 +612,7 @@ t.test('CLOSED', async (t) => {
     t.equal(stream.counters.failed, 3)
   })
 
-  t.test('is not for one whose handshake was over', async (t) => {
+  t.test('destroy() after the handshake is complete does not reject the request', async (t) => {
     const { stream, transport, events } = slow()
     const renegotiated = stream.renegotiate()
     await transport.takeNext()
@@ -627,10 +627,10 @@ t.test('CLOSED', async (t) => {
   })
 })
 
-t.test('a signal', async (t) => {
+t.test('the signal of renegotiate() cancels a request, or destroys the stream', async (t) => {
   const ABORT = { name: 'AbortError', code: 'ABORT_ERR', cause: 'enough' }
 
-  t.test('that has fired: nothing begins', async (t) => {
+  t.test('a signal that is already aborted rejects the request, and nothing begins', async (t) => {
     const { stream, transport } = scriptedStream()
     t.match(await outcome(stream.renegotiate({ signal: AbortSignal.abort('enough') })), ABORT)
     t.equal(stream.state, 'open')
@@ -638,7 +638,7 @@ t.test('a signal', async (t) => {
     t.equal(stream.counters.failed, 1)
   })
 
-  t.test('gives up one that is queued, and the others go on', async (t) => {
+  t.test('a signal cancels a queued request, and the other requests go on', async (t) => {
     const { stream, transport, result: first } = await handshaking()
     const controller = new AbortController()
     const second = outcome(stream.renegotiate({ signal: controller.signal }))
@@ -654,7 +654,7 @@ t.test('a signal', async (t) => {
     t.equal(transport.renegotiations.length, 2)
   })
 
-  t.test('gives up one that waits for the connection', async (t) => {
+  t.test('a signal cancels a request that waits for the connection', async (t) => {
     const controller = new AbortController()
     const { stream, transport, result } = await handshaking({ signal: controller.signal }, {}, { ready: false })
     controller.abort('enough')
@@ -663,7 +663,7 @@ t.test('a signal', async (t) => {
     t.equal(stream.state, 'open')
   })
 
-  t.test('gives up one that is draining, and what was held goes on', async (t) => {
+  t.test('a signal cancels a request that is draining, and held writes are sent', async (t) => {
     const controller = new AbortController()
     const { stream, transport, events, result } = draining({ signal: controller.signal })
     stream.write(' held')
@@ -672,12 +672,12 @@ t.test('a signal', async (t) => {
     t.match(await result, ABORT)
     await transport.takeAll()
     t.equal(transport.taken.toString(), 'in flight held')
-    t.equal(transport.renegotiations.length, 0, 'and it never begins')
+    t.equal(transport.renegotiations.length, 0, 'no handshake begins')
     t.same(events, [])
     t.equal(clock.countTimers(), 0)
   })
 
-  t.test('gives up one that is draining, with the last look already on its way', async (t) => {
+  t.test('a signal cancels a request whose drain has only its empty write left', async (t) => {
     const controller = new AbortController()
     const { stream, transport, result } = draining({ signal: controller.signal })
     transport.take()
@@ -690,7 +690,7 @@ t.test('a signal', async (t) => {
     t.equal(transport.renegotiations.length, 0)
   })
 
-  t.test('destroys the stream once the handshake has begun', async (t) => {
+  t.test('a signal destroys the stream if the handshake has begun', async (t) => {
     const controller = new AbortController()
     const { stream, events, result } = await handshaking({ signal: controller.signal })
     controller.abort('enough')
@@ -701,7 +701,7 @@ t.test('a signal', async (t) => {
     t.equal(stream.counters.failed, 1)
   })
 
-  t.test("gives up one that the peer's handshake came before, and that goes on", async (t) => {
+  t.test("a signal cancels a request during the peer's handshake, and that handshake goes on", async (t) => {
     const controller = new AbortController()
     const { stream, transport, events, result } = draining({ signal: controller.signal })
     await transport.takeNext()
@@ -716,7 +716,7 @@ t.test('a signal', async (t) => {
     t.equal(transport.renegotiations.length, 0)
   })
 
-  t.test('comes too late once the handshake is over', async (t) => {
+  t.test('a signal has no effect once the handshake is complete', async (t) => {
     const controller = new AbortController()
     const { stream, transport } = slow()
     const renegotiated = stream.renegotiate({ signal: controller.signal })
@@ -729,7 +729,7 @@ t.test('a signal', async (t) => {
     t.match(await renegotiated, { origin: 'local' })
   })
 
-  t.test('is left alone when all is over', async (t) => {
+  t.test('the stream stops listening to the signal when the renegotiation is complete', async (t) => {
     const { signal } = new AbortController()
     const { transport, result } = await handshaking({ signal })
     t.equal(getEventListeners(signal, 'abort').length, 1)
@@ -738,7 +738,7 @@ t.test('a signal', async (t) => {
     t.equal(getEventListeners(signal, 'abort').length, 0)
   })
 
-  t.test('that fires in a listener for the renegotiation itself is taken as ever', async (t) => {
+  t.test('a signal that is aborted in a renegotiating listener destroys the stream', async (t) => {
     const controller = new AbortController()
     const { stream } = scriptedStream()
     stream.on('renegotiating', () => controller.abort('enough'))
@@ -747,12 +747,12 @@ t.test('a signal', async (t) => {
   })
 })
 
-t.test("the peer's handshake", async (t) => {
-  t.test('stands for ours where it comes while draining', async (t) => {
+t.test('a handshake of the peer may serve our request', async (t) => {
+  t.test('a handshake of the peer that begins while our request drains serves that request', async (t) => {
     const { stream, transport, events, result } = draining()
     transport.peerBegins()
     t.equal(stream.state, 'handshaking')
-    t.equal(clock.countTimers(), 1, 'one for the handshake, none for the drain')
+    t.equal(clock.countTimers(), 1, 'the timer of the handshake, and none of the drain')
     await transport.takeNext()
     transport.peerFinishes()
     await transport.takeNext()
@@ -762,7 +762,7 @@ t.test("the peer's handshake", async (t) => {
     t.has(stream.counters, { renegotiations: 1, byPeer: 1, failed: 0 })
   })
 
-  t.test('stands for ours where it runs when ours is asked for', async (t) => {
+  t.test('a handshake of the peer that is in progress serves a new request of ours', async (t) => {
     const { stream, transport } = scriptedStream()
     transport.peerBegins()
     const renegotiated = stream.renegotiate()
@@ -772,7 +772,7 @@ t.test("the peer's handshake", async (t) => {
     t.equal(transport.renegotiations.length, 0)
   })
 
-  t.test('stands for one of ours, not for two', async (t) => {
+  t.test('a handshake of the peer serves only one of our requests', async (t) => {
     const { stream, transport } = scriptedStream()
     transport.peerBegins()
     const first = stream.renegotiate()
@@ -785,7 +785,7 @@ t.test("the peer's handshake", async (t) => {
     t.match(await second, { origin: 'local' })
   })
 
-  t.test('stands for ours where the last look sees it', async (t) => {
+  t.test('a handshake of the peer that our last empty write discovers serves our request', async (t) => {
     const { stream, transport } = scriptedStream()
     transport.onWrite = () => {
       transport.onWrite = undefined
@@ -799,7 +799,7 @@ t.test("the peer's handshake", async (t) => {
     t.match(await renegotiated, { origin: 'peer' })
   })
 
-  t.test('does not stand for ours where that asks for a certificate', async (t) => {
+  t.test('a handshake of the peer does not serve a request with requestCert', async (t) => {
     const certificatePolicy = { requestCert: false, rejectUnauthorized: true }
     const { stream, transport, result } = draining(
       { requestCert: true, rejectUnauthorized: false },
@@ -819,7 +819,7 @@ t.test("the peer's handshake", async (t) => {
     t.has(stream.counters, { renegotiations: 2, byPeer: 1, failed: 0 })
   })
 
-  t.test('does not stand for ours where it left the keys as they were', async (t) => {
+  t.test('a handshake of the peer without new keys does not serve our request', async (t) => {
     const { stream, transport, result } = draining()
     transport.peerBegins()
     await transport.takeNext()
@@ -832,7 +832,7 @@ t.test("the peer's handshake", async (t) => {
     t.match(await result, { origin: 'local' })
   })
 
-  t.test('in flushing comes before what is held, and the one before it is reported', async (t) => {
+  t.test('a handshake of the peer in the state flushing begins before held writes are sent', async (t) => {
     const { stream, transport, events } = await flushing()
     stream.write('held')
     t.equal(stream.state, 'flushing')
@@ -847,7 +847,7 @@ t.test("the peer's handshake", async (t) => {
     t.equal(transport.inFlight, 4)
   })
 
-  t.test('in flushing reports ours that was over', async (t) => {
+  t.test('our request resolves even if the peer begins another handshake in the state flushing', async (t) => {
     const { stream, transport } = slow()
     const renegotiated = stream.renegotiate()
     await transport.takeNext()
@@ -857,7 +857,7 @@ t.test("the peer's handshake", async (t) => {
     t.match(await renegotiated, { origin: 'local' })
   })
 
-  t.test('may end in a listener for the one before it', async (t) => {
+  t.test("a renegotiated listener may destroy the stream while the peer's next handshake begins", async (t) => {
     const { stream, transport, events } = await flushing()
     stream.on('renegotiated', () => stream.destroy())
     transport.peerBegins()
@@ -867,7 +867,7 @@ t.test("the peer's handshake", async (t) => {
   })
 })
 
-t.test('peerLimit', async (t) => {
+t.test('peerLimit limits the handshakes that the peer may begin', async (t) => {
   const LIMIT = 'ERR_RENEGOTIATION_LIMIT'
   const handshake = async ({ transport }: Scripted) => {
     transport.peerBegins()
@@ -875,7 +875,7 @@ t.test('peerLimit', async (t) => {
     await turn()
   }
 
-  t.test('destroys the stream when the peer begins one more', async (t) => {
+  t.test('one handshake more than peerLimit allows destroys the stream', async (t) => {
     const scripted = scriptedStream({}, { peerLimit: { max: 2, windowMs: 1000 } })
     await handshake(scripted)
     await handshake(scripted)
@@ -888,7 +888,7 @@ t.test('peerLimit', async (t) => {
     t.equal(scripted.stream.counters.byPeer, 2)
   })
 
-  t.test('is over a sliding window', async (t) => {
+  t.test('peerLimit counts over a sliding window', async (t) => {
     const scripted = scriptedStream({}, { peerLimit: { max: 2, windowMs: 1000 } })
     for (let times = 0; times < 10; times++) {
       await handshake(scripted)
@@ -900,13 +900,13 @@ t.test('peerLimit', async (t) => {
     t.equal(scripted.stream.state, 'closed')
   })
 
-  t.test('0 allows none', async (t) => {
+  t.test('peerLimit with max 0 allows no handshake of the peer', async (t) => {
     const { stream, transport } = scriptedStream({}, { peerLimit: { max: 0, windowMs: 1000 } })
     transport.peerBegins()
     t.match(stream.errored, { code: LIMIT })
   })
 
-  t.test("is the transport's by default, and the option goes before it", async (t) => {
+  t.test('the option peerLimit overrides the limit of the transport', async (t) => {
     const script = { peerLimit: { max: 0, windowMs: 1000 } }
     const bound = scriptedStream(script)
     bound.transport.peerBegins()
@@ -916,7 +916,7 @@ t.test('peerLimit', async (t) => {
     t.equal(free.stream.state, 'open')
   })
 
-  t.test('never counts ours, however many steps they have', async (t) => {
+  t.test('peerLimit never counts our own handshakes, however many steps they have', async (t) => {
     const { stream, transport } = scriptedStream({}, { peerLimit: { max: 0, windowMs: 1000 } })
     for (let times = 0; times < 3; times++) {
       const renegotiated = stream.renegotiate()
@@ -928,21 +928,21 @@ t.test('peerLimit', async (t) => {
     }
   })
 
-  t.test('cuts off ours', async (t) => {
+  t.test('a stream that is destroyed for peerLimit rejects our request with CLOSED', async (t) => {
     const { transport, result } = draining({}, { peerLimit: { max: 0, windowMs: 1000 } })
     transport.peerBegins()
     t.match(await result, { ...CLOSED, cause: { code: LIMIT } })
   })
 })
 
-t.test('identity and certificates', async (t) => {
+t.test('the certificate of the peer is judged after each handshake', async (t) => {
   const anna = { identity: Buffer.from('Anna'), authorized: true }
   const otto = { identity: Buffer.from('Otto'), authorized: true }
   const keys = Buffer.from('keys 0')
   const asks = { certificatePolicy: { requestCert: true, rejectUnauthorized: true } }
   const asksNot = { certificatePolicy: { requestCert: false, rejectUnauthorized: true } }
 
-  t.test('IDENTITY_CHANGED destroys the stream, whoever began', async (t) => {
+  t.test('a changed identity destroys the stream, whichever end began', async (t) => {
     const own = await handshaking({}, {}, { session: { keys, ...anna } })
     own.transport.peerFinishes(otto)
     t.match(await own.result, { code: 'ERR_RENEGOTIATION_IDENTITY_CHANGED' })
@@ -954,13 +954,13 @@ t.test('identity and certificates', async (t) => {
     t.match(peers.stream.errored, { code: 'ERR_RENEGOTIATION_IDENTITY_CHANGED' })
   })
 
-  t.test('allowIdentityChange allows it, and the report tells', async (t) => {
+  t.test('allowIdentityChange allows a changed identity, and the report says so', async (t) => {
     const { transport, result } = await handshaking({}, { allowIdentityChange: true }, { session: { keys, ...anna } })
     transport.peerFinishes(otto)
     t.match(await result, { peerCertificateChanged: true, authorized: true })
   })
 
-  t.test('NO_CERTIFICATE where a certificate was asked for and none came', async (t) => {
+  t.test('NO_CERTIFICATE: the peer sent no certificate, though one was requested', async (t) => {
     const { stream, transport, result } = await handshaking({ requestCert: true }, {}, asksNot)
     t.match(transport.renegotiations, [{ requestCert: true, rejectUnauthorized: true }])
     transport.peerFinishes()
@@ -968,13 +968,13 @@ t.test('identity and certificates', async (t) => {
     t.equal(stream.errored, await result)
   })
 
-  t.test('NO_CERTIFICATE where it does not verify', async (t) => {
+  t.test('NO_CERTIFICATE: the requested certificate does not verify', async (t) => {
     const { transport, result } = await handshaking({ requestCert: true }, {}, asksNot)
     transport.peerFinishes({ ...anna, authorized: false, authorizationError: 'expired' })
     t.match(await result, { code: 'ERR_RENEGOTIATION_NO_CERTIFICATE', cause: 'expired' })
   })
 
-  t.test('NO_CERTIFICATE leaves the stream open where nobody was asked', async (t) => {
+  t.test('NO_CERTIFICATE leaves the stream open if a resumed handshake did not ask for a certificate', async (t) => {
     const { stream, transport, events, result } = await handshaking({ requestCert: true }, {}, asksNot)
     stream.write('held')
     transport.peerFinishes({ resumed: true })
@@ -985,7 +985,7 @@ t.test('identity and certificates', async (t) => {
     t.equal(stream.counters.failed, 1)
   })
 
-  t.test('NO_CERTIFICATE where the connection was made to ask, also when the peer begins', async (t) => {
+  t.test('a connection that requires a certificate requires it in renegotiations of either end', async (t) => {
     const own = await handshaking({}, {}, asks)
     t.match(own.transport.renegotiations, [{ requestCert: true, rejectUnauthorized: true }])
     own.transport.peerFinishes()
@@ -997,7 +997,7 @@ t.test('identity and certificates', async (t) => {
     t.match(peers.stream.errored, { code: 'ERR_RENEGOTIATION_NO_CERTIFICATE' })
   })
 
-  t.test('a peer that resumes where it should have been asked goes on, and nobody is told', async (t) => {
+  t.test('a resumed handshake of the peer without the required certificate leaves the stream open', async (t) => {
     const { stream, transport, events } = scriptedStream(asks)
     transport.peerBegins()
     transport.peerFinishes({ resumed: true })
@@ -1006,7 +1006,7 @@ t.test('identity and certificates', async (t) => {
     t.same(events, ['renegotiating (peer)'])
   })
 
-  t.test('with rejectUnauthorized false any certificate will do, and none', async (t) => {
+  t.test('with rejectUnauthorized false, an unverified or missing certificate is accepted', async (t) => {
     for (const session of [{}, { ...anna, authorized: false }, { resumed: true }]) {
       const { transport, result } = await handshaking({ requestCert: true, rejectUnauthorized: false }, {}, asksNot)
       t.match(transport.renegotiations, [{ requestCert: true, rejectUnauthorized: false }])
@@ -1015,21 +1015,21 @@ t.test('identity and certificates', async (t) => {
     }
   })
 
-  t.test('requestCert false asks for none where the connection was made to', async (t) => {
+  t.test('requestCert: false requests none, even if the connection was made to request one', async (t) => {
     const { transport, result } = await handshaking({ requestCert: false }, {}, asks)
     t.match(transport.renegotiations, [{ requestCert: false }])
     transport.peerFinishes()
     t.match(await result, { origin: 'local' })
   })
 
-  t.test('who has shown a certificate is asked for it again', async (t) => {
+  t.test('a peer that has shown a certificate is asked for it again', async (t) => {
     const { transport, result } = await handshaking({}, {}, { ...asksNot, session: { keys, ...anna } })
     t.match(transport.renegotiations, [{ requestCert: true, rejectUnauthorized: true }])
     transport.peerFinishes()
     t.match(await result, { origin: 'local', peerCertificateChanged: false })
   })
 
-  t.test('without a policy nobody can be asked: said so before anything is held', async (t) => {
+  t.test('requestCert on a transport without certificate policy is UNSUPPORTED before anything is held', async (t) => {
     const { stream, transport } = scriptedStream()
     t.match(await outcome(stream.renegotiate({ requestCert: true })), {
       code: 'ERR_RENEGOTIATION_UNSUPPORTED',
@@ -1040,7 +1040,7 @@ t.test('identity and certificates', async (t) => {
     t.same(transport.offers, [])
   })
 
-  t.test('without a policy, a certificate that was not asked for is not missing', async (t) => {
+  t.test('without a certificate policy, a missing certificate is no failure', async (t) => {
     const { transport, result } = await handshaking({ rejectUnauthorized: true })
     t.match(transport.renegotiations, [{ requestCert: false }])
     transport.peerFinishes()
@@ -1048,8 +1048,8 @@ t.test('identity and certificates', async (t) => {
   })
 })
 
-t.test('end() waits for the renegotiations that were asked for before it', async (t) => {
-  t.test('one that is handshaking', async (t) => {
+t.test('end() waits for the renegotiations that were requested before it', async (t) => {
+  t.test('end() waits for a handshake in progress', async (t) => {
     const { stream, transport, result } = await handshaking()
     stream.end('last words')
     await turn()
@@ -1062,7 +1062,7 @@ t.test('end() waits for the renegotiations that were asked for before it', async
     t.equal(transport.ended, true)
   })
 
-  t.test('all that are queued', async (t) => {
+  t.test('end() waits for all queued requests', async (t) => {
     const { stream, transport, result } = await handshaking()
     const second = stream.renegotiate()
     stream.end()
@@ -1076,7 +1076,7 @@ t.test('end() waits for the renegotiations that were asked for before it', async
     t.equal(transport.ended, true)
   })
 
-  t.test('one that waits for the connection', async (t) => {
+  t.test('end() waits for a request that waits for the connection', async (t) => {
     const { stream, transport, result } = await handshaking({}, {}, { ready: false })
     stream.end()
     await turn()
@@ -1088,7 +1088,7 @@ t.test('end() waits for the renegotiations that were asked for before it', async
     t.equal(transport.ended, true)
   })
 
-  t.test("the peer's handshake on its way", async (t) => {
+  t.test('end() waits for a handshake of the peer', async (t) => {
     const { stream, transport } = slow()
     transport.peerBegins()
     stream.end()
@@ -1096,13 +1096,13 @@ t.test('end() waits for the renegotiations that were asked for before it', async
     t.equal(transport.ended, false)
     transport.peerFinishes()
     await turn()
-    t.equal(transport.ended, false, 'until the last look')
+    t.equal(transport.ended, false, 'end() waits for the empty write')
     await transport.takeNext()
     await turn()
     t.equal(transport.ended, true)
   })
 
-  t.test('the last look after a handshake', async (t) => {
+  t.test('end() waits for the empty write after a handshake', async (t) => {
     const { stream, transport } = await flushing()
     stream.end()
     await turn()
@@ -1112,7 +1112,7 @@ t.test('end() waits for the renegotiations that were asked for before it', async
     t.equal(transport.ended, true)
   })
 
-  t.test('not for one that was given up', async (t) => {
+  t.test('end() does not wait for a request that was aborted', async (t) => {
     const controller = new AbortController()
     const { stream, transport, result } = await handshaking({ signal: controller.signal }, {}, { ready: false })
     stream.end()
@@ -1122,7 +1122,7 @@ t.test('end() waits for the renegotiations that were asked for before it', async
     t.equal(transport.ended, true)
   })
 
-  t.test('not for one that turns out to be unsupported', async (t) => {
+  t.test('end() does not wait for a request that turns out to be unsupported', async (t) => {
     const { stream, transport, result } = await handshaking({}, {}, { ready: false })
     stream.end()
     transport.why = 'TLS 1.3 has none'
@@ -1132,7 +1132,7 @@ t.test('end() waits for the renegotiations that were asked for before it', async
     t.equal(transport.ended, true)
   })
 
-  t.test('not for one after another that turns out to be unsupported', async (t) => {
+  t.test('end() does not wait for a queued request that becomes unsupported', async (t) => {
     const { stream, transport, result } = await handshaking()
     const second = outcome(stream.renegotiate())
     stream.end()
@@ -1144,7 +1144,7 @@ t.test('end() waits for the renegotiations that were asked for before it', async
     t.equal(transport.ended, true)
   })
 
-  t.test('not for one that can never finish', async (t) => {
+  t.test("end() does not wait for a handshake that the peer's end cut off", async (t) => {
     const { stream, transport, result, events } = await handshaking()
     stream.end()
     await turn()
@@ -1156,8 +1156,8 @@ t.test('end() waits for the renegotiations that were asked for before it', async
   })
 })
 
-t.test("the peer's end", async (t) => {
-  t.test('while draining lets go what is held', async (t) => {
+t.test('the end of the peer interrupts a renegotiation', async (t) => {
+  t.test('the end of the peer while draining rejects the request, and held writes are sent', async (t) => {
     const { stream, transport, result } = draining()
     stream.write(' held')
     transport.peerEnds()
@@ -1168,7 +1168,7 @@ t.test("the peer's end", async (t) => {
     t.equal(transport.renegotiations.length, 0)
   })
 
-  t.test('while handshaking: nothing can be written any more, and what was received can be read', async (t) => {
+  t.test('the end of the peer in a handshake fails later writes, but received data can still be read', async (t) => {
     const { stream, transport, events } = scriptedStream({ reads: false })
     stream.read(0)
     void outcome(stream.renegotiate())
@@ -1183,7 +1183,7 @@ t.test("the peer's end", async (t) => {
     t.same(events.at(-2), 'ERR_RENEGOTIATION_CLOSED')
   })
 
-  t.test('while handshaking fails what is held, and it is not lost', async (t) => {
+  t.test('the end of the peer in a handshake fails held writes, and unsent() returns them', async (t) => {
     const { stream, transport, events } = await handshaking()
     const done = sinon.spy()
     stream.write('held', done)
@@ -1196,7 +1196,7 @@ t.test("the peer's end", async (t) => {
     t.equal(Buffer.concat(stream.unsent()).toString(), 'held and queued')
   })
 
-  t.test('while handshaking does not fail a write that was done', async (t) => {
+  t.test('the end of the peer in a handshake does not fail a write that was already taken', async (t) => {
     const { stream, transport, events } = slow()
     const done = sinon.spy()
     stream.write('done', done)
@@ -1209,7 +1209,7 @@ t.test("the peer's end", async (t) => {
     t.same(events, ['renegotiating (peer)', 'end'])
   })
 
-  t.test('while flushing does not take back what has succeeded', async (t) => {
+  t.test('the end of the peer while flushing does not reject the completed renegotiation', async (t) => {
     const { stream, transport } = slow()
     const renegotiated = stream.renegotiate()
     await transport.takeNext()
@@ -1222,7 +1222,7 @@ t.test("the peer's end", async (t) => {
     t.equal(transport.taken.toString(), 'held')
   })
 
-  t.test('while flushing: what has succeeded is told at once', async (t) => {
+  t.test('the end of the peer while flushing lets the renegotiation be reported at once', async (t) => {
     const { transport, events } = await flushing()
     transport.peerEnds()
     t.same(events, ['renegotiating (peer)', 'renegotiated (peer)'])
@@ -1232,7 +1232,7 @@ t.test("the peer's end", async (t) => {
     t.same(events, ['renegotiating (peer)', 'renegotiated (peer)', 'end'])
   })
 
-  t.test('while flushing, and nothing can be written any more: as long as a handshake may take', async (t) => {
+  t.test('after the end of the peer, a flush that does not finish ends with HANDSHAKE_TIMEOUT', async (t) => {
     const { stream, transport } = await flushing({}, { handshakeTimeout: 10 })
     transport.peerEnds()
     clock.tick(9)
@@ -1242,7 +1242,7 @@ t.test("the peer's end", async (t) => {
   })
 })
 
-t.test('nobody has to look at the promise', async (t) => {
+t.test('rejected promises that nobody handles cause no unhandledRejection', async (t) => {
   const unhandled = sinon.spy()
   process.on('unhandledRejection', unhandled)
   t.teardown(() => process.off('unhandledRejection', unhandled))
@@ -1259,7 +1259,7 @@ t.test('nobody has to look at the promise', async (t) => {
   t.equal(unhandled.callCount, 0)
 })
 
-t.test('a listener that throws holds nothing up', async (t) => {
+t.test('a throwing listener does not keep the renegotiation or held writes from finishing', async (t) => {
   const thrown = uncaught(t)
   for (const event of ['renegotiating', 'renegotiated']) {
     const { stream, transport } = scriptedStream()
@@ -1280,7 +1280,7 @@ t.test('a listener that throws holds nothing up', async (t) => {
   }
 })
 
-t.test("a listener that throws does not keep the peer's next handshake from beginning", async (t) => {
+t.test("a throwing renegotiated listener does not disturb the peer's next handshake", async (t) => {
   const { stream, transport, events } = await flushing()
   const mine = new Error('mine')
   stream.once('renegotiated', () => {
@@ -1292,7 +1292,7 @@ t.test("a listener that throws does not keep the peer's next handshake from begi
   t.same(events.at(-1), 'renegotiating (peer)')
 })
 
-t.test('a listener that throws does not keep the stream from reading ahead', async (t) => {
+t.test('a throwing renegotiating listener does not keep the stream from reading ahead', async (t) => {
   const { stream, transport } = scriptedStream({ reads: false }, { readableHighWaterMark: 10 })
   stream.read(0)
   const mine = new Error('mine')
@@ -1307,7 +1307,7 @@ t.test('a listener that throws does not keep the stream from reading ahead', asy
   t.equal(stream.counters.byPeer, 1)
 })
 
-t.test('a listener that throws while the stream is destroyed leaves nothing undone', async (t) => {
+t.test('a throwing renegotiated listener during destroy() leaves no promise or callback pending', async (t) => {
   const { stream, transport, events } = await flushing()
   const mine = new Error('mine')
   stream.once('renegotiated', () => {
@@ -1324,7 +1324,7 @@ t.test('a listener that throws while the stream is destroyed leaves nothing undo
   t.same(stream.unsent().map(String), ['held'])
 })
 
-t.test('a callback that throws when the writes go on keeps nobody waiting', async (t) => {
+t.test('a throwing write callback after a handshake does not stop later writes or requests', async (t) => {
   const thrown = uncaught(t)
   for (const text of ['', 'held']) {
     const { stream, transport } = scriptedStream()
@@ -1348,7 +1348,7 @@ t.test('a callback that throws when the writes go on keeps nobody waiting', asyn
   }
 })
 
-t.test('a transport that throws where it must not is the end of the stream, and every promise settles', async (t) => {
+t.test('an exception in transport.unsupported() destroys the stream, and every promise settles', async (t) => {
   const { stream, transport } = scriptedStream()
   const broken = new Error('broken')
   transport.unsupported = () => {
@@ -1359,7 +1359,7 @@ t.test('a transport that throws where it must not is the end of the stream, and 
   t.equal(await error, broken)
 })
 
-t.test('a handshake begun after our own end is no reason to write', async (t) => {
+t.test('a handshake of the peer after our end() completes without a write', async (t) => {
   const { stream, transport, events } = scriptedStream()
   stream.end()
   await turn()
@@ -1371,7 +1371,7 @@ t.test('a handshake begun after our own end is no reason to write', async (t) =>
   t.same(events, ['finish', 'renegotiating (peer)', 'renegotiated (peer)'])
 })
 
-t.test('a transport that reads within resume() may find', async (t) => {
+t.test('a transport that reads within resume() reports events from there', async (t) => {
   /** The application has enough, so the transport is paused; then a renegotiation makes it read on. */
   function paused(script: Script = {}) {
     const scripted = scriptedStream({ reads: false, resumes: 'at once', ...script }, { readableHighWaterMark: 1 })
@@ -1381,7 +1381,7 @@ t.test('a transport that reads within resume() may find', async (t) => {
     return scripted
   }
 
-  t.test("the beginning of the peer's handshake", async (t) => {
+  t.test("resume() may report that the peer's handshake begins, and it serves our request", async (t) => {
     const { stream, transport } = paused()
     transport.peerBegins()
     const renegotiated = stream.renegotiate()
@@ -1394,7 +1394,7 @@ t.test('a transport that reads within resume() may find', async (t) => {
     t.equal(clock.countTimers(), 0)
   })
 
-  t.test("the peer's whole handshake", async (t) => {
+  t.test('resume() may report a whole handshake of the peer, and our request settles', async (t) => {
     const { stream, transport } = paused()
     transport.peerBegins()
     transport.peerFinishes()
@@ -1407,7 +1407,7 @@ t.test('a transport that reads within resume() may find', async (t) => {
     t.equal(clock.countTimers(), 0)
   })
 
-  t.test("the peer's end", async (t) => {
+  t.test('resume() may report the end of the peer, and our request rejects with CLOSED', async (t) => {
     const { stream, transport } = paused()
     transport.peerEnds()
     t.match(await outcome(stream.renegotiate()), CLOSED)
@@ -1416,7 +1416,7 @@ t.test('a transport that reads within resume() may find', async (t) => {
     t.equal(clock.countTimers(), 0)
   })
 
-  t.test('an error', async (t) => {
+  t.test('resume() may report an error, and our request rejects with CLOSED', async (t) => {
     const { stream, transport } = paused()
     const reset = new Error('reset')
     const resume = transport.resume
@@ -1430,29 +1430,26 @@ t.test('a transport that reads within resume() may find', async (t) => {
   })
 })
 
-t.test(
-  'the peer ends without an answer, and the transport can take the handshake back: what is held goes',
-  async (t) => {
-    const { stream, transport, events, result } = await handshaking()
-    const takeBack = sinon.stub().callsFake(() => {
-      transport.handshaking = false
-      return true
-    })
-    Object.assign(transport, { takeBack })
-    stream.write('held')
-    transport.peerEnds()
-    t.equal(takeBack.callCount, 1)
-    t.match(await result, { ...CLOSED, message: /before it answered/ })
-    await turn()
-    t.equal(stream.state, 'open')
-    t.equal(transport.taken.toString(), 'held')
-    stream.end()
-    await turn()
-    t.same(events, ['renegotiating (local)', 'end', 'finish', 'close'])
-  },
-)
+t.test('held writes are sent if the peer ends unanswered and the transport takes the handshake back', async (t) => {
+  const { stream, transport, events, result } = await handshaking()
+  const takeBack = sinon.stub().callsFake(() => {
+    transport.handshaking = false
+    return true
+  })
+  Object.assign(transport, { takeBack })
+  stream.write('held')
+  transport.peerEnds()
+  t.equal(takeBack.callCount, 1)
+  t.match(await result, { ...CLOSED, message: /before it answered/ })
+  await turn()
+  t.equal(stream.state, 'open')
+  t.equal(transport.taken.toString(), 'held')
+  stream.end()
+  await turn()
+  t.same(events, ['renegotiating (local)', 'end', 'finish', 'close'])
+})
 
-t.test("it isn't asked to take the peer's own back", async (t) => {
+t.test('the transport is not asked to take back a handshake of the peer', async (t) => {
   const { stream, transport } = slow()
   const takeBack = sinon.stub().returns(true)
   Object.assign(transport, { takeBack })

@@ -23,7 +23,7 @@ t.test('resolve() fulfils the promise', async (t) => {
   await request.settled
 })
 
-t.test('reject() rejects the promise, and `settled` is fulfilled all the same', async (t) => {
+t.test('reject() rejects the promise, but still fulfils `settled`', async (t) => {
   const request = new Request({})
   const error = new Error('no')
   request.reject(error)
@@ -32,7 +32,7 @@ t.test('reject() rejects the promise, and `settled` is fulfilled all the same', 
   await t.rejects(request.promise, error)
 })
 
-t.test('nobody has to look at the promise', async (t) => {
+t.test('a rejected promise that nobody handles causes no unhandledRejection', async (t) => {
   const unhandled = sinon.spy()
   process.on('unhandledRejection', unhandled)
   t.teardown(() => process.off('unhandledRejection', unhandled))
@@ -41,7 +41,7 @@ t.test('nobody has to look at the promise', async (t) => {
   t.equal(unhandled.callCount, 0)
 })
 
-t.test('the first to settle it wins', async (t) => {
+t.test('only the first call of resolve() or reject() counts', async (t) => {
   const request = new Request({})
   request.resolve(report)
   request.reject(new Error('too late'))
@@ -54,7 +54,7 @@ t.test('watchSignal() without a signal does nothing', async (t) => {
   t.equal(aborted.callCount, 0)
 })
 
-t.test('watchSignal() tells at once of a signal that has fired', async (t) => {
+t.test('watchSignal() calls back at once if the signal is already aborted', async (t) => {
   const aborted = sinon.spy()
   const signal = AbortSignal.abort('why')
   new Request({ signal }).watchSignal(aborted)
@@ -64,7 +64,7 @@ t.test('watchSignal() tells at once of a signal that has fired', async (t) => {
   t.same(getEventListeners(signal, 'abort'), [])
 })
 
-t.test('watchSignal() tells when the signal fires', async (t) => {
+t.test('watchSignal() calls back when the signal is aborted', async (t) => {
   const aborted = sinon.spy()
   const controller = new AbortController()
   new Request({ signal: controller.signal }).watchSignal(aborted)
@@ -75,7 +75,7 @@ t.test('watchSignal() tells when the signal fires', async (t) => {
 })
 
 for (const settle of ['resolve', 'reject'] as const) {
-  t.test(`after ${settle}() the signal is left alone`, async (t) => {
+  t.test(`after ${settle}(), the request no longer listens to its signal`, async (t) => {
     const aborted = sinon.spy()
     const controller = new AbortController()
     const request = new Request({ signal: controller.signal })
@@ -88,7 +88,7 @@ for (const settle of ['resolve', 'reject'] as const) {
   })
 }
 
-t.test('one signal may be for many requests: it has one listener, and they are told in order', async (t) => {
+t.test('requests that share a signal share one listener, and are called back in order', async (t) => {
   const controller = new AbortController()
   const { signal } = controller
   const told: number[] = []

@@ -3,7 +3,7 @@ import { SmallChunks } from '../../src/core/small-chunks.ts'
 
 const SLAB_BYTES = 64 * 1024
 
-t.test('what was added is taken in one, in order', async (t) => {
+t.test('take() returns all added chunks as one buffer, in order', async (t) => {
   const chunks = new SmallChunks()
   t.equal(chunks.add(Buffer.from('ab')), undefined)
   t.equal(chunks.add(Buffer.from('c')), undefined)
@@ -12,7 +12,7 @@ t.test('what was added is taken in one, in order', async (t) => {
   t.equal(chunks.bytes, 0)
 })
 
-t.test('it is a copy: the memory of the chunk can go', async (t) => {
+t.test('add() copies the chunk, so that its memory can be reused', async (t) => {
   const chunks = new SmallChunks()
   const chunk = Buffer.from('ab')
   chunks.add(chunk)
@@ -20,18 +20,18 @@ t.test('it is a copy: the memory of the chunk can go', async (t) => {
   t.equal(chunks.take().toString(), 'ab')
 })
 
-t.test('what is left of a slab is used by what comes next', async (t) => {
+t.test('chunks that are added after take() use the rest of the same slab', async (t) => {
   const chunks = new SmallChunks()
   chunks.add(Buffer.from('ab'))
   const first = chunks.take()
   chunks.add(Buffer.from('cd'))
   const second = chunks.take()
-  t.equal(first.toString(), 'ab', 'and nothing is overwritten')
+  t.equal(first.toString(), 'ab', 'the first buffer is not overwritten')
   t.equal(second.buffer, first.buffer)
   t.equal(second.byteOffset, 2)
 })
 
-t.test('a slab is filled to the last byte, and handed out at once', async (t) => {
+t.test('a slab is filled to the last byte, and then add() returns it', async (t) => {
   for (const beyond of [0, 1, 999]) {
     const chunks = new SmallChunks()
     chunks.add(Buffer.from('ab'))

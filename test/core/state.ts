@@ -18,20 +18,20 @@ for (const [state, ...expected] of rows as [State, ...string[]][]) {
   triggers.forEach((trigger, index) => {
     const to = expected[index]
     if (to === '-') {
-      t.test(`'${trigger}' in state '${state}' is illegal, and nothing happens`, async (t) => {
+      t.test(`trigger '${trigger}' is illegal in state '${state}': next() throws and changes nothing`, async (t) => {
         const before = structuredClone(transitions)
         t.throws(() => next(state, trigger), { message: `Illegal transition: '${trigger}' in state '${state}'` })
         t.same(transitions, before)
       })
     } else {
-      t.test(`'${trigger}' takes '${state}' to '${to}'`, async (t) => {
+      t.test(`trigger '${trigger}' takes state '${state}' to '${to}'`, async (t) => {
         t.equal(next(state, trigger), to)
       })
     }
   })
 }
 
-t.test('the table knows no other state and no other trigger', async (t) => {
+t.test('the transition table has no other states and no other triggers', async (t) => {
   t.same(
     Object.keys(transitions),
     rows.map(([state]) => state),
@@ -43,16 +43,13 @@ t.test('the table knows no other state and no other trigger', async (t) => {
   )
 })
 
-t.test(
-  'destroyed is the one trigger that is legal in every state, and closed the one state without a way out',
-  async (t) => {
-    for (const [state, row] of Object.entries(transitions)) {
-      t.equal(row.destroyed, 'closed', state)
-      t.equal(
-        Object.values(row).every((to) => to === 'closed'),
-        state === 'closed',
-        state,
-      )
-    }
-  },
-)
+t.test('trigger destroyed is legal in every state, and only state closed leads to no other state', async (t) => {
+  for (const [state, row] of Object.entries(transitions)) {
+    t.equal(row.destroyed, 'closed', state)
+    t.equal(
+      Object.values(row).every((to) => to === 'closed'),
+      state === 'closed',
+      state,
+    )
+  }
+})

@@ -16,15 +16,15 @@ const after: Session = { keys: bytes('new') }
 const anna = bytes('Anna')
 const otto = bytes('Otto')
 
-t.test('new keys are a renegotiation, proven', async (t) => {
+t.test('new keys are a verified renegotiation', async (t) => {
   t.same(judge(before, after, nothing), { outcome: 'renegotiated', verified: true, peerCertificateChanged: false })
 })
 
-t.test('the old keys are none, whatever else has changed', async (t) => {
+t.test('without new keys there was no renegotiation, even if a certificate appeared', async (t) => {
   t.same(judge(before, { keys: bytes('old'), identity: otto }, certificate), { outcome: 'unchanged' })
 })
 
-t.test('where the transport tells no keys, before or after, it is not proven', async (t) => {
+t.test('if the transport cannot tell the keys, the renegotiation is not verified', async (t) => {
   for (const [a, b] of [
     [{}, {}],
     [before, {}],
@@ -34,31 +34,31 @@ t.test('where the transport tells no keys, before or after, it is not proven', a
   }
 })
 
-t.test('the same identity is no change', async (t) => {
+t.test('the same certificate as before is no change of identity', async (t) => {
   const verdict = judge({ ...before, identity: anna }, { ...after, identity: bytes('Anna') }, nothing)
   t.match(verdict, { outcome: 'renegotiated', peerCertificateChanged: false })
 })
 
-t.test('a first identity is told, and allowed', async (t) => {
+t.test('a first certificate is allowed, and reported as a change', async (t) => {
   const verdict = judge(before, { ...after, identity: anna }, nothing)
   t.match(verdict, { outcome: 'renegotiated', peerCertificateChanged: true })
 })
 
-t.test('another identity than before is fatal', async (t) => {
+t.test('a different certificate than before is fatal', async (t) => {
   t.match(judge({ ...before, identity: anna }, { ...after, identity: otto }, nothing), {
     outcome: 'fatal',
     error: { code: 'ERR_RENEGOTIATION_IDENTITY_CHANGED', message: /another certificate/ },
   })
 })
 
-t.test('none after one is fatal', async (t) => {
+t.test('no certificate, after there was one before, is fatal', async (t) => {
   t.match(judge({ ...before, identity: anna }, after, nothing), {
     outcome: 'fatal',
     error: { code: 'ERR_RENEGOTIATION_IDENTITY_CHANGED', message: /no certificate/ },
   })
 })
 
-t.test('allowIdentityChange allows both, and they are told', async (t) => {
+t.test('allowIdentityChange allows another certificate or none, and the change is reported', async (t) => {
   for (const identity of [otto, undefined]) {
     const verdict = judge(
       { ...before, identity: anna },
@@ -69,18 +69,18 @@ t.test('allowIdentityChange allows both, and they are told', async (t) => {
   }
 })
 
-t.test('a certificate that was asked for and verifies is fine', async (t) => {
+t.test('a requested certificate that verifies is accepted', async (t) => {
   t.match(judge(before, { ...after, identity: anna, authorized: true }, certificate), { outcome: 'renegotiated' })
 })
 
-t.test('a certificate that was asked for and did not come is fatal', async (t) => {
+t.test('a requested certificate that the peer does not send is fatal', async (t) => {
   t.match(judge(before, after, certificate), {
     outcome: 'fatal',
     error: { code: 'ERR_RENEGOTIATION_NO_CERTIFICATE', message: /gave none/ },
   })
 })
 
-t.test('a certificate that does not verify is fatal, and the reason is the cause', async (t) => {
+t.test('a requested certificate that does not verify is fatal, and the error has the reason as cause', async (t) => {
   const why = new Error('self-signed certificate')
   const verdict = judge(before, { ...after, identity: anna, authorized: false, authorizationError: why }, certificate)
   t.match(verdict, {
@@ -90,14 +90,14 @@ t.test('a certificate that does not verify is fatal, and the reason is the cause
   t.equal((verdict as { error: RenegotiationError }).error.cause, why)
 })
 
-t.test('a certificate of which the transport cannot tell whether it verifies is fatal too', async (t) => {
+t.test('a requested certificate is fatal if the transport cannot tell whether it verifies', async (t) => {
   t.match(judge(before, { ...after, identity: anna }, certificate), {
     outcome: 'fatal',
     error: { code: 'ERR_RENEGOTIATION_NO_CERTIFICATE', message: /unknown reason/ },
   })
 })
 
-t.test('where the handshake was resumed nobody was asked: rejected, not fatal, and told what is missing', async (t) => {
+t.test('a resumed handshake without the requested certificate is rejected, but not fatal', async (t) => {
   const verdict = judge(before, { ...after, resumed: true }, certificate)
   t.match(verdict, {
     outcome: 'rejected',
@@ -106,21 +106,21 @@ t.test('where the handshake was resumed nobody was asked: rejected, not fatal, a
   t.type((verdict as { error: Error }).error, RenegotiationError)
 })
 
-t.test('without rejectUnauthorized any certificate will do, and none', async (t) => {
+t.test('without rejectUnauthorized, an unverified or missing certificate is accepted', async (t) => {
   const expected = { ...certificate, rejectUnauthorized: false }
   t.match(judge(before, { ...after, identity: anna, authorized: false }, expected), { outcome: 'renegotiated' })
   t.match(judge(before, after, expected), { outcome: 'renegotiated' })
   t.match(judge(before, { ...after, resumed: true }, expected), { outcome: 'renegotiated' })
 })
 
-t.test('a change of identity weighs more than a certificate that is missing', async (t) => {
+t.test('a missing certificate is a change of identity if there was one before', async (t) => {
   t.match(judge({ ...before, identity: anna }, after, certificate), {
     outcome: 'fatal',
     error: { code: 'ERR_RENEGOTIATION_IDENTITY_CHANGED' },
   })
 })
 
-t.test('where the extended master secret is required, a session without it is fatal', async (t) => {
+t.test('with requireExtendedMasterSecret, a session without extended master secret is fatal', async (t) => {
   const required = { ...nothing, requireExtendedMasterSecret: true }
   for (const extendedMasterSecret of [false, undefined]) {
     t.match(judge(before, { ...after, extendedMasterSecret }, required), {
@@ -131,14 +131,14 @@ t.test('where the extended master secret is required, a session without it is fa
   t.match(judge(before, { ...after, extendedMasterSecret: true }, required), { outcome: 'renegotiated' })
 })
 
-t.test('another identity is fatal, even where the keys seem to be the old ones', async (t) => {
+t.test('a different certificate is fatal even if the keys did not change', async (t) => {
   t.match(judge({ ...before, identity: anna }, { ...before, identity: otto }, nothing), {
     outcome: 'fatal',
     error: { code: 'ERR_RENEGOTIATION_IDENTITY_CHANGED' },
   })
 })
 
-t.test('another identity for a pre-shared key, or none, is a change', async (t) => {
+t.test('a different or missing identity of a pre-shared key is a change of identity', async (t) => {
   const [first, second] = [{ ...before, pskIdentity: anna }, after]
   for (const pskIdentity of [otto, undefined]) {
     t.match(judge(first, { ...second, pskIdentity }, nothing), {
@@ -147,10 +147,14 @@ t.test('another identity for a pre-shared key, or none, is a change', async (t) 
     })
   }
   t.match(judge(first, { ...second, pskIdentity: anna }, nothing), { outcome: 'renegotiated' })
-  t.match(judge(before, { ...after, pskIdentity: anna }, nothing), { outcome: 'renegotiated' }, 'a first one is not')
+  t.match(
+    judge(before, { ...after, pskIdentity: anna }, nothing),
+    { outcome: 'renegotiated' },
+    'a first identity is no change',
+  )
 })
 
-t.test('another name of the server (SNI) is a change where both are known', async (t) => {
+t.test('a different server name (SNI) is a change of identity if both names are known', async (t) => {
   const named = (session: Session, servername?: string): Session => ({ ...session, servername })
   for (const [first, second] of [
     ['one', 'other'],

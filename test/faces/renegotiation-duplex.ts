@@ -12,7 +12,7 @@ import { GatheringTransport, ScriptedTransport, turn } from '../fixtures/scripte
 
 const MiB = 1024 * 1024
 
-t.test('it is a Duplex of readable-stream, over the transport that it tells', async (t) => {
+t.test('a RenegotiationDuplex is a Duplex of readable-stream, and has its transport as a property', async (t) => {
   const transport = new ScriptedTransport()
   const stream = new RenegotiationDuplex(transport)
   t.type(stream, ReadableStreamDuplex)
@@ -24,7 +24,7 @@ t.test('it is a Duplex of readable-stream, over the transport that it tells', as
   t.same(stream.unsent(), [])
 })
 
-t.test('a bad option throws before the transport is touched', async (t) => {
+t.test('a bad option throws before the transport is used', async (t) => {
   const transport = new ScriptedTransport()
   const attach = sinon.spy(transport, 'attach')
   t.throws(() => new RenegotiationDuplex(transport, { maxHeldBytes: -1 }), {
@@ -34,7 +34,7 @@ t.test('a bad option throws before the transport is touched', async (t) => {
   t.equal(attach.callCount, 0)
 })
 
-t.test('a transport that has a stream already throws', async (t) => {
+t.test('a transport that already has a stream throws', async (t) => {
   const transport = new ScriptedTransport()
   new RenegotiationDuplex(transport)
   t.throws(() => new RenegotiationDuplex(transport), /attached twice/)
@@ -46,7 +46,7 @@ t.test('the high water marks are those of the options', async (t) => {
   t.equal(stream.writableHighWaterMark, 2)
 })
 
-t.test('what is written arrives, what arrives is read', async (t) => {
+t.test('written data reaches the transport, and data of the transport can be read', async (t) => {
   const { stream, transport, received } = scriptedStream()
   stream.write('to the peer')
   transport.peerSends('to us')
@@ -54,7 +54,7 @@ t.test('what is written arrives, what arrives is read', async (t) => {
   t.equal(received(), 'to us')
 })
 
-t.test('strings are written in their encoding, and so are Uint8Arrays', async (t) => {
+t.test('strings are written in their encoding, and Uint8Arrays as their bytes', async (t) => {
   const { stream, transport } = scriptedStream()
   stream.write('c3a9', 'hex')
   await turn()
@@ -65,8 +65,8 @@ t.test('strings are written in their encoding, and so are Uint8Arrays', async (t
   t.equal(transport.taken.toString(), 'éèê')
 })
 
-t.test('backpressure', async (t) => {
-  t.test('write() gives false at the high water mark, and drain comes when all is on its way', async (t) => {
+t.test('backpressure works in both directions', async (t) => {
+  t.test('write() returns false at the high water mark, and drain follows when all is sent', async (t) => {
     const { stream, transport } = scriptedStream({ takes: 'when told' }, { highWaterMark: 4 })
     const drain = sinon.spy()
     stream.on('drain', drain)
@@ -83,26 +83,23 @@ t.test('backpressure', async (t) => {
     t.equal(stream.writableLength, 0)
   })
 
-  t.test(
-    'what is held while a handshake runs stays in the stream: write() gives false, drain comes after it',
-    async (t) => {
-      const { stream, transport } = scriptedStream({}, { highWaterMark: 4 })
-      const drain = sinon.spy()
-      stream.on('drain', drain)
-      transport.peerBegins()
-      t.equal(stream.write('abcd'), false)
-      await turn()
-      t.equal(stream.writableLength, 4)
-      t.equal(stream.heldBytes, 4)
-      t.equal(drain.callCount, 0)
-      transport.peerFinishes()
-      await turn()
-      t.equal(drain.callCount, 1)
-      t.equal(transport.taken.toString(), 'abcd')
-    },
-  )
+  t.test('writes during a handshake stay in the stream, and drain follows after the handshake', async (t) => {
+    const { stream, transport } = scriptedStream({}, { highWaterMark: 4 })
+    const drain = sinon.spy()
+    stream.on('drain', drain)
+    transport.peerBegins()
+    t.equal(stream.write('abcd'), false)
+    await turn()
+    t.equal(stream.writableLength, 4)
+    t.equal(stream.heldBytes, 4)
+    t.equal(drain.callCount, 0)
+    transport.peerFinishes()
+    await turn()
+    t.equal(drain.callCount, 1)
+    t.equal(transport.taken.toString(), 'abcd')
+  })
 
-  t.test('heldBytes, bytesInFlight and what was taken add up to what was written', async (t) => {
+  t.test('heldBytes, bytesInFlight and the bytes taken add up to the bytes written', async (t) => {
     const { stream, transport } = scriptedStream({ takes: 'when told' })
     const sum = () => stream.heldBytes + stream.bytesInFlight + transport.taken.length
     stream.write('abcdef')
@@ -124,7 +121,7 @@ t.test('backpressure', async (t) => {
     t.same([stream.heldBytes, stream.bytesInFlight, sum()], [0, 0, 10])
   })
 
-  t.test('an application that does not read stops the transport', async (t) => {
+  t.test('an application that does not read pauses the transport', async (t) => {
     const { stream, transport } = scriptedStream({ reads: false }, { highWaterMark: 4 })
     t.equal(transport.flowing, false)
     stream.read(0)
@@ -137,8 +134,8 @@ t.test('backpressure', async (t) => {
   })
 })
 
-t.test('a huge write', async (t) => {
-  t.test('is cut into slices of its own memory', async (t) => {
+t.test('huge writes are cut into slices', async (t) => {
+  t.test('a huge write is cut into slices of the same memory', async (t) => {
     const { stream, transport } = scriptedStream({ takes: 'when told' })
     const huge = Buffer.alloc(4 * MiB)
     const done = sinon.spy()
@@ -156,7 +153,7 @@ t.test('a huge write', async (t) => {
     t.equal(transport.taken.length, huge.length)
   })
 
-  t.test('does not delay a renegotiation by more than a slice', async (t) => {
+  t.test('a huge write delays a renegotiation by no more than one slice', async (t) => {
     const { stream, transport } = scriptedStream({ takes: 'when told' })
     stream.write(Buffer.alloc(4 * MiB))
     const renegotiated = stream.renegotiate()
@@ -173,7 +170,7 @@ t.test('a huge write', async (t) => {
 })
 
 t.test('every write callback is called exactly once and in order', async (t) => {
-  /** Writes `count` chunks, and tells whose callbacks came, and with which code. */
+  /** Writes `count` chunks, and returns the list of callbacks that were called, each with its error code. */
   function write(stream: RenegotiationDuplex, count: number) {
     const calls: string[] = []
     for (let index = 0; index < count; index++) {
@@ -183,7 +180,7 @@ t.test('every write callback is called exactly once and in order', async (t) => 
   }
   const all = (count: number, how: string) => Array.from({ length: count }, (_, index) => `${index} ${how}`)
 
-  t.test('when all goes well', async (t) => {
+  t.test('write callbacks are called in order when all writes succeed', async (t) => {
     const { stream } = scriptedStream()
     const calls = write(stream, 3)
     await turn()
@@ -191,7 +188,7 @@ t.test('every write callback is called exactly once and in order', async (t) => 
     t.same(calls, all(3, 'ok'))
   })
 
-  t.test('through a handshake', async (t) => {
+  t.test('write callbacks are called after a handshake, in order', async (t) => {
     const { stream, transport } = scriptedStream()
     transport.peerBegins()
     const calls = write(stream, 3)
@@ -204,19 +201,19 @@ t.test('every write callback is called exactly once and in order', async (t) => 
     t.same(calls, all(3, 'ok'))
   })
 
-  t.test('corked', async (t) => {
+  t.test('write callbacks of corked writes are called after uncork(), in order', async (t) => {
     const { stream, transport } = scriptedStream()
     stream.cork()
     const calls = write(stream, 3)
     await turn()
     t.same(calls, [])
     stream.uncork()
-    t.equal(transport.offers.length, 1, 'gathered')
+    t.equal(transport.offers.length, 1, 'the writes are sent together')
     await turn()
     t.same(calls, all(3, 'ok'))
   })
 
-  t.test('empty writes too', async (t) => {
+  t.test('callbacks of empty writes are called in order with the others', async (t) => {
     const { stream } = scriptedStream()
     const calls: string[] = []
     stream.write('', () => calls.push('first'))
@@ -233,7 +230,7 @@ t.test('every write callback is called exactly once and in order', async (t) => 
     ['corked behind a write in flight', (stream) => process.nextTick(() => stream.cork())],
     ['held', (_, transport) => transport.peerBegins()],
   ] as [string, (stream: RenegotiationDuplex, transport: ScriptedTransport) => void][]) {
-    t.test(`destroyed ${how}`, async (t) => {
+    t.test(`destroy() calls back every write with ERR_STREAM_DESTROYED, before close: ${how}`, async (t) => {
       const { stream, transport, events } = scriptedStream({ takes: 'when told' })
       prepare(stream, transport)
       const calls = write(stream, 4)
@@ -245,10 +242,10 @@ t.test('every write callback is called exactly once and in order', async (t) => 
       await turn()
       t.same(calls, all(4, 'ERR_STREAM_DESTROYED'))
       t.same(events.at(-1), 'close')
-      t.equal(callsBeforeClose, 4, 'and close comes last')
+      t.equal(callsBeforeClose, 4, 'close comes after all callbacks')
     })
 
-    t.test(`destroyed with an error ${how}`, async (t) => {
+    t.test(`destroy(error) calls back every write with that error: ${how}`, async (t) => {
       const { stream, transport, events } = scriptedStream({ takes: 'when told' })
       prepare(stream, transport)
       const calls = write(stream, 4)
@@ -259,7 +256,7 @@ t.test('every write callback is called exactly once and in order', async (t) => 
     })
   }
 
-  t.test('where a write fails', async (t) => {
+  t.test('a failed write calls back every write with its error', async (t) => {
     const { stream, transport, events } = scriptedStream({ takes: 'when told' })
     const calls = write(stream, 3)
     transport.failWrite(failure('EPIPE'))
@@ -269,7 +266,7 @@ t.test('every write callback is called exactly once and in order', async (t) => 
   })
 
   for (const count of [1, 2, 3]) {
-    t.test(`where a write fails before it returns, one of ${count} that were corked`, async (t) => {
+    t.test(`a write that fails synchronously calls back each of ${count} corked writes with its error`, async (t) => {
       const { stream, transport, events } = scriptedStream({ takes: 'when told' })
       transport.onWrite = () => {
         transport.onWrite = undefined
@@ -285,7 +282,7 @@ t.test('every write callback is called exactly once and in order', async (t) => 
     })
   }
 
-  t.test('of a write after destroy()', async (t) => {
+  t.test('a write after destroy() is called back with ERR_STREAM_DESTROYED', async (t) => {
     const { stream } = scriptedStream()
     stream.destroy()
     const calls = write(stream, 2)
@@ -293,7 +290,7 @@ t.test('every write callback is called exactly once and in order', async (t) => 
     t.same(calls, all(2, 'ERR_STREAM_DESTROYED'))
   })
 
-  t.test('and the callback of end()', async (t) => {
+  t.test('the callback of end() is called once', async (t) => {
     const { stream, transport } = scriptedStream()
     const ended = sinon.spy()
     stream.end('last words', ended)
@@ -304,17 +301,17 @@ t.test('every write callback is called exactly once and in order', async (t) => 
   })
 })
 
-t.test('unsent()', async (t) => {
+t.test('unsent() returns what never reached the transport', async (t) => {
   const left = (stream: RenegotiationDuplex) => Buffer.concat(stream.unsent()).toString()
 
-  t.test('is empty before the stream is destroyed', async (t) => {
+  t.test('unsent() is empty before the stream is destroyed', async (t) => {
     const { stream } = scriptedStream({ takes: 'when told' })
     stream.write('abc')
     stream.write('def')
     t.same(stream.unsent(), [])
   })
 
-  t.test('gives what never reached the transport, in order, and as the memory that was written', async (t) => {
+  t.test('unsent() returns what never reached the transport, in order and in its original memory', async (t) => {
     const { stream, transport } = scriptedStream({ takes: 'when told' })
     const [a, b, c] = ['abc', 'def', 'ghi'].map((text) => Buffer.from(text)) as [Buffer, Buffer, Buffer]
     stream.write(a)
@@ -330,7 +327,7 @@ t.test('unsent()', async (t) => {
     )
   })
 
-  t.test('does not give what was in flight', async (t) => {
+  t.test('unsent() does not return the bytes of a write in flight', async (t) => {
     const { stream } = scriptedStream({ takes: 'when told' })
     stream.write('in flight')
     stream.write('not yet')
@@ -338,7 +335,7 @@ t.test('unsent()', async (t) => {
     t.equal(left(stream), 'not yet')
   })
 
-  t.test('does not give what was given to the transport when that failed', async (t) => {
+  t.test('unsent() does not return the bytes of the write that failed', async (t) => {
     const { stream, transport } = scriptedStream({ takes: 'when told' })
     stream.write('in flight')
     stream.write('not yet')
@@ -346,7 +343,7 @@ t.test('unsent()', async (t) => {
     t.equal(left(stream), 'not yet')
   })
 
-  t.test('gives what was held, and what was corked', async (t) => {
+  t.test('unsent() returns held, queued and corked writes', async (t) => {
     const { stream, transport } = scriptedStream()
     transport.peerBegins()
     stream.write('held, ')
@@ -357,7 +354,7 @@ t.test('unsent()', async (t) => {
     t.equal(left(stream), 'held, queued, corked')
   })
 
-  t.test('gives what was held when the connection fails', async (t) => {
+  t.test('unsent() returns held writes when the connection fails', async (t) => {
     const { stream, transport } = scriptedStream()
     transport.peerBegins()
     stream.write('held, ')
@@ -367,7 +364,7 @@ t.test('unsent()', async (t) => {
   })
 
   for (const count of [1, 2]) {
-    t.test(`gives nothing twice where the transport fails within write(), ${count} corked`, async (t) => {
+    t.test(`unsent() is empty if the transport fails within write(), with ${count} corked writes`, async (t) => {
       const { stream, transport } = scriptedStream({ takes: 'when told' })
       transport.onWrite = () => {
         transport.onWrite = undefined
@@ -383,10 +380,10 @@ t.test('unsent()', async (t) => {
   }
 })
 
-t.test('maxHeldBytes', async (t) => {
+t.test('maxHeldBytes limits the bytes that are held', async (t) => {
   const OVERFLOW = 'ERR_RENEGOTIATION_HOLD_OVERFLOW'
 
-  t.test('may be held, and not a byte more', async (t) => {
+  t.test('holding more than maxHeldBytes destroys the stream', async (t) => {
     const { stream, transport, events } = scriptedStream({}, { maxHeldBytes: 4 })
     transport.peerBegins()
     stream.write('abcd')
@@ -399,7 +396,7 @@ t.test('maxHeldBytes', async (t) => {
     t.equal(Buffer.concat(stream.unsent()).toString(), 'abcde')
   })
 
-  t.test('counts corked writes, and the last words of end()', async (t) => {
+  t.test('maxHeldBytes counts corked writes and the chunk of end()', async (t) => {
     for (const write of [
       (stream: RenegotiationDuplex) => {
         stream.cork()
@@ -415,7 +412,7 @@ t.test('maxHeldBytes', async (t) => {
     }
   })
 
-  t.test('does not count what is in flight', async (t) => {
+  t.test('maxHeldBytes does not count bytes in flight', async (t) => {
     const { stream } = scriptedStream({ takes: 'when told' }, { maxHeldBytes: 4 })
     stream.write('in flight')
     void outcome(stream.renegotiate())
@@ -425,7 +422,7 @@ t.test('maxHeldBytes', async (t) => {
     t.equal(stream.state, 'closed')
   })
 
-  t.test('does not bind while open, nor when closed', async (t) => {
+  t.test('maxHeldBytes does not apply while the stream is open or closed', async (t) => {
     const { stream, events } = scriptedStream({ takes: 'when told' }, { maxHeldBytes: 4 })
     stream.write('in flight')
     stream.write('much more than four')
@@ -436,7 +433,7 @@ t.test('maxHeldBytes', async (t) => {
     t.same(events, ['close'])
   })
 
-  t.test('is the end of a renegotiation of ours', async (t) => {
+  t.test('exceeding maxHeldBytes rejects our own renegotiation', async (t) => {
     const { stream } = scriptedStream({}, { maxHeldBytes: 0 })
     const result = outcome(stream.renegotiate())
     await once(stream, 'renegotiating')
@@ -445,8 +442,8 @@ t.test('maxHeldBytes', async (t) => {
   })
 })
 
-t.test('maxInboundBytes', async (t) => {
-  t.test('are read while a handshake runs, whether the application reads or not', async (t) => {
+t.test('maxInboundBytes limits the bytes that are read ahead', async (t) => {
+  t.test('a handshake is completed behind unread data of fewer than maxInboundBytes', async (t) => {
     const { stream, transport } = scriptedStream({ reads: false }, { readableHighWaterMark: 1, maxInboundBytes: 4 })
     const renegotiated = stream.renegotiate()
     transport.peerSends('ab')
@@ -455,11 +452,11 @@ t.test('maxInboundBytes', async (t) => {
     transport.peerSends('c')
     transport.peerFinishes()
     t.match(await renegotiated, { inboundBytes: 3 })
-    t.equal(transport.flowing, false, 'and then backpressure again')
+    t.equal(transport.flowing, false, 'backpressure applies again')
     t.equal(stream.read()?.toString(), 'abc')
   })
 
-  t.test('are the most that is read ahead', async (t) => {
+  t.test('reading ahead stops at maxInboundBytes, and continues when the application reads', async (t) => {
     const { stream, transport } = scriptedStream({ reads: false }, { readableHighWaterMark: 1, maxInboundBytes: 4 })
     const renegotiated = stream.renegotiate()
     transport.peerSends('abcd')
@@ -474,7 +471,7 @@ t.test('maxInboundBytes', async (t) => {
   })
 })
 
-t.test("the application's pause() is after a renegotiation what it was before", async (t) => {
+t.test('a renegotiation does not change whether the application has paused the stream', async (t) => {
   const { stream, transport, received } = scriptedStream()
   stream.pause()
   const renegotiated = stream.renegotiate()
@@ -489,7 +486,7 @@ t.test("the application's pause() is after a renegotiation what it was before", 
   t.equal(received(), 'read ahead')
 })
 
-t.test('setEncoding() is heeded, also where a character is cut in two', async (t) => {
+t.test('setEncoding() works, even if a renegotiation cuts a character in two', async (t) => {
   const { stream, transport } = scriptedStream({ reads: false })
   stream.setEncoding('utf8')
   const euro = Buffer.from('€')
@@ -503,8 +500,8 @@ t.test('setEncoding() is heeded, also where a character is cut in two', async (t
   t.equal(await whole, '€')
 })
 
-t.test('the end', async (t) => {
-  t.test('of both sides closes the stream: end and finish, then close', async (t) => {
+t.test('the stream ends and closes like any Duplex', async (t) => {
+  t.test('when both sides have ended, the stream emits close after end and finish', async (t) => {
     const { stream, transport, events } = scriptedStream()
     transport.peerEnds()
     await turn()
@@ -516,7 +513,7 @@ t.test('the end', async (t) => {
     t.equal(stream.state, 'closed')
   })
 
-  t.test('of ours leaves the other side open', async (t) => {
+  t.test('after end(), data of the peer can still be read', async (t) => {
     const { stream, transport, events, received } = scriptedStream()
     stream.end()
     await turn()
@@ -528,7 +525,7 @@ t.test('the end', async (t) => {
     t.same(events, ['finish', 'end', 'close'])
   })
 
-  t.test('of ours that was before the stream is its own from the beginning', async (t) => {
+  t.test("over a transport whose writable side has ended, the stream's writable side has ended, too", async (t) => {
     const { stream, transport, events, received } = scriptedStream({ ended: true })
     t.equal(stream.writableEnded, true)
     t.match(await outcome(stream.renegotiate()), { code: 'ERR_RENEGOTIATION_CLOSED' })
@@ -540,7 +537,7 @@ t.test('the end', async (t) => {
     t.same(transport.offers, [])
   })
 
-  t.test("of the peer's leaves ours open where half-open is allowed", async (t) => {
+  t.test('with allowHalfOpen, the stream stays writable after the peer has ended', async (t) => {
     const { stream, transport, events } = scriptedStream({ allowHalfOpen: true })
     transport.peerEnds()
     await turn()
@@ -550,7 +547,7 @@ t.test('the end', async (t) => {
     t.same(events, ['end'])
   })
 
-  t.test("of the peer's is ours where half-open is not allowed, after all that is queued", async (t) => {
+  t.test('without allowHalfOpen, the stream ends after the peer, once all queued writes are sent', async (t) => {
     const { stream, transport, events } = scriptedStream({ allowHalfOpen: false, takes: 'when told' })
     stream.write('in flight')
     stream.write(' and queued')
@@ -562,7 +559,7 @@ t.test('the end', async (t) => {
     t.same(events, ['end', 'finish', 'close'])
   })
 
-  t.test('comes after all that was written', async (t) => {
+  t.test('the transport is ended after everything written was taken', async (t) => {
     const { stream, transport } = scriptedStream({ takes: 'when told' })
     stream.write('a')
     stream.end('b')
@@ -574,7 +571,7 @@ t.test('the end', async (t) => {
     t.equal(transport.taken.toString(), 'ab')
   })
 
-  t.test('finish waits for the transport', async (t) => {
+  t.test('finish is emitted when the transport has sent its end', async (t) => {
     const { stream, transport, events } = scriptedStream({ ends: 'when told' })
     stream.end()
     await turn()
@@ -584,7 +581,7 @@ t.test('the end', async (t) => {
     t.same(events, ['finish'])
   })
 
-  t.test('that fails is an error', async (t) => {
+  t.test('a failed end of the transport is an error of the stream', async (t) => {
     const { stream, transport, events } = scriptedStream({ ends: 'when told' })
     stream.end()
     await turn()
@@ -593,7 +590,7 @@ t.test('the end', async (t) => {
     t.same(events, ['EPIPE', 'close'])
   })
 
-  t.test('of all, told by the transport after both sides ended, waits for the application to read', async (t) => {
+  t.test('if the transport closes after both sides ended, close waits until all data is read', async (t) => {
     const { stream, transport, events } = scriptedStream({ reads: false })
     stream.read(0)
     transport.peerSends('last words')
@@ -606,10 +603,10 @@ t.test('the end', async (t) => {
     t.equal(await text(stream), 'last words')
     await turn()
     t.same(events, ['finish', 'end', 'close'])
-    t.equal(transport.destroyed, false, 'the transport was gone already')
+    t.equal(transport.destroyed, false, 'the transport is not destroyed, because it has closed by itself')
   })
 
-  t.test('of all, told by the transport before both sides ended, destroys the stream', async (t) => {
+  t.test('if the transport closes before both sides ended, the stream is destroyed', async (t) => {
     const { stream, transport, events } = scriptedStream()
     transport.closes()
     await turn()
@@ -618,7 +615,7 @@ t.test('the end', async (t) => {
     t.equal(transport.destroyed, false)
   })
 
-  t.test('of all by destroy() waits for the transport', async (t) => {
+  t.test('destroy() emits close when the transport has closed', async (t) => {
     for (const destroys of ['at once', 'on the next tick', 'when told'] as const) {
       const { stream, transport, events } = scriptedStream({ destroys })
       stream.destroy()
@@ -633,8 +630,8 @@ t.test('the end', async (t) => {
   })
 })
 
-t.test('errors', async (t) => {
-  t.test('of the connection come as they are', async (t) => {
+t.test('errors of the transport destroy the stream', async (t) => {
+  t.test('an error of the connection is emitted unchanged', async (t) => {
     const { stream, transport, errors, events } = scriptedStream()
     const reset = failure('ECONNRESET')
     transport.breaks(reset)
@@ -644,7 +641,7 @@ t.test('errors', async (t) => {
     t.equal(stream.errored, reset)
   })
 
-  t.test('that come after the first are ignored', async (t) => {
+  t.test('an error after destroy() is ignored', async (t) => {
     const { stream, transport, events } = scriptedStream({ destroys: 'when told' })
     stream.destroy()
     transport.breaks(new Error('too late'))
@@ -653,11 +650,11 @@ t.test('errors', async (t) => {
     t.same(events, ['close'])
   })
 
-  t.test('that nobody listens for are thrown, as with any stream', async (t) => {
+  t.test('an error without a listener is thrown as an uncaught exception, as with any stream', async (t) => {
     const transport = new ScriptedTransport()
     new RenegotiationDuplex(transport)
     const thrown = new Promise((resolve) => process.once('uncaughtException', resolve))
-    // What tap has put there would fail the test.
+    // The listeners of tap would fail the test.
     const listeners = process.listeners('uncaughtException').slice(0, -1)
     for (const listener of listeners) process.off('uncaughtException', listener)
     t.teardown(() => listeners.map((listener) => process.on('uncaughtException', listener)))
@@ -666,19 +663,23 @@ t.test('errors', async (t) => {
     t.equal(await thrown, reset)
   })
 
-  t.test('of a transport that says it took more than it was offered end the stream', async (t) => {
+  t.test('a transport that claims more bytes than it was offered destroys the stream', async (t) => {
     const { stream, transport, events } = scriptedStream({ takes: 'when told' })
     stream.write('abc')
     stream.write('def')
     transport.claims(4)
     await turn()
     t.match(stream.errored, { name: 'RangeError' })
-    t.same(stream.unsent().map(String), ['def'], 'what was in flight may be anywhere')
+    t.same(
+      stream.unsent().map(String),
+      ['def'],
+      'the write in flight is not returned, because nobody knows whether it was sent',
+    )
     t.equal(events.at(-1), 'close')
   })
 })
 
-t.test('whatever was going on, nothing is asked of a transport after destroy()', async (t) => {
+t.test('destroy() in any state leaves the transport alone from then on', async (t) => {
   for (const phase of ['open', 'draining', 'handshaking', 'flushing'] as const) {
     const { stream, transport } = scriptedStream({ takes: 'when told' })
     if (phase === 'draining') {
@@ -701,8 +702,8 @@ t.test('whatever was going on, nothing is asked of a transport after destroy()',
   }
 })
 
-t.test("as part of the world of Node's streams", async (t) => {
-  /** Takes all and sends it back. */
+t.test("the stream works with Node's stream utilities", async (t) => {
+  /** A transport that sends back all that is written. */
   class Echo extends GatheringTransport {
     constructor() {
       super({ allowHalfOpen: false })
@@ -715,7 +716,7 @@ t.test("as part of the world of Node's streams", async (t) => {
   }
   const chunks = Array.from({ length: 100 }, (_, index) => `chunk ${index}\n`)
 
-  t.test('it may stand in the middle of a pipeline, renegotiating', async (t) => {
+  t.test('pipeline() works with the stream in the middle, during renegotiations', async (t) => {
     const transport = new Echo()
     const stream = new RenegotiationDuplex(transport, { highWaterMark: 16 })
     transport.onRenegotiate = () => setImmediate(() => transport.peerFinishes())
@@ -727,7 +728,7 @@ t.test("as part of the world of Node's streams", async (t) => {
     t.equal((await Promise.all(reports)).length, 3)
   })
 
-  t.test('it may stand at the ends of a pipeline', async (t) => {
+  t.test('pipeline() works with the stream as its first and as its last part', async (t) => {
     const stream = new RenegotiationDuplex(new Echo(), { highWaterMark: 16 })
     const seen: Buffer[] = []
     const sink = new Writable({
@@ -740,7 +741,7 @@ t.test("as part of the world of Node's streams", async (t) => {
     t.equal(Buffer.concat(seen).toString(), chunks.join(''))
   })
 
-  t.test('an error goes through a pipeline', async (t) => {
+  t.test('pipeline() passes on an error of the stream', async (t) => {
     const { stream, transport } = scriptedStream({ reads: false })
     const source = new PassThrough()
     const done = outcome(pipeline(source, stream, new PassThrough()))
@@ -750,7 +751,7 @@ t.test("as part of the world of Node's streams", async (t) => {
     t.equal(source.destroyed, true)
   })
 
-  t.test('finished() tells of the end, and of an error', async (t) => {
+  t.test('finished() reports the end of the stream, and its error', async (t) => {
     const good = scriptedStream()
     const goodDone = new Promise((resolve) => finished(good.stream, resolve))
     good.transport.peerEnds()
@@ -763,7 +764,7 @@ t.test("as part of the world of Node's streams", async (t) => {
     t.equal(await badDone, mine)
   })
 
-  t.test('it can be iterated over', async (t) => {
+  t.test('the stream can be iterated, during a renegotiation', async (t) => {
     const { stream, transport } = scriptedStream({ reads: false })
     let seen = ''
     const iterated = (async () => {
@@ -779,7 +780,7 @@ t.test("as part of the world of Node's streams", async (t) => {
     t.equal(seen, 'abc')
   })
 
-  t.test('an iteration that is left destroys it', async (t) => {
+  t.test('leaving an iteration destroys the stream', async (t) => {
     const { stream, transport } = scriptedStream({ reads: false })
     process.nextTick(() => transport.peerSends('a'))
     for await (const _ of stream) break
@@ -787,13 +788,13 @@ t.test("as part of the world of Node's streams", async (t) => {
     t.equal(stream.state, 'closed')
   })
 
-  t.test('an iteration throws its error', async (t) => {
+  t.test('an iteration throws the error of the stream', async (t) => {
     const { stream, transport } = scriptedStream({ reads: false })
     process.nextTick(() => transport.breaks(new Error('reset')))
     await t.rejects(stream.toArray(), { message: 'reset' })
   })
 
-  t.test('addAbortSignal() destroys it, and a renegotiation on its way', async (t) => {
+  t.test('addAbortSignal() destroys the stream, and rejects a renegotiation in progress', async (t) => {
     const { stream, events } = scriptedStream()
     const controller = new AbortController()
     addAbortSignal(controller.signal, stream)
@@ -805,7 +806,7 @@ t.test("as part of the world of Node's streams", async (t) => {
     t.same(events.slice(-2), ['ABORT_ERR', 'close'])
   })
 
-  t.test('it can be awaited with once()', async (t) => {
+  t.test('once() can wait for a renegotiated event', async (t) => {
     const { stream, transport } = scriptedStream()
     setImmediate(() => {
       transport.peerBegins()
@@ -835,7 +836,7 @@ for (const [what, write] of [
     },
   ],
 ] satisfies [string, (stream: RenegotiationDuplex) => void][]) {
-  t.test(`${what}: an application that is told of data within it may write`, async (t) => {
+  t.test(`a data listener may write while the transport takes ${what}`, async (t) => {
     const { stream, transport, events } = scriptedStream({ resumes: 'at once' })
     const done = sinon.spy()
     let answered = false
@@ -857,28 +858,25 @@ for (const [what, write] of [
   })
 }
 
-t.test(
-  'of what the transport has taken, the application hears before a handshake that it begins is over',
-  async (t) => {
-    const { stream, transport } = scriptedStream({ takes: 'at once' })
-    const done = sinon.spy()
-    const drained = sinon.spy()
-    stream.on('drain', drained)
-    stream.cork()
-    stream.write('abc', done)
-    stream.write(Buffer.alloc(stream.writableHighWaterMark), done)
-    stream.uncork()
-    const renegotiated = stream.renegotiate()
-    while (stream.state !== 'handshaking') await turn()
-    t.equal(done.callCount, 2)
-    t.equal(drained.callCount, 1)
-    t.equal(stream.writableLength, 0)
-    transport.peerFinishes()
-    await renegotiated
-  },
-)
+t.test('callbacks and drain of writes that were taken come before our handshake begins', async (t) => {
+  const { stream, transport } = scriptedStream({ takes: 'at once' })
+  const done = sinon.spy()
+  const drained = sinon.spy()
+  stream.on('drain', drained)
+  stream.cork()
+  stream.write('abc', done)
+  stream.write(Buffer.alloc(stream.writableHighWaterMark), done)
+  stream.uncork()
+  const renegotiated = stream.renegotiate()
+  while (stream.state !== 'handshaking') await turn()
+  t.equal(done.callCount, 2)
+  t.equal(drained.callCount, 1)
+  t.equal(stream.writableLength, 0)
+  transport.peerFinishes()
+  await renegotiated
+})
 
-t.test('a callback comes after its write has returned, whatever the transport does', async (t) => {
+t.test('a write callback is called after write() has returned, even if the transport is synchronous', async (t) => {
   for (const text of ['', 'abc']) {
     const { stream } = scriptedStream({ takes: 'at once' })
     const done = sinon.spy()
@@ -890,7 +888,7 @@ t.test('a callback comes after its write has returned, whatever the transport do
   }
 })
 
-t.test('what is no transport is told so, and how to make one', (t) => {
+t.test('a value that is not a Transport throws a TypeError that names the factories', (t) => {
   for (const bad of [undefined, null, new PassThrough()]) {
     t.throws(() => new RenegotiationDuplex(bad as never), {
       name: 'TypeError',

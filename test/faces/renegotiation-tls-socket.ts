@@ -10,7 +10,7 @@ import { wrapTLSSocket } from '../../src/index.ts'
 import { closed } from '../fixtures/settled.ts'
 import { clientOptions, tlsPair, tlsServer } from '../fixtures/tls-pair.ts'
 
-t.test('it is a TLS socket, a net.Socket and a Duplex of core, and has no handle', async (t) => {
+t.test('the stream is an instance of tls.TLSSocket, net.Socket and Duplex, and has no handle', async (t) => {
   const { client } = await tlsPair(t)
   const stream = wrapTLSSocket(client)
   for (const known of [RenegotiationTLSSocket, tls.TLSSocket, net.Socket, Duplex]) {
@@ -21,14 +21,14 @@ t.test('it is a TLS socket, a net.Socket and a Duplex of core, and has no handle
   t.equal(takesTLSSocket(stream), 'TLSv1.2')
 })
 
-/** As somebody's code asks for one. */
+/** Takes a TLS socket, as code of a user does. */
 function takesTLSSocket(socket: tls.TLSSocket): string | null {
   return socket.getProtocol()
 }
 
 type Methods = Record<string, () => unknown>
 
-t.test('whatever tells of the session says the same as before while a handshake runs', async (t) => {
+t.test('during a handshake, everything about the session says the same as before', async (t) => {
   for (const whose of ['client', 'server'] as const) {
     const socket = (await tlsPair(t, { server: { requestCert: true } }))[whose]
     const stream = wrapTLSSocket(socket)
@@ -40,7 +40,7 @@ t.test('whatever tells of the session says the same as before while a handshake 
       (name) => !tellsNothingOfTheSession.has(name) && !/^_|^Symbol/.test(name),
     )
     const before = new Map(properties.map((name) => [name, face[name]]))
-    // What follows is all in one turn: the handshake gets no further meanwhile.
+    // All of the following runs in one turn, so the handshake cannot proceed.
     void stream.renegotiate()
     await once(stream, 'renegotiating')
     for (const name of methods) {
@@ -58,16 +58,16 @@ t.test('whatever tells of the session says the same as before while a handshake 
       t.strictSame(face[name], before.get(name), name)
       plain[name] = value
     }
-    t.same(asked, [], 'the socket below was not asked')
+    t.same(asked, [], 'no method of the socket below was called')
   }
 })
 
-/** Parts of Node's that work by the public ones, or that nobody can come upon without a handle. */
+/** Members of Node's sockets that only use public members, or that cannot be reached without a handle. */
 const leftAsTheyAre = new Set([
   'constructor',
   'destroySoon',
   'readyState',
-  // Of a socket that makes its own connection or handshake.
+  // Members of a socket that makes its own connection or handshake.
   '_bytesDispatched',
   '_connecting',
   '_destroySSL',
@@ -93,7 +93,7 @@ const leftAsTheyAre = new Set([
   'Symbol(messaging_transfer_symbol)',
 ])
 
-/** Public parts of a TLS socket that a peer cannot change by a handshake. */
+/** Public members of a TLS socket that a peer cannot change by a handshake. */
 const tellsNothingOfTheSession = new Set([
   'allowHalfOpen',
   'autoSelectFamilyAttemptedAddresses',
@@ -112,7 +112,7 @@ const tellsNothingOfTheSession = new Set([
   'timeout',
 ])
 
-t.test("whatever this Node's TLS socket has, it has, and not from there", (t) => {
+t.test("the stream has its own version of every member of this Node's TLSSocket and net.Socket", (t) => {
   const own = new Set(Reflect.ownKeys(RenegotiationTLSSocket.prototype))
   for (const prototype of [tls.TLSSocket.prototype, net.Socket.prototype]) {
     const missing = Reflect.ownKeys(prototype).filter((key) => !own.has(key) && !leftAsTheyAre.has(String(key)))
@@ -121,7 +121,7 @@ t.test("whatever this Node's TLS socket has, it has, and not from there", (t) =>
   t.end()
 })
 
-t.test("whatever is public in a TLS socket of this Node's is there, and says the same", async (t) => {
+t.test('public properties and methods return the same as those of the TLS socket below', async (t) => {
   const { client, server } = await tlsPair(t, { server: { requestCert: true } })
   for (const socket of [client, server]) {
     const stream = wrapTLSSocket(socket)
@@ -151,14 +151,14 @@ t.test("whatever is public in a TLS socket of this Node's is there, and says the
     t.equal(stream.bufferSize, 0)
     t.match(stream.getPeerX509Certificate(), X509Certificate)
     t.match(stream.exportKeyingMaterial(8, 'x', Buffer.alloc(0)), Buffer)
-    t.equal(stream.setNoDelay(true), stream, 'chainable')
+    t.equal(stream.setNoDelay(true), stream, 'setNoDelay() returns the stream')
     t.equal(stream.setKeepAlive(true), stream)
     t.equal(stream.unref().ref(), stream)
     t.equal(stream.pause().resume(), stream)
   }
 })
 
-t.test('a client without a certificate has none', async (t) => {
+t.test('getPeerX509Certificate() is undefined for a peer without certificate or a closed socket', async (t) => {
   const { server } = await tlsPair(t)
   t.equal(wrapTLSSocket(server).getPeerX509Certificate(), undefined)
   const { client } = await tlsPair(t)
@@ -168,7 +168,7 @@ t.test('a client without a certificate has none', async (t) => {
   t.equal(stream.getPeerX509Certificate(), undefined)
 })
 
-t.test('what it says changes with a renegotiation', async (t) => {
+t.test("a renegotiation with a certificate changes authorized and the peer's certificate", async (t) => {
   const pair = await tlsPair(t)
   const client = wrapTLSSocket(pair.client).resume()
   const server = wrapTLSSocket(pair.server).resume()
@@ -177,13 +177,13 @@ t.test('what it says changes with a renegotiation', async (t) => {
   await server.renegotiate({ requestCert: true })
   t.equal(server.authorized, true)
   t.match(server.getPeerCertificate(), { subject: { CN: 'client' } })
-  // Asked twice: that of Node 20 to 24 finds nothing the second time, nor does its check of the host name.
+  // Called twice: in Node 20 to 24, the second call finds nothing, and neither does the check of the host name.
   for (let i = 0; i < 2; i++) t.match(client.getPeerX509Certificate()?.subject, /CN=localhost/)
   await client.renegotiate()
   t.match(client.getPeerX509Certificate()?.subject, /CN=localhost/)
 })
 
-t.test("renegotiate() in Node's own form calls back once, and returns what Node's does", async (t) => {
+t.test("renegotiate() with a callback calls it once, and returns what Node's renegotiate() returns", async (t) => {
   const { client, server } = await tlsPair(t)
   const stream = wrapTLSSocket(client).resume()
   server.resume()
@@ -204,7 +204,7 @@ t.test("renegotiate() in Node's own form calls back once, and returns what Node'
   t.match(late, { code: 'ERR_RENEGOTIATION_CLOSED' })
 })
 
-t.test('what the callback of renegotiate() throws is an uncaught exception, as with Node', async (t) => {
+t.test('an exception in the callback of renegotiate() is uncaught, as with Node', async (t) => {
   for (const wrap of [(socket: tls.TLSSocket) => socket, wrapTLSSocket]) {
     const { client, server } = await tlsPair(t)
     server.resume()
@@ -224,13 +224,13 @@ t.test('what the callback of renegotiate() throws is an uncaught exception, as w
       stream.renegotiate({}, () => {
         throw mine
       })
-      t.equal(await late, mine, 'so it is where it failed')
+      t.equal(await late, mine, 'an exception after a failed renegotiation is uncaught, too')
     }
     process.setUncaughtExceptionCaptureCallback(null)
   }
 })
 
-t.test('setTimeout() sets it below, and its callback is ours', async (t) => {
+t.test('setTimeout() sets the timeout of the socket below, and calls our callback', async (t) => {
   const { client } = await tlsPair(t)
   const stream = wrapTLSSocket(client)
   const never = t.captureFn(() => {})
@@ -244,7 +244,7 @@ t.test('setTimeout() sets it below, and its callback is ours', async (t) => {
   t.same(never.calls, [])
 })
 
-t.test('events of the socket below are its own', async (t) => {
+t.test('events of the TLS socket are emitted by the stream in the same order', async (t) => {
   const server = await tlsServer(t)
   server.on('secureConnection', (socket) => socket.resume())
   const stream = wrapTLSSocket(tls.connect(clientOptions(server.port)))
@@ -259,13 +259,13 @@ t.test('events of the socket below are its own', async (t) => {
   t.equal(stream.socket.listenerCount('session'), 1)
   const [session, line] = await heard
   t.match([session, String(line)], [Buffer, /^CLIENT_RANDOM /])
-  t.same(events, ['connect', 'ready', 'secureConnect', 'secure'], "in the order of Node's own")
+  t.same(events, ['connect', 'ready', 'secureConnect', 'secure'], 'the order of events is that of Node')
   stream.removeAllListeners()
-  t.match(await stream.renegotiate(), { verified: true }, 'and removing all of ours breaks nothing')
+  t.match(await stream.renegotiate(), { verified: true }, 'removing all listeners of the stream breaks nothing')
   stream.destroy()
 })
 
-t.test('who waits for a connection that is there already is told so on the next tick', async (t) => {
+t.test('a connect listener that is added after the connection is called on the next tick', async (t) => {
   const { client } = await tlsPair(t)
   const stream = wrapTLSSocket(client)
   const connected = t.captureFn(() => {})
@@ -280,7 +280,7 @@ t.test('who waits for a connection that is there already is told so on the next 
   t.equal(stream.listenerCount('connect'), 0)
 })
 
-t.test('close tells whether there was an error, and is the last event', async (t) => {
+t.test('close is the last event, and tells whether there was an error', async (t) => {
   for (const error of [undefined, new Error('mine')]) {
     const { client } = await tlsPair(t)
     const stream = wrapTLSSocket(client)
@@ -294,7 +294,7 @@ t.test('close tells whether there was an error, and is the last event', async (t
   }
 })
 
-t.test("over a socket of one's own, the error comes before that one closes, as with Node's own", async (t) => {
+t.test("with a caller's own TCP socket, error is emitted before that socket closes, as with Node", async (t) => {
   const server = await tlsServer(t)
   server.on('secureConnection', (socket) => socket.on('error', () => {}))
   const plain = (socket: tls.TLSSocket) => socket
@@ -305,17 +305,17 @@ t.test("over a socket of one's own, the error comes before that one closes, as w
     await once(stream, 'secureConnect')
     const events: string[] = []
     stream.on('error', () => events.push('error'))
-    raw.on('close', () => events.push('close of the one below'))
+    raw.on('close', () => events.push('close of the TCP socket'))
     stream.on('close', () => events.push('close'))
     const bothClosed = Promise.all([stream, raw].map((end) => new Promise((resolve) => end.once('close', resolve))))
     stream.destroy(new Error('mine'))
     await bothClosed
     t.equal(events.shift(), 'error')
-    t.same(events.toSorted(), ['close', 'close of the one below'])
+    t.same(events.toSorted(), ['close', 'close of the TCP socket'])
   }
 })
 
-t.test('private state of a stream that clients look at is right, held bytes and all', async (t) => {
+t.test('the private _writableState that clients read includes the held bytes', async (t) => {
   const { client, server } = await tlsPair(t)
   server.resume()
   const stream = wrapTLSSocket(client).resume()
@@ -345,7 +345,7 @@ t.test('destroySoon() sends what was written', async (t) => {
   await closed(stream)
 })
 
-t.test('corked writes of a stream that is destroyed are called back', async (t) => {
+t.test('corked writes of a destroyed stream are called back and returned by unsent()', async (t) => {
   const { client } = await tlsPair(t)
   const stream = wrapTLSSocket(client)
   stream.cork()
@@ -355,7 +355,7 @@ t.test('corked writes of a stream that is destroyed are called back', async (t) 
   t.same(stream.unsent(), [Buffer.from('a')])
 })
 
-t.test('properties that are plain in a socket of Node can be set', async (t) => {
+t.test('properties that can be set on a TLS socket can be set on the stream', async (t) => {
   const { client } = await tlsPair(t)
   const stream = wrapTLSSocket(client)
   stream.servername = 'other'
@@ -377,7 +377,7 @@ t.test('properties that are plain in a socket of Node can be set', async (t) => 
   connecting.destroy()
 })
 
-t.test('a property that is set before the first handshake does not hide what that brings', async (t) => {
+t.test('setting a property before the first handshake does not hide the facts of the session', async (t) => {
   const server = await tlsServer(t)
   const stream = wrapTLSSocket(tls.connect(clientOptions(server.port)))
   t.teardown(() => stream.destroy())
@@ -398,7 +398,7 @@ t.test('methods can be replaced, as http does', async (t) => {
   }
 })
 
-t.test('resetAndDestroy() says of TLS what Node says', async (t) => {
+t.test('resetAndDestroy() behaves as on a TLS socket of Node', async (t) => {
   const { client } = await tlsPair(t)
   const plain = await tlsPair(t)
   const stream = wrapTLSSocket(client)

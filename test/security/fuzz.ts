@@ -27,7 +27,7 @@ import { RawPeer } from '../fixtures/tls12/peer.ts'
 const LIVES = Number(process.env['FUZZ_LIVES'] ?? 2000)
 const PEER_LIMIT = 2
 const HARD_LIMIT = 40_000
-/** A record that is on its way when the limit is reached. */
+/** How many bytes may still be in transit when the limit is reached. */
 const RECORD = 4096
 
 t.setTimeout(120_000 + LIVES * 100)
@@ -44,7 +44,7 @@ const variants: RenegotiationOptions[] = [
 ]
 const ecdh = ephemeralKey()
 
-/** One end under attack, the other attacking. */
+/** A connection with one end under attack, and the other end attacking. */
 interface Life {
   random: Random
   raw: RawPeer
@@ -53,7 +53,7 @@ interface Life {
   disguises: Disguises
 }
 
-/** Servers, each with a store that is slow or with none. */
+/** Servers of each variant, with a slow session store and with none. */
 async function servers() {
   const listening: { server: tls.Server; options: RenegotiationOptions }[] = []
   for (const options of variants) {
@@ -126,7 +126,7 @@ async function turns(life: Life, count: number): Promise<void> {
   for (let i = 0; i < count && !life.stream.closed; i++) await turn()
 }
 
-/** Returns what is wrong, if anything. */
+/** Lets the attacker make random moves. Returns a list of everything that went wrong. */
 async function live(life: Life): Promise<string[]> {
   const { random, raw, stream, options, disguises } = life
   const wrong: string[] = []
@@ -135,10 +135,10 @@ async function live(life: Life): Promise<string[]> {
   const firstName = stream.getPeerCertificate()?.subject?.CN
   let verdicts = 0
   let failedBefore = 0
-  /** A handshake was judged good: the verdict counts at once, and `renegotiated` comes when writes go again. */
+  /** Takes over the facts of a handshake that was judged good. Called often: `renegotiated` comes later than the verdict. */
   const learn = () => {
     const { renegotiations, failed } = stream.counters
-    // One that resumed its session and was to bring a certificate has new keys, and has failed.
+    // A resumed handshake without the required certificate counts as failed, though it has new keys.
     const now = renegotiations + (stream.destroyed ? failedBefore : failed)
     if (now === verdicts) return
     verdicts = now
@@ -149,22 +149,24 @@ async function live(life: Life): Promise<string[]> {
     const name = stream.getPeerCertificate()?.subject?.CN
     if (name !== firstName && options.allowIdentityChange !== true) wrong.push(`the peer became ${name}`)
     if (name === 'client') wrong.push('mallory became alice')
-    if (name === 'rogue client' && stream.authorized) wrong.push('a self-made certificate is authorized')
+    if (name === 'rogue client' && stream.authorized) wrong.push('a self-signed certificate is authorized')
     if (stream.servername !== first.servername) wrong.push('SNI has changed')
     const asked = raw.role === 'client' && raw.state.sent.has(HandshakeType.Finished) && raw.state.clientHello
     if (asked && parseServerName(asked.extensions.get(Extension.serverName)) === 'other.example') {
       if (options.allowIdentityChange !== true) wrong.push('a handshake for another server was judged good')
     }
     if (stream.alpnProtocol !== first.alpnProtocol) wrong.push('ALPN has changed')
-    if (stream.counters.byPeer > PEER_LIMIT) wrong.push(`${stream.counters.byPeer} handshakes of the peer's`)
+    if (stream.counters.byPeer > PEER_LIMIT)
+      wrong.push(`${stream.counters.byPeer} handshakes of the peer were accepted`)
   }
   const look = (when: string) => {
     learn()
     const said = facts(stream)
-    // A stream that was destroyed without a handshake on its way says as little as a socket does.
+    // Like a socket, a stream that was destroyed while no handshake was in progress has no facts.
     if (stream.destroyed && said['getPeerCertificate'] === null) return
     for (const name of Object.keys(judged)) {
-      if (!isDeepStrictEqual(said[name], judged[name])) wrong.push(`${name} has changed ${when}, unjudged`)
+      if (!isDeepStrictEqual(said[name], judged[name]))
+        wrong.push(`${name} has changed ${when} without a judged handshake`)
     }
   }
   const errors: string[] = []
@@ -178,7 +180,7 @@ async function live(life: Life): Promise<string[]> {
   stream.on('data', (chunk: Buffer) => {
     for (const byte of chunk) if (byte !== received++ % 251) wrong.push('data was changed')
     sinceJudged += chunk.length
-    if (sinceJudged > HARD_LIMIT + RECORD) wrong.push(`${sinceJudged} bytes were taken with the same keys`)
+    if (sinceJudged > HARD_LIMIT + RECORD) wrong.push(`${sinceJudged} bytes were accepted under the same keys`)
     look('at data')
   })
   stream.on('renegotiating', () => look('when a handshake began'))
@@ -240,7 +242,7 @@ function tally(ending: string): void {
   endings.set(ending, (endings.get(ending) ?? 0) + 1)
 }
 
-t.test('a peer that does anything at any time', async (t) => {
+t.test('a peer that sends random messages gains nothing: no unjudged facts, no exceeded limits', async (t) => {
   const uncaught: unknown[] = []
   process.setUncaughtExceptionCaptureCallback((error) => uncaught.push(error))
   t.teardown(() => process.setUncaughtExceptionCaptureCallback(null))
@@ -257,5 +259,5 @@ t.test('a peer that does anything at any time', async (t) => {
     if (uncaught.length > 0) t.fail(`SEED=${seed} FUZZ_LIVES=1: uncaught`, { uncaught: uncaught.splice(0) })
   }
   t.ok(lived > LIVES / 2, `${lived} connections were attacked`)
-  t.comment(`how they ended: ${JSON.stringify(Object.fromEntries(endings))}`)
+  t.comment(`errors at the end: ${JSON.stringify(Object.fromEntries(endings))}`)
 })

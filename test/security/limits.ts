@@ -7,11 +7,11 @@ import { closed } from '../fixtures/settled.ts'
 const EXPIRED = { code: 'ERR_RENEGOTIATION_KEYS_EXPIRED' }
 const hardLimit = { bytes: 200_000 }
 const renegotiation = { rekey: { hardLimit }, handshakeTimeout: 0, maxInboundBytes: Infinity }
-/** More than the limit, and than what may be on its way when it is reached. */
+/** RECORDS times FLOOD is more than the limit, plus what may be in transit when the limit is reached. */
 const FLOOD = Buffer.alloc(16_384)
 const RECORDS = 200
 
-t.test('a client that leaves a HelloRequest unanswered does not keep the keys in use', async (t) => {
+t.test('a client that does not answer a HelloRequest cannot keep the old keys in use', async (t) => {
   const { raw, stream, errors } = await attackedServer(t, { renegotiation })
   let received = 0
   stream.on('data', (chunk: Buffer) => {
@@ -22,11 +22,11 @@ t.test('a client that leaves a HelloRequest unanswered does not keep the keys in
   for (let i = 0; i < RECORDS; i++) raw.sendData(FLOOD)
   await closed(stream)
   t.match(errors, [EXPIRED])
-  t.ok(received <= hardLimit.bytes + FLOOD.length, `${received} bytes were taken`)
+  t.ok(received <= hardLimit.bytes + FLOOD.length, `${received} bytes were accepted`)
   await t.rejects(renegotiated, { code: EXPIRED.code })
 })
 
-t.test('nor does one that begins a ClientHello and does not finish it', async (t) => {
+t.test('a client that does not complete its ClientHello cannot keep the old keys in use', async (t) => {
   const { raw, stream, errors } = await attackedServer(t, {
     renegotiation: { ...renegotiation, rekey: { hardLimit: { ms: 50 } } },
   })
@@ -38,7 +38,7 @@ t.test('nor does one that begins a ClientHello and does not finish it', async (t
   t.match(errors, [EXPIRED])
 })
 
-t.test('nor does a server that leaves a ClientHello unanswered', async (t) => {
+t.test('a server that does not answer a ClientHello cannot keep the old keys in use', async (t) => {
   const { raw, stream, errors } = await attackedClient(t, { renegotiation })
   let received = 0
   stream.on('data', (chunk: Buffer) => {
@@ -49,10 +49,10 @@ t.test('nor does a server that leaves a ClientHello unanswered', async (t) => {
   for (let i = 0; i < RECORDS; i++) raw.sendData(FLOOD)
   await closed(stream)
   t.match(errors, [EXPIRED])
-  t.ok(received <= hardLimit.bytes + FLOOD.length, `${received} bytes were taken`)
+  t.ok(received <= hardLimit.bytes + FLOOD.length, `${received} bytes were accepted`)
 })
 
-/** A stream that shows its transport, over the socket of an attacked end. */
+/** A stream and its transport, over the socket of an attacked end. */
 function withTransport(plain: Parameters<typeof tlsTransport>[0]) {
   const transport = tlsTransport(plain)
   const stream = new RenegotiationDuplex(transport, { handshakeTimeout: 0 })
@@ -60,10 +60,10 @@ function withTransport(plain: Parameters<typeof tlsTransport>[0]) {
   return { transport, stream }
 }
 
-t.test('a client has answered when its ClientHello is complete', async (t) => {
+t.test('peerAnswered is true on a server once the ClientHello is complete', async (t) => {
   const { raw, plain } = await attackedServer(t, { wrap: false })
   const { transport, stream } = withTransport(plain)
-  t.equal(transport.peerAnswered, false, 'no handshake runs')
+  t.equal(transport.peerAnswered, false, 'no handshake is in progress')
   void stream.renegotiate()
   await raw.expect('HelloRequest')
   t.equal(transport.peerAnswered, false)
@@ -77,7 +77,7 @@ t.test('a client has answered when its ClientHello is complete', async (t) => {
   t.equal(transport.peerAnswered, false)
 })
 
-t.test('a server has answered with its ServerHello, also where it asked for the handshake', async (t) => {
+t.test('peerAnswered is true on a client once the ServerHello has arrived, whoever began', async (t) => {
   for (const begins of ['we', 'the server']) {
     const { raw, plain } = await attackedClient(t, { wrap: false })
     const { transport, stream } = withTransport(plain)
@@ -93,7 +93,7 @@ t.test('a server has answered with its ServerHello, also where it asked for the 
   }
 })
 
-t.test('a rekey schedule excuses no more handshakes of the peer than it would make', async (t) => {
+t.test('a rekey schedule exempts no more handshakes from peerLimit than it would begin itself', async (t) => {
   for (const rekey of [{ everyMs: [1, 600_000] as const }, { everyBytes: 100_000 }, { everyRecords: 1000 }]) {
     const { raw, stream, errors } = await attackedServer(t, { renegotiation: { rekey } })
     stream.resume()
@@ -108,11 +108,11 @@ t.test('a rekey schedule excuses no more handshakes of the peer than it would ma
     }
     await closed(stream)
     t.match(errors, [{ code: 'ERR_RENEGOTIATION_LIMIT' }])
-    t.ok(handshakes <= 4, `${handshakes} were let through where 3 are allowed (${Object.keys(rekey)})`)
+    t.ok(handshakes <= 4, `${handshakes} handshakes were allowed instead of 3 (${Object.keys(rekey)})`)
   }
 })
 
-t.test('a message that has no place in the handshake is told by one of our codes', async (t) => {
+t.test('a message that does not belong in the handshake is ERR_RENEGOTIATION_REFUSED', async (t) => {
   const { raw, stream, errors } = await attackedServer(t)
   stream.resume()
   await raw.handshake({ until: 'ClientHello' })

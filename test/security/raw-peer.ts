@@ -14,8 +14,8 @@ import { parseALPN, parseServerName } from '../fixtures/tls12/parse.ts'
 import { RawPeer } from '../fixtures/tls12/peer.ts'
 
 /*
- * The malicious peer itself, against plain Node: what it does honestly, Node
- * takes, and what it does wrong, Node refuses.
+ * Tests of the malicious peer itself, against plain Node: Node accepts what the
+ * peer does correctly, and refuses what it does wrong.
  */
 
 const credentials = ({ key, cert }: { key: string; cert: string }) => ({ key, certificates: dersOf(cert) })
@@ -26,7 +26,7 @@ const pskOptions = { ciphers: 'PSK-AES128-GCM-SHA256', checkServerIdentity: () =
 const psk = { identity: 'alice', key: Buffer.from('0123456789abcdef') }
 const wanted = { requestCert: true, rejectUnauthorized: false }
 
-/** Node's end, and its first error. */
+/** The end of Node, and its first error. */
 interface NodeEnd {
   socket: TLSSocket
   failure: Promise<Error>
@@ -38,7 +38,7 @@ function nodeEnd(t: Test, socket: TLSSocket): NodeEnd {
   return { socket, failure: nextError(socket) }
 }
 
-/** A raw client of a plain Node server, after the first handshake. `tcp` is what Node's end sits on. */
+/** A raw client of a plain Node server, after the first handshake. `tcp` is the TCP socket of the server. */
 async function rawClient(t: Test, server: tls.TlsOptions = {}, options: HandshakeOptions = {}) {
   const listening = await tlsServer(t, server)
   const accepted = once(listening, 'secureConnection') as Promise<[TLSSocket]>
@@ -60,7 +60,7 @@ async function rawServer(t: Test, client: tls.ConnectionOptions = {}, options: H
   return { raw, socket, failure }
 }
 
-/** Data goes both ways. */
+/** Checks that data flows in both directions. */
 async function talks(t: Test, { raw, socket }: { raw: RawPeer; socket: TLSSocket }, word = 'hello') {
   const came = once(socket, 'data') as Promise<[Buffer]>
   raw.sendData(`${word}?`)
@@ -70,23 +70,23 @@ async function talks(t: Test, { raw, socket }: { raw: RawPeer; socket: TLSSocket
   t.equal((await raw.data(text.length)).toString(), text, 'the raw peer gets data')
 }
 
-/** What both ends of a handshake must find the same. */
+/** Checks that both ends have the same Finished messages and master secret. */
 function sameFinished(t: Test, { raw, socket }: { raw: RawPeer; socket: TLSSocket }) {
-  t.same(socket.getFinished(), raw.verifyData[raw.peerRole], 'Node sent the Finished that came')
-  t.same(socket.getPeerFinished(), raw.verifyData[raw.role], 'Node got the Finished that was sent')
+  t.same(socket.getFinished(), raw.verifyData[raw.peerRole], 'the raw peer received the Finished that Node sent')
+  t.same(socket.getPeerFinished(), raw.verifyData[raw.role], 'Node received the Finished that the raw peer sent')
   const exported = socket.getSession()
   t.ok(exported?.includes(raw.state.master), 'both have the same master secret')
 }
 
-t.test('a raw client, a Node server', async (t) => {
+t.test('a raw client completes a handshake with a Node server, and data flows', async (t) => {
   const ends = await rawClient(t)
   t.equal(ends.socket.getCipher().standardName, 'TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256')
-  t.same(ends.raw.state.peerCertificates[0], identity.certificates[0], 'got its certificate')
+  t.same(ends.raw.state.peerCertificates[0], identity.certificates[0], 'the raw client got the certificate')
   sameFinished(t, ends)
   await talks(t, ends)
 })
 
-t.test('a raw server, a Node client', async (t) => {
+t.test('a raw server completes a handshake with a Node client, and data flows', async (t) => {
   const ends = await rawServer(t)
   t.equal(ends.socket.authorized, true)
   t.equal(ends.socket.getCipher().standardName, 'TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256')
@@ -96,7 +96,7 @@ t.test('a raw server, a Node client', async (t) => {
 })
 
 for (const ems of [true, false]) {
-  t.test(`${ems ? 'with' : 'without'} an extended master secret`, async (t) => {
+  t.test(`a raw peer completes handshakes ${ems ? 'with' : 'without'} an extended master secret`, async (t) => {
     for (const ends of [await rawClient(t, {}, { ems }), await rawServer(t, {}, { ...identity, ems })]) {
       t.equal(ends.raw.state.ems, ems)
       sameFinished(t, ends)
@@ -105,7 +105,7 @@ for (const ems of [true, false]) {
   })
 }
 
-t.test('Node sees ALPN and SNI of a raw client', async (t) => {
+t.test('a Node server sees the ALPN and SNI of a raw client', async (t) => {
   const ALPNProtocols = ['mqtt', 'http/1.1']
   const { raw, socket } = await rawClient(t, { ALPNProtocols }, { alpn: ['x', 'mqtt'], servername: 'other.example' })
   t.equal(socket.alpnProtocol, 'mqtt')
@@ -113,12 +113,12 @@ t.test('Node sees ALPN and SNI of a raw client', async (t) => {
   t.same(parseALPN(raw.state.serverHello?.extensions.get(Extension.alpn)), ['mqtt'])
 })
 
-t.test('Node sees the ALPN choice of a raw server', async (t) => {
+t.test('a Node client sees the ALPN choice of a raw server', async (t) => {
   const { socket } = await rawServer(t, { ALPNProtocols: ['http/1.1', 'mqtt'] }, { ...identity, alpn: ['mqtt'] })
   t.equal(socket.alpnProtocol, 'mqtt')
 })
 
-t.test('a plain PSK in both roles', async (t) => {
+t.test('a raw peer uses a pre-shared key as client and as server', async (t) => {
   const asked: string[] = []
   const client = await rawClient(
     t,
@@ -145,38 +145,38 @@ t.test('a plain PSK in both roles', async (t) => {
   t.same(asked, ['alice', 'mallory'], 'a renegotiation may name another identity')
 })
 
-t.test('a client certificate', async (t) => {
+t.test('a raw client sends its certificate when it is asked for one', async (t) => {
   const { raw, socket } = await rawClient(t, wanted, alice)
   t.equal(socket.authorized, true)
   t.same(socket.getPeerCertificate().raw, alice.certificates[0])
-  t.ok(raw.state.certificateRequest, 'asked for')
+  t.ok(raw.state.certificateRequest, 'a certificate was requested')
 })
 
-t.test('no client certificate', async (t) => {
+t.test('a raw client without a certificate is not authorized', async (t) => {
   const { socket } = await rawClient(t, wanted)
   t.equal(socket.authorized, false)
 })
 
-t.test('a raw server asks for a client certificate', async (t) => {
+t.test('a raw server requests a client certificate', async (t) => {
   const { raw } = await rawServer(t, {}, { ...identity, requestCertificate: true })
   t.same(raw.state.peerCertificates[0], alice.certificates[0])
   await raw.renegotiate({ requestCertificate: false })
-  t.same(raw.state.peerCertificates, [], 'not asked again')
+  t.same(raw.state.peerCertificates, [], 'no certificate is requested again')
 })
 
-t.test('renegotiations that the raw end begins', async (t) => {
+t.test('a raw peer begins renegotiations as client and as server', async (t) => {
   for (const ends of [await rawClient(t), await rawServer(t)]) {
     for (const word of ['second', 'third']) {
       const { master } = ends.raw.state
       await ends.raw.renegotiate()
-      t.notSame(ends.raw.state.master, master, 'other secrets')
+      t.notSame(ends.raw.state.master, master, 'the master secret is another one')
       await talks(t, ends, word)
       sameFinished(t, ends)
     }
   }
 })
 
-t.test('renegotiations that Node begins', async (t) => {
+t.test('a raw peer takes part in renegotiations that Node begins', async (t) => {
   const server = await rawServer(t)
   for (const word of ['second', 'third']) {
     const done = new Promise((resolve) => server.socket.renegotiate({}, resolve))
@@ -194,7 +194,7 @@ t.test('renegotiations that Node begins', async (t) => {
   sameFinished(t, client)
 })
 
-t.test('a renegotiation may bring the first client certificate, or another one', async (t) => {
+t.test('a raw client can show its first certificate, or another one, in a renegotiation', async (t) => {
   const { raw, socket } = await rawClient(t, wanted)
   await raw.renegotiate(alice)
   t.same(socket.getPeerCertificate().raw, alice.certificates[0])
@@ -202,7 +202,7 @@ t.test('a renegotiation may bring the first client certificate, or another one',
   t.same(socket.getPeerCertificate().raw, mallory.certificates[0])
 })
 
-t.test('data that comes in mid-handshake is collected', async (t) => {
+t.test('a raw peer collects data that arrives during a handshake', async (t) => {
   for (const ends of [await rawClient(t), await rawServer(t)]) {
     ends.socket.write('before')
     await ends.raw.renegotiate()
@@ -211,27 +211,24 @@ t.test('data that comes in mid-handshake is collected', async (t) => {
   }
 })
 
-t.test(
-  'data goes out in mid-handshake: a Node client takes it until ServerHello, a Node server does not',
-  async (t) => {
-    const server = await rawServer(t)
-    const came = once(server.socket, 'data') as Promise<[Buffer]>
-    await server.raw.renegotiate({
-      rewrite: (name) => {
-        if (name === 'ServerHello') server.raw.sendData('in between')
-        return undefined
-      },
-    })
-    t.equal((await came)[0].toString(), 'in between')
-    await talks(t, server)
-    const client = await rawClient(t)
-    await client.raw.renegotiate({ until: 'ClientHello' })
-    client.raw.sendData('in between')
-    t.match(await client.failure, { code: 'ERR_SSL_UNEXPECTED_RECORD' })
-  },
-)
+t.test('a Node client accepts data between ClientHello and ServerHello, and a Node server does not', async (t) => {
+  const server = await rawServer(t)
+  const came = once(server.socket, 'data') as Promise<[Buffer]>
+  await server.raw.renegotiate({
+    rewrite: (name) => {
+      if (name === 'ServerHello') server.raw.sendData('in between')
+      return undefined
+    },
+  })
+  t.equal((await came)[0].toString(), 'in between')
+  await talks(t, server)
+  const client = await rawClient(t)
+  await client.raw.renegotiate({ until: 'ClientHello' })
+  client.raw.sendData('in between')
+  t.match(await client.failure, { code: 'ERR_SSL_UNEXPECTED_RECORD' })
+})
 
-t.test('records of any size', async (t) => {
+t.test('a raw peer splits handshake messages into records of any size', async (t) => {
   for (const fragments of [1, 7, [3, 1, 40]]) {
     for (const ends of [
       await rawClient(t, wanted, { ...alice, fragments }),
@@ -244,13 +241,13 @@ t.test('records of any size', async (t) => {
   }
 })
 
-t.test('every message in a segment of its own', async (t) => {
+t.test('a raw server can send every message in a TCP segment of its own', async (t) => {
   const server = await rawServer(t, {}, { ...identity, coalesce: false })
   await server.raw.renegotiate()
   await talks(t, server)
 })
 
-t.test('session tickets: issued by Node and resumed, in the first handshake and in a renegotiation', async (t) => {
+t.test("a raw client resumes sessions with Node's tickets, in first handshakes and renegotiations", async (t) => {
   const listening = await tlsServer(t)
   const resumed: boolean[] = []
   listening.on('secureConnection', (socket) => {
@@ -272,7 +269,7 @@ t.test('session tickets: issued by Node and resumed, in the first handshake and 
   t.same(resumed, [false, true, false])
 })
 
-t.test('session tickets: issued by a raw server and resumed', async (t) => {
+t.test('a raw server issues a session ticket, and Node resumes its session', async (t) => {
   const listening = await RawPeer.listen({ ...identity, ticket: true }, t)
   const first = nodeEnd(t, tls.connect(clientOptions(listening.port)))
   const issued = once(first.socket, 'session') as Promise<[Buffer]>
@@ -290,7 +287,7 @@ t.test('session tickets: issued by a raw server and resumed', async (t) => {
   sameFinished(t, { raw: again, socket: second.socket })
 })
 
-t.test('ECDHE with RSA', async (t) => {
+t.test('a raw peer uses ECDHE with RSA certificates', async (t) => {
   const { rsaServer: rsa } = pki
   const client = await rawClient(t, { ...rsa, ...wanted, ca: rsa.cert }, credentials(rsa))
   t.equal(client.socket.authorized, true)
@@ -307,7 +304,7 @@ t.test('Node refuses a wrong Finished', async (t) => {
   t.type(refused, AlertError)
   const server = await rawServer(t)
   await server.raw.renegotiate({ verifyData: Buffer.alloc(12) })
-  // A server's is the last message: its handshake waits for nothing after it.
+  // The server's Finished is the last message, so its handshake does not wait for an answer.
   t.type(await rejection(server.raw.nextMessage()), AlertError)
   for (const { raw, failure } of [client, server]) {
     t.match(await failure, { code: 'ERR_SSL_DIGEST_CHECK_FAILED' })
@@ -317,8 +314,8 @@ t.test('Node refuses a wrong Finished', async (t) => {
 
 t.test('Node refuses a wrong CertificateVerify', async (t) => {
   const forgeries: Record<string, HandshakeOptions> = {
-    "by another one's key": { key: pki.otherClient.key },
-    'of nothing': { signature: Buffer.alloc(70, 1) },
+    "with another client's key": { key: pki.otherClient.key },
+    'with random bytes': { signature: Buffer.alloc(70, 1) },
   }
   for (const [name, forgery] of Object.entries(forgeries)) {
     const { raw, failure } = await rawClient(t, wanted)
@@ -343,7 +340,7 @@ t.test('Node refuses a server that does not hold the key of its certificate', as
   t.match(await failure, { code: /^ERR_SSL_/ })
 })
 
-t.test('Node refuses renegotiation_info of no handshake of this connection', async (t) => {
+t.test('Node refuses renegotiation_info that belongs to no handshake of this connection', async (t) => {
   const client = await rawClient(t)
   await rejection(client.raw.renegotiate({ renegotiationInfo: Buffer.alloc(12) }))
   const server = await rawServer(t)
@@ -355,15 +352,15 @@ t.test('Node refuses renegotiation_info of no handshake of this connection', asy
   }
 })
 
-t.test('stopping after Certificate leaves Node with a certificate that nobody has proven', async (t) => {
+t.test('after a handshake that stops at Certificate, plain Node shows an unproven certificate', async (t) => {
   const { raw, socket, tcp } = await rawClient(t, wanted, mallory)
   await raw.renegotiate({ certificates: alice.certificates, until: 'Certificate' })
   while (tcp.bytesRead < raw.socket.bytesWritten) await turn()
   t.same(socket.getPeerCertificate().raw, alice.certificates[0], 'the known weakness of plain Node')
-  t.equal(socket.authorized, true, "of mallory's")
+  t.equal(socket.authorized, true, "it is the verdict on mallory's certificate")
 })
 
-t.test('a handshake that was stopped goes on by hand', async (t) => {
+t.test('a stopped handshake can be continued message by message', async (t) => {
   const ends = await rawClient(t, wanted)
   const { raw, socket } = ends
   await raw.renegotiate({ ...alice, until: 'Certificate' })
@@ -379,13 +376,13 @@ t.test('a handshake that was stopped goes on by hand', async (t) => {
   await talks(t, ends)
 })
 
-t.test('until a message that is not sent', async (t) => {
+t.test('handshake() rejects if it should stop at a message that is never sent', async (t) => {
   const listening = await tlsServer(t)
   const raw = await RawPeer.connect({ port: listening.port }, t)
   t.match(await rejection(raw.handshake({ until: 'CertificateVerify' })), { message: /without a CertificateVerify/ })
 })
 
-t.test('Finished and the beginning of the next ClientHello in one segment', async (t) => {
+t.test('a raw client sends Finished and a part of the next ClientHello in one TCP segment', async (t) => {
   const ends = await rawClient(t)
   const { raw, socket } = ends
   let writes = 0
@@ -408,21 +405,18 @@ t.test('Finished and the beginning of the next ClientHello in one segment', asyn
   t.equal(socket.destroyed, false)
 })
 
-t.test(
-  'Finished and the next ClientHello in one segment: the server finishes the first before the second',
-  async (t) => {
-    const { raw } = await rawClient(t)
-    await raw.renegotiate({
-      after: (name) => {
-        if (name === 'Finished') raw.sendHandshake('ClientHello', raw.clientHello({ servername: 'elsewhere.example' }))
-      },
-    })
-    await raw.expect('ServerHello')
-    await raw.expect('Certificate')
-  },
-)
+t.test('Node finishes a handshake before it reads a ClientHello from the same TCP segment', async (t) => {
+  const { raw } = await rawClient(t)
+  await raw.renegotiate({
+    after: (name) => {
+      if (name === 'Finished') raw.sendHandshake('ClientHello', raw.clientHello({ servername: 'elsewhere.example' }))
+    },
+  })
+  await raw.expect('ServerHello')
+  await raw.expect('Certificate')
+})
 
-t.test('Node learns another SNI from a renegotiation, but asks no SNICallback', async (t) => {
+t.test('Node learns another SNI from a renegotiation, but does not call SNICallback again', async (t) => {
   const asked: string[] = []
   const SNICallback: NonNullable<tls.TlsOptions['SNICallback']> = (name, callback) => {
     asked.push(name)
@@ -435,7 +429,7 @@ t.test('Node learns another SNI from a renegotiation, but asks no SNICallback', 
   t.equal(_handle.getServername(), 'elsewhere.example')
 })
 
-t.test('many records of one byte, no faster than they are read', async (t) => {
+t.test('a raw peer can send many records of one byte, no faster than they are read', async (t) => {
   const { raw, socket } = await rawClient(t)
   let bytes = 0
   socket.on('data', (data: Buffer) => {
@@ -448,7 +442,7 @@ t.test('many records of one byte, no faster than they are read', async (t) => {
   t.equal(bytes, count)
 })
 
-t.test('alerts are logged and reject what is waited for', async (t) => {
+t.test('alerts are logged, and reject what is waited for', async (t) => {
   const { raw, socket } = await rawServer(t)
   const waiting = raw.nextMessage()
   socket.end()
@@ -458,7 +452,7 @@ t.test('alerts are logged and reject what is waited for', async (t) => {
   t.same(raw.alerts, [{ level: 'warning', description: 0, name: 'close_notify' }])
 })
 
-t.test('a refusal of a raw client', async (t) => {
+t.test('a raw client can refuse a renegotiation', async (t) => {
   const { raw, socket, failure } = await rawClient(t)
   socket.renegotiate({}, () => {})
   await raw.expect('HelloRequest')
@@ -466,13 +460,13 @@ t.test('a refusal of a raw client', async (t) => {
   t.match(await failure, { code: 'ERR_SSL_NO_RENEGOTIATION' })
 })
 
-t.test('a refusal by a Node client', async (t) => {
+t.test('a raw server notices that a Node client refuses a renegotiation', async (t) => {
   const { raw, socket } = await rawServer(t, { secureOptions: 1 << 30 })
   t.match(await rejection(raw.renegotiate()), { alert: { level: 'warning', name: 'no_renegotiation' } })
   await talks(t, { raw, socket })
 })
 
-t.test('nothing the socket does becomes an uncaught error', async (t) => {
+t.test('socket errors of a raw peer reject its promises, and are never uncaught', async (t) => {
   const listening = await RawPeer.listen(identity, t)
   const raw = await RawPeer.connect({ port: listening.port }, t)
   const other = await listening.accept()
@@ -483,12 +477,12 @@ t.test('nothing the socket does becomes an uncaught error', async (t) => {
   raw.sendData('too late')
   t.match(await rejection(raw.drained()), { code: 'ECONNRESET' })
   t.match(await rejection(raw.sendSingleBytes(1)), { code: 'ECONNRESET' })
-  // Promises that nobody looks at.
+  // Promises that nobody handles.
   void raw.handshake()
   void raw.expect('Finished')
 })
 
-t.test('two raw peers', async (t) => {
+t.test('two raw peers complete handshakes with each other', async (t) => {
   const listening = await RawPeer.listen({ ...identity, requestCertificate: true }, t)
   const client = await RawPeer.connect({ port: listening.port, ...alice }, t)
   const server = await listening.accept()
@@ -497,14 +491,14 @@ t.test('two raw peers', async (t) => {
   t.same(client.verifyData, server.verifyData)
 })
 
-t.test('reset() is a reset', async (t) => {
+t.test('reset() sends a TCP reset', async (t) => {
   const { raw, failure } = await rawClient(t)
   raw.reset()
   t.match(await failure, { code: 'ECONNRESET' })
   t.same(await raw.closed, {})
 })
 
-t.test('a record in plain text among encrypted ones, and bytes that are no record', async (t) => {
+t.test('Node refuses plaintext records, bytes that are no record, and unknown record types', async (t) => {
   const plain = await rawClient(t)
   plain.raw.sendData('plain', { plain: true })
   t.match(await plain.failure, { code: /^ERR_SSL_/ })
@@ -516,14 +510,14 @@ t.test('a record in plain text among encrypted ones, and bytes that are no recor
   t.match(await unknown.failure, { code: /^ERR_SSL_/ })
 })
 
-t.test('messages are left out and exchanged by a rewrite', async (t) => {
+t.test('a rewrite can leave out a message of a handshake', async (t) => {
   const { raw, failure } = await rawClient(t)
   const rewrite: HandshakeOptions['rewrite'] = (name) => (name === 'ClientKeyExchange' ? null : undefined)
   t.match(await rejection(raw.renegotiate({ rewrite })), { alert: { name: 'unexpected_message' } })
   t.match(await failure, { code: /^ERR_SSL_/ })
 })
 
-t.test('a record that is not sealed under the present keys ends the raw peer', async (t) => {
+t.test('a record under the wrong keys closes the raw peer with an error', async (t) => {
   const { raw, socket } = await rawServer(t)
   const other = await rawServer(t)
   other.raw.socket.once('data', (bytes: Buffer) => raw.socket.emit('data', bytes))
@@ -532,7 +526,7 @@ t.test('a record that is not sealed under the present keys ends the raw peer', a
   t.ok(socket)
 })
 
-t.test('one ephemeral key serves many connections', async (t) => {
+t.test('one ephemeral key can be used for many connections', async (t) => {
   const ecdh = ephemeralKey()
   const listening = await tlsServer(t)
   for (let i = 0; i < 3; i++) {
@@ -542,7 +536,7 @@ t.test('one ephemeral key serves many connections', async (t) => {
   }
 })
 
-t.test('a server that never answers', async (t) => {
+t.test('a raw server can leave a ClientHello unanswered', async (t) => {
   const listening = await RawPeer.listen(identity, t)
   const { socket } = nodeEnd(t, tls.connect(clientOptions(listening.port)))
   const raw = await listening.accept()
@@ -552,7 +546,7 @@ t.test('a server that never answers', async (t) => {
   await Promise.all([raw.closed, rejection(listening.accept())])
 })
 
-t.test('a ChangeCipherSpec where none belongs', async (t) => {
+t.test('Node refuses a ChangeCipherSpec outside a handshake', async (t) => {
   const { raw, failure } = await rawClient(t)
   raw.sendRecord(ContentType.changeCipherSpec, Buffer.of(1))
   t.match(await failure, { code: /^ERR_SSL_/ })

@@ -8,7 +8,7 @@ import { nextError, rejection } from '../fixtures/settled.ts'
 import { type PairOptions, tlsPair, tlsServer } from '../fixtures/tls-pair.ts'
 
 for (const whose of ['client', 'server'] as const) {
-  t.test(`no other identity comes with a pre-shared key in a renegotiation that the ${whose} begins`, async (t) => {
+  t.test(`a renegotiation by the ${whose} cannot change the pre-shared key identity unless allowed`, async (t) => {
     let identity = ''
     const ciphers = 'PSK-AES128-GCM-SHA256'
     const psk = Buffer.alloc(16, 7)
@@ -35,7 +35,7 @@ for (const whose of ['client', 'server'] as const) {
       const renegotiated = streams[whose].renegotiate()
       if (allowIdentityChange) {
         t.match(await renegotiated, { verified: true })
-        t.match(await streams[whose].renegotiate(), { verified: true }, 'and the last one holds from then on')
+        t.match(await streams[whose].renegotiate(), { verified: true }, 'the new identity is expected from then on')
       } else {
         t.match(await failed, { code: 'ERR_RENEGOTIATION_IDENTITY_CHANGED', message: /pre-shared/ })
         await renegotiated.catch(() => {})
@@ -44,7 +44,7 @@ for (const whose of ['client', 'server'] as const) {
   })
 }
 
-t.test('SNI and ALPN are those of the first handshake', async (t) => {
+t.test('servername (SNI) and alpnProtocol stay those of the first handshake', async (t) => {
   const pair = await tlsPair(t, { server: { ALPNProtocols: ['http/1.1'] }, client: { ALPNProtocols: ['http/1.1'] } })
   const server = wrapTLSSocket(pair.server, { peerLimit: false }).resume()
   const client = wrapTLSSocket(pair.client).resume()
@@ -55,7 +55,7 @@ t.test('SNI and ALPN are those of the first handshake', async (t) => {
       t.equal(end.servername, 'localhost')
     }
   }
-  t.equal(pair.client.alpnProtocol, false, 'the control: the plain socket has lost it')
+  t.equal(pair.client.alpnProtocol, false, 'the plain socket has lost it (control)')
 })
 
 /** SSL_OP_NO_EXTENDED_MASTER_SECRET, which Node has no constant for. */
@@ -72,7 +72,7 @@ t.test('a report tells whether there is an extended master secret', async (t) =>
   }
 })
 
-t.test('requireExtendedMasterSecret refuses to renegotiate without it, before anything is held', async (t) => {
+t.test('requireExtendedMasterSecret refuses a renegotiation without it, before any write is held', async (t) => {
   const options = { requireExtendedMasterSecret: true }
   const lacking = { client: { secureOptions: NO_EXTENDED_MASTER_SECRET } }
   for (const whose of ['client', 'server'] as const) {
@@ -98,14 +98,14 @@ t.test('requireExtendedMasterSecret refuses to renegotiate without it, before an
   }
 })
 
-t.test('a client that named no server does not come to be authorized by a renegotiation', async (t) => {
+t.test('a renegotiation does not authorize the server for a client that named no server', async (t) => {
   const listening = await tlsServer(t, elsewhere)
   const accepted = once(listening, 'secureConnection') as Promise<[tls.TLSSocket]>
   const raw = net.connect(listening.port, '127.0.0.1')
   const plain = new tls.TLSSocket(raw, { secureContext: tls.createSecureContext({ ca }) })
   t.teardown(() => plain.destroy())
   const stream = wrapTLSSocket(plain).resume()
-  stream.write('what it writes first begins the handshake')
+  stream.write('the first write begins the handshake')
   const server = wrapTLSSocket((await accepted)[0]).resume()
   t.equal(stream.authorized, false)
   const renegotiated = once(stream, 'renegotiated')
@@ -115,7 +115,7 @@ t.test('a client that named no server does not come to be authorized by a renego
   t.equal(stream.authorized, false)
 })
 
-t.test('what is told before the first handshake is an object of its own for each who asks', async (t) => {
+t.test('getPeerCertificate() before the first handshake returns a new object for each stream', async (t) => {
   const connecting = () => {
     const socket = tls.connect({ port: 1, host: '127.0.0.1', lookup: () => {} })
     t.teardown(() => socket.destroy())
@@ -126,7 +126,7 @@ t.test('what is told before the first handshake is an object of its own for each
   for (const stream of [one, other]) t.same(stream.getPeerCertificate(), {})
 })
 
-t.test('before the first handshake a stream tells of no session', async (t) => {
+t.test('before the first handshake, a stream shows no facts of a session', async (t) => {
   const raw = tls.connect({ port: 1, host: '127.0.0.1', lookup: () => {} })
   raw.on('error', () => {})
   t.teardown(() => raw.destroy())
@@ -137,10 +137,10 @@ t.test('before the first handshake a stream tells of no session', async (t) => {
   t.equal(stream.authorized, false)
   t.throws(() => stream.exportKeyingMaterial(8, 'x', Buffer.alloc(0)), { code: 'ERR_TLS_INVALID_STATE' })
   stream.on('error', () => {}).destroy()
-  t.equal(stream.getPeerCertificate(), null, 'as Node has it for one that is destroyed')
+  t.equal(stream.getPeerCertificate(), null, 'null, as on a destroyed socket of Node')
 })
 
-t.test('while a handshake runs, no keying material can be exported', async (t) => {
+t.test('during a handshake, exportKeyingMaterial() throws', async (t) => {
   const pair = await tlsPair(t)
   pair.server.pause()
   const stream = wrapTLSSocket(pair.client, { handshakeTimeout: 0 }).resume()

@@ -10,7 +10,7 @@ import { clientOptions, tlsServer } from '../fixtures/tls-pair.ts'
 
 const program = fileURLToPath(new URL('../fixtures/lone-end.js', import.meta.url))
 
-/** A process that is one end, and the lines that it prints. */
+/** Starts a process that is one end of a connection, and reads the lines that it prints. */
 function loneEnd(t: Test, ...args: string[]) {
   const child = spawn(process.execPath, [program, ...args], { stdio: ['pipe', 'pipe', 'pipe'] })
   t.teardown(() => child.kill())
@@ -27,7 +27,7 @@ function loneEnd(t: Test, ...args: string[]) {
   }
 }
 
-/** A client over a TCP socket that is at hand, when it has had an echo. */
+/** A client over a TCP socket of the test, after it has received an echo. */
 async function client(t: Test, port: number) {
   const raw = net.connect(port, '127.0.0.1')
   const socket = tls.connect({ ...clientOptions(0), socket: raw, maxVersion: 'TLSv1.2' })
@@ -59,7 +59,7 @@ const attacks: Record<string, (t: Test, port: number) => Promise<unknown>> = {
 
 for (const [name, attack] of Object.entries(attacks)) {
   for (const kind of ['plain', 'createServer', 'wrap', 'duplex']) {
-    t.test(`${name} does not end a server's process: ${kind}`, async (t) => {
+    t.test(`without error listeners, ${name} does not end a server's process: ${kind}`, async (t) => {
       const server = loneEnd(t, 'server', kind)
       await attack(t, Number(await server.line()))
       t.equal(await server.line(), 'closed')
@@ -69,7 +69,7 @@ for (const [name, attack] of Object.entries(attacks)) {
 }
 
 for (const kind of ['plain', 'connect', 'wrap']) {
-  t.test(`a reset of a client's connection is an uncaught exception where nobody listens: ${kind}`, async (t) => {
+  t.test(`without error listeners, a reset is an uncaught exception on a client: ${kind}`, async (t) => {
     const accepted = new Set<net.Socket>()
     const listening = await tlsServer(t)
     listening.on('connection', (raw: net.Socket) => accepted.add(raw))

@@ -11,7 +11,7 @@ import { tlsPair } from '../fixtures/tls-pair.ts'
 import type { HandshakeOptions } from '../fixtures/tls12/options.ts'
 import { RawPeer } from '../fixtures/tls12/peer.ts'
 
-/** No tickets: then a listener for `newSession` is asked, and `secure` waits for it. */
+/** Without tickets, Node calls a `newSession` listener, and `secure` waits for it. */
 const options: tls.TlsOptions = {
   ...identity,
   ca,
@@ -35,7 +35,7 @@ async function listen(t: Test, server: tls.Server): Promise<number> {
   return (server.address() as AddressInfo).port
 }
 
-/** So much of the next ClientHello right behind Finished, in the same segment. */
+/** Sends the next ClientHello, or its first `only` bytes, right after Finished in the same TCP segment. */
 function behindFinished(raw: RawPeer, only?: number) {
   return (step: string) => {
     if (step !== 'Finished') return
@@ -43,7 +43,7 @@ function behindFinished(raw: RawPeer, only?: number) {
   }
 }
 
-/** A connection of a plain server whose store is slow, from the first handshake on; that one is over. */
+/** A connection of a plain server with a slow session store, after the first handshake. */
 async function acceptedBehindStore(t: Test, serverOptions: tls.TlsOptions, rawOptions: HandshakeOptions) {
   const server = tls.createServer(serverOptions)
   const stores = slowStore(server)
@@ -57,10 +57,11 @@ async function acceptedBehindStore(t: Test, serverOptions: tls.TlsOptions, rawOp
 }
 
 for (const only of [5, undefined]) {
-  const what = only === undefined ? 'a whole ClientHello, which crashes plain Node' : 'the first bytes of a ClientHello'
+  // A whole second ClientHello crashes plain Node here.
+  const what = only === undefined ? 'a second ClientHello' : 'the first bytes of a second ClientHello'
   for (const keylog of [false, true]) {
-    const listens = keylog ? ', and somebody listens to keylog' : ''
-    t.test(`createServer(): ${what}, while the session of the first handshake is being stored${listens}`, async (t) => {
+    const listens = keylog ? ', with a keylog listener' : ''
+    t.test(`createServer() refuses ${what} while the first session is being stored${listens}`, async (t) => {
       const server = createServer(options)
       const stores = slowStore(server)
       if (keylog) server.on('keylog', () => {})
@@ -79,10 +80,10 @@ for (const only of [5, undefined]) {
   }
 }
 
-t.test('createServer(): a client that waits for its turn is accepted when its session is stored', async (t) => {
+t.test('createServer() accepts a waiting client when its session has been stored', async (t) => {
   const server = createServer(options)
   const stores = slowStore(server)
-  // It has the stream, and the watch over first handshakes the socket below.
+  // Because of this listener, `keylog` carries the stream. createServer() itself checks the socket below the stream.
   server.once('keylog', () => {})
   const accepted = once(server, 'secureConnection') as Promise<[RenegotiationTLSSocket]>
   const port = await listen(t, server)
@@ -110,14 +111,14 @@ t.test('createServer(): a client that waits for its turn is accepted when its se
   }
 })
 
-t.test('wrapTLSSocket(): a handshake that began before the socket was wrapped', async (t) => {
+t.test('a wrapped socket is destroyed if a second handshake began before wrapTLSSocket()', async (t) => {
   const server = tls.createServer(options)
   const stores = slowStore(server)
   const accepted = once(server, 'secureConnection') as Promise<[TLSSocket]>
   const raw = await RawPeer.connect({ port: await listen(t, server), ...mallory }, t)
   void raw.handshake({ after: behindFinished(raw, 5) })
   await once(server, 'newSession')
-  // The event comes from within OpenSSL's callback: what is behind Finished has not been read yet.
+  // The event is emitted within a callback of OpenSSL, so the bytes after Finished have not been read yet.
   await new Promise(setImmediate)
   for (const stored of stores) stored()
   const [plain] = await accepted
@@ -125,14 +126,14 @@ t.test('wrapTLSSocket(): a handshake that began before the socket was wrapped', 
   const data = t.captureFn(() => {})
   const error = once(stream, 'error')
   stream.on('data', data)
-  t.same(stream.getPeerCertificate(), {}, 'nobody is shown')
+  t.same(stream.getPeerCertificate(), {}, 'no certificate is shown')
   t.equal(stream.authorized, false)
   t.match((await error)[0], UNJUDGED)
   await closed(stream)
   t.same(data.calls, [])
 })
 
-t.test('a handshake that begins while Node still holds `secure` back for the one before it', async (t) => {
+t.test('a handshake that begins before Node reports the end of the previous one destroys the stream', async (t) => {
   const { raw, plain, stores } = await acceptedBehindStore(t, options, mallory)
   const stream = wrapTLSSocket(plain).resume()
   const before = facts(stream)
@@ -141,14 +142,17 @@ t.test('a handshake that begins while Node still holds `secure` back for the one
   void raw.handshake({ after: behindFinished(raw, 5) })
   await closed(stream)
   t.match(errors, [UNJUDGED])
-  t.equal(stream.counters.byPeer, 1, 'the first of the two was judged')
+  t.equal(stream.counters.byPeer, 1, 'the first of the two handshakes was judged')
   t.strictSame(Object.keys(facts(stream)), Object.keys(before))
   stores.pop()?.()
   await new Promise(setImmediate)
 })
 
-for (const [name, who] of Object.entries({ alice, selfMade })) {
-  t.test(`${name} behind a store that is slow: judged before the next byte, whatever follows Finished`, async (t) => {
+for (const [name, who] of Object.entries({
+  'another client': alice,
+  'a client with a self-signed certificate': selfMade,
+})) {
+  t.test(`a renegotiation as ${name} is judged before the next data, even with a slow session store`, async (t) => {
     const { raw, plain, stores } = await acceptedBehindStore(t, { ...options, rejectUnauthorized: false }, mallory)
     const stream = wrapTLSSocket(plain)
     const before = facts(stream)
@@ -170,7 +174,7 @@ for (const [name, who] of Object.entries({ alice, selfMade })) {
   })
 }
 
-t.test('a self-made certificate does not come out authorized when it was asked for late', async (t) => {
+t.test('a self-signed certificate that was requested later is not authorized', async (t) => {
   const secureOptions = constants.SSL_OP_NO_TICKET
   const { raw, plain, stores } = await acceptedBehindStore(t, { ...options, requestCert: false, secureOptions }, {})
   const stream = wrapTLSSocket(plain).resume()
@@ -186,8 +190,9 @@ t.test('a self-made certificate does not come out authorized when it was asked f
 })
 
 for (const only of [undefined, 5]) {
-  const what = only === undefined ? 'an honest client' : 'a client that begins another handshake at once'
-  t.test(`wrapTLSSocket() while Node holds \`secure\` back for the first handshake: ${what}`, async (t) => {
+  const what =
+    only === undefined ? 'an honest client is accepted' : 'a client that begins another handshake at once is refused'
+  t.test(`wrapTLSSocket() while Node holds back the secure event: ${what}`, async (t) => {
     const server = tls.createServer({ ...options, ALPNProtocols: ['mqtt'] })
     const stores = slowStore(server)
     const held = once(server, 'keylog') as Promise<[Buffer, TLSSocket]>
@@ -197,7 +202,7 @@ for (const only of [undefined, 5]) {
     await once(server, 'newSession')
     await new Promise(setImmediate)
     const stream = wrapTLSSocket(plain)
-    t.same(stream.getPeerCertificate(), {}, 'nobody is shown yet')
+    t.same(stream.getPeerCertificate(), {}, 'no certificate is shown yet')
     const error = only === undefined ? undefined : once(stream, 'error')
     stores.pop()?.()
     if (error !== undefined) {
@@ -219,7 +224,7 @@ for (const only of [undefined, 5]) {
   })
 }
 
-t.test('wrapTLSSocket(): a handshake that this end began before, on the plain socket', async (t) => {
+t.test('wrapTLSSocket() emits an error if this end has renegotiated on the plain socket before', async (t) => {
   const { client, server } = await tlsPair(t)
   client.resume()
   server.resume()
@@ -228,8 +233,8 @@ t.test('wrapTLSSocket(): a handshake that this end began before, on the plain so
   t.match((await once(stream, 'error'))[0], UNJUDGED)
 })
 
-t.test('wrapTLSSocket(): the end of a handshake whose beginning was not seen', async (t) => {
-  // Node counts handshakes on a server, not on a client: there it is the end that gives it away.
+t.test('a wrapped client is destroyed when a handshake ends that began before wrapTLSSocket()', async (t) => {
+  // Node counts handshakes on a server, but not on a client. There, only the end of the handshake reveals it.
   const listening = await RawPeer.listen(serverCredentials, t)
   const plain = tls.connect({ port: listening.port, host: '127.0.0.1', servername: 'localhost', ca })
   plain.on('error', () => {})

@@ -7,7 +7,7 @@ import { ca, server as identity } from '../fixtures/pki.ts'
 import { closed } from '../fixtures/settled.ts'
 import { clientOptions, tlsServer } from '../fixtures/tls-pair.ts'
 
-t.test("it has tls.connect's signatures, and its listener is called once", async (t) => {
+t.test('connect() has the signatures of tls.connect(), and calls its listener once', async (t) => {
   const server = await tlsServer(t)
   server.on('secureConnection', (socket) => socket.on('error', () => {}).resume())
   const { port } = server
@@ -27,11 +27,11 @@ t.test("it has tls.connect's signatures, and its listener is called once", async
     stream.destroy()
   }
   const stream = connect(clientOptions(port))
-  t.match(await stream.renegotiate(), { verified: true }, 'and without one')
+  t.match(await stream.renegotiate(), { verified: true }, 'connect() without a listener works, too')
   stream.destroy()
 })
 
-t.test("it works where somebody puts it, and createServer, in the place of Node's own", async (t) => {
+t.test('connect() and createServer() can replace those of node:tls', async (t) => {
   const { connect: plainConnect, createServer: plainCreateServer } = tls
   t.teardown(() => Object.assign(tls, { connect: plainConnect, createServer: plainCreateServer }))
   Object.assign(tls, { connect, createServer })
@@ -46,15 +46,15 @@ t.test("it works where somebody puts it, and createServer, in the place of Node'
   stream.destroy()
 })
 
-t.test('its option renegotiation is that of the stream', async (t) => {
+t.test('the renegotiation option of connect() sets the options of the stream', async (t) => {
   const server = await tlsServer(t)
   const stream = connect({ ...clientOptions(server.port), renegotiation: { writableHighWaterMark: 7 } })
   t.equal(stream.writableHighWaterMark, 7)
   stream.destroy()
 })
 
-t.test('bad options throw before there is a connection, or leave none behind', async (t) => {
-  const server = net.createServer(() => t.fail('connected')).listen(0, '127.0.0.1')
+t.test('bad options of connect() throw, and no connection is made', async (t) => {
+  const server = net.createServer(() => t.fail('a connection was made')).listen(0, '127.0.0.1')
   await once(server, 'listening')
   t.teardown(() => server.close())
   const { port } = server.address() as net.AddressInfo
@@ -65,10 +65,14 @@ t.test('bad options throw before there is a connection, or leave none behind', a
   t.throws(() => connect({ port, renegotiation: null as never }), { name: 'TypeError', message: /options must be/ })
   const onread = { buffer: Buffer.alloc(10), callback: () => true }
   t.throws(() => connect({ port, host: '127.0.0.1', onread } as never), { name: 'TypeError', message: /onread/ })
-  t.throws(() => connect({ port: 'x' } as never), { code: 'ERR_SOCKET_BAD_PORT' }, "and Node's own pass")
+  t.throws(
+    () => connect({ port: 'x' } as never),
+    { code: 'ERR_SOCKET_BAD_PORT' },
+    'errors of tls.connect() are passed on',
+  )
 })
 
-t.test('a connection that fails is told as Node tells it', async (t) => {
+t.test('a failed connection emits the same error as with Node', async (t) => {
   const server = net.createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
   const { port } = server.address() as net.AddressInfo
@@ -79,7 +83,7 @@ t.test('a connection that fails is told as Node tells it', async (t) => {
   await closed(stream)
 })
 
-t.test('TLS inside it: both layers renegotiate in the middle of traffic', async (t) => {
+t.test('with TLS inside TLS, both layers renegotiate during traffic', async (t) => {
   const inner = { ...identity, isServer: true, secureContext: tls.createSecureContext({ ...identity }) }
   const server = createServer({ ...identity, maxVersion: 'TLSv1.2', renegotiation: { peerLimit: false } }, (socket) => {
     const inside = new tls.TLSSocket(socket, inner)
@@ -107,11 +111,11 @@ t.test('TLS inside it: both layers renegotiate in the middle of traffic', async 
   const reports = await Promise.all([outside, inside, outside, inside].map((stream) => stream.renegotiate()))
   t.ok(reports.every(({ verified }) => verified))
   await all
-  t.ok(Buffer.concat(received).equals(bytes), 'byte for byte')
+  t.ok(Buffer.concat(received).equals(bytes), 'all bytes came back')
   inside.destroy()
 })
 
-t.test('TLS over it where it has long been connected', async (t) => {
+t.test('tls.connect() over a stream that is already connected works', async (t) => {
   const server = await tlsServer(t)
   server.on('secureConnection', (socket) => {
     const inside = new tls.TLSSocket(socket, { ...identity, isServer: true })

@@ -26,7 +26,7 @@ async function accepted(t: Test, server: tls.Server, client: tls.ConnectionOptio
   return { socket, stream }
 }
 
-t.test('it is a real tls.Server, whose connections are wrapped, with its option renegotiation', async (t) => {
+t.test('createServer() returns a tls.Server that wraps its connections with the renegotiation option', async (t) => {
   const listener = t.captureFn((_socket: RenegotiationTLSSocket) => {})
   const server = createServer({ ...options, renegotiation: { readableHighWaterMark: 9 } }, listener)
   t.ok(server instanceof tls.Server)
@@ -37,7 +37,7 @@ t.test('it is a real tls.Server, whose connections are wrapped, with its option 
   t.match(await stream.renegotiate(), { origin: 'local', verified: true })
 })
 
-t.test('without options, and with bad ones', (t) => {
+t.test('createServer() works without options, and throws on bad ones', (t) => {
   const listener = () => {}
   t.equal(createServer(listener).listenerCount('secureConnection'), 1)
   t.equal(createServer().listenerCount('secureConnection'), 0)
@@ -48,7 +48,7 @@ t.test('without options, and with bad ones', (t) => {
   t.end()
 })
 
-t.test('a certificate that is asked for late really comes, also after setSecureContext()', async (t) => {
+t.test('a certificate requested later is sent by the client, also after setSecureContext()', async (t) => {
   const server = createServer(options)
   for (const time of ['first', 'second']) {
     const { stream } = await accepted(t, server)
@@ -58,7 +58,7 @@ t.test('a certificate that is asked for late really comes, also after setSecureC
   }
 })
 
-t.test('the control: with the server of Node nobody is asked', async (t) => {
+t.test('a plain tls.Server that requests a certificate later gets none, but reports success (control)', async (t) => {
   const server = tls.createServer(options)
   const port = await listening(t, server)
   const socket = tls.connect(clientOptions(port))
@@ -66,19 +66,26 @@ t.test('the control: with the server of Node nobody is asked', async (t) => {
   t.teardown(() => socket.destroy())
   const [plain] = (await once(server, 'secureConnection')) as [tls.TLSSocket]
   plain.resume()
-  t.equal(await new Promise((resolve) => plain.renegotiate({ requestCert: true }, resolve)), null, 'success, it says')
+  t.equal(
+    await new Promise((resolve) => plain.renegotiate({ requestCert: true }, resolve)),
+    null,
+    'Node reports success',
+  )
   t.equal(plain.getPeerCertificate()?.subject, undefined)
 })
 
-t.test('who has none is thrown out, with a word', async (t) => {
-  const { stream } = await accepted(t, createServer(options), { key: undefined, cert: undefined })
-  t.match(await rejection(stream.renegotiate({ requestCert: true })), { code: 'ERR_RENEGOTIATION_NO_CERTIFICATE' })
-  await closed(stream)
-})
+t.test(
+  'a client without the requested certificate is disconnected with ERR_RENEGOTIATION_NO_CERTIFICATE',
+  async (t) => {
+    const { stream } = await accepted(t, createServer(options), { key: undefined, cert: undefined })
+    t.match(await rejection(stream.renegotiate({ requestCert: true })), { code: 'ERR_RENEGOTIATION_NO_CERTIFICATE' })
+    await closed(stream)
+  },
+)
 
 for (const listen of [tls.createServer, createServer] as (typeof tls.createServer)[]) {
-  const whose = listen === tls.createServer ? 'the control: of Node' : 'ours'
-  t.test(`pauseOnConnect: nothing comes before resume(), ${whose}`, async (t) => {
+  const whose = listen === tls.createServer ? 'tls.createServer() (control)' : 'our createServer()'
+  t.test(`with pauseOnConnect, no data is emitted before resume(): ${whose}`, async (t) => {
     const server = listen({ ...options, pauseOnConnect: true })
     const port = await listening(t, server)
     const socket = tls.connect(clientOptions(port))
@@ -88,7 +95,7 @@ for (const listen of [tls.createServer, createServer] as (typeof tls.createServe
     t.equal(stream.isPaused(), true)
     const received: string[] = []
     stream.on('data', (chunk) => received.push(String(chunk)))
-    // The other way is open: what comes back is behind what was to be kept.
+    // Writing is possible while reading is paused.
     stream.write('hello')
     await once(socket, 'data')
     t.same(received, [])
@@ -99,7 +106,7 @@ for (const listen of [tls.createServer, createServer] as (typeof tls.createServe
   })
 }
 
-t.test('what is queued when the peer ends first arrives, with and without allowHalfOpen', async (t) => {
+t.test('queued data arrives if the peer ends first, with and without allowHalfOpen', async (t) => {
   for (const allowHalfOpen of [false, true]) {
     const server = createServer({ ...options, allowHalfOpen } as RenegotiationServerOptions)
     const port = await listening(t, server)

@@ -13,22 +13,22 @@ import {
 import { tlsPair } from '../fixtures/tls-pair.ts'
 
 /*
- * That this file compiles is half of the test: the functions below ask for what
- * other people's do, and none of what is handed to them is cast.
+ * Half of the test is that this file compiles: the functions below take the same
+ * types as the code of users does, and no argument is cast.
  */
 
-/** As a client of a server does that has TLS of its own. */
+/** Takes a TLS socket, as code of a user does. */
 function cipherOf(socket: tls.TLSSocket): string {
   return socket.getCipher().name
 }
 
-/** As an option that may be either has it. */
+/** Takes an option that may be a TLS socket or a Duplex. */
 async function nameOfPeer({ socket }: { socket?: tls.TLSSocket | Duplex }): Promise<string | undefined> {
   if (socket === undefined || !('encrypted' in socket)) return undefined
   return socket.getPeerCertificate().subject.CN as string | undefined
 }
 
-/** As a handler that wants to be told. */
+/** Handles connections, and chains methods and listeners. */
 class Handler {
   readonly #sockets = new Set<tls.TLSSocket>()
 
@@ -45,7 +45,7 @@ class Handler {
   }
 }
 
-t.test('where a tls.TLSSocket is asked for, the stream goes in as it is', async (t) => {
+t.test('the stream can be used wherever a tls.TLSSocket is expected, without a cast', async (t) => {
   const { client } = await tlsPair(t)
   const stream = wrapTLSSocket(client)
   t.equal(cipherOf(stream), client.getCipher().name)
@@ -55,7 +55,7 @@ t.test('where a tls.TLSSocket is asked for, the stream goes in as it is', async 
   await over
 })
 
-/** As code does that takes either face. */
+/** Takes either kind of stream. */
 async function whoBegan(stream: RenegotiationStream): Promise<[Origin, RenegotiationReport, string]> {
   const began = new Promise<Origin>((resolve) => stream.once('renegotiating', ({ origin }) => resolve(origin)))
   const done = new Promise<RenegotiationReport>((resolve) => stream.prependOnceListener('renegotiated', resolve))
@@ -63,7 +63,7 @@ async function whoBegan(stream: RenegotiationStream): Promise<[Origin, Renegotia
   return [await began, await done, origin]
 }
 
-t.test('listeners know what the events carry', async (t) => {
+t.test('event listeners have typed arguments', async (t) => {
   const { client, server } = await tlsPair(t)
   const outer = wrapTLSSocket(client).resume()
   const other = new RenegotiationDuplex(tlsTransport(server))
@@ -76,8 +76,8 @@ t.test('listeners know what the events carry', async (t) => {
     t.same([began, report.origin, origin], ['local', 'local', 'local'])
   }
   t.ok(held.length >= 2)
-  // @ts-expect-error: a report has no such thing
+  // @ts-expect-error: a report has no such property
   outer.on('renegotiated', ({ bytes }) => held.push(bytes))
-  // @ts-expect-error: nor has that of the other face
+  // @ts-expect-error: nor does the report of the other kind of stream
   other.on('renegotiated', ({ bytes }) => held.push(bytes))
 })

@@ -13,7 +13,7 @@ import {
 } from '../../src/index.ts'
 import { closed, nextError, rejection } from '../fixtures/settled.ts'
 
-/** A Duplex that keeps what it is given and calls back when told, or at once. */
+/** A Duplex that keeps what is written, and calls back at once or when told. */
 class Below extends Duplex {
   readonly written: Buffer[] = []
   /** Set by the test: writes wait. */
@@ -46,7 +46,7 @@ function deferred() {
   return { promise, resolve, reject }
 }
 
-t.test('what can not be one is told so at once', (t) => {
+t.test('duplexTransport() throws a TypeError that names the bad argument', (t) => {
   const bad: [unknown, unknown, RegExp][] = [
     [undefined, {}, /duplex must be a Duplex of .*, got undefined/],
     [{ write() {} }, {}, /duplex must be a Duplex/],
@@ -66,13 +66,13 @@ t.test('what can not be one is told so at once', (t) => {
   t.end()
 })
 
-t.test('a Duplex has one transport', (t) => {
+t.test('a Duplex can be wrapped only once', (t) => {
   const { below } = over(t)
   t.throws(() => new RenegotiationDuplex(duplexTransport(below)), { name: 'TypeError', message: /wrapped already/ })
   t.end()
 })
 
-t.test('without a way to renegotiate it says so, and goes on', async (t) => {
+t.test('without the option renegotiate, a renegotiation is UNSUPPORTED, and data flows on', async (t) => {
   const { stream, written } = over(t)
   t.match(await rejection(stream.renegotiate()), {
     code: 'ERR_RENEGOTIATION_UNSUPPORTED',
@@ -82,7 +82,7 @@ t.test('without a way to renegotiate it says so, and goes on', async (t) => {
   t.equal(written(), 'on')
 })
 
-t.test('a renegotiate() that throws has begun nothing: the stream goes on', async (t) => {
+t.test('if the option renegotiate throws, nothing has begun, and the stream stays open', async (t) => {
   const { stream, written } = over(t, {
     renegotiate() {
       throw new Error('not today')
@@ -97,7 +97,7 @@ t.test('a renegotiate() that throws has begun nothing: the stream goes on', asyn
   t.equal(stream.state, 'open')
 })
 
-t.test('a renegotiate() that rejects has begun who knows what: the stream is destroyed', async (t) => {
+t.test('if the promise of the option renegotiate rejects, the stream is destroyed', async (t) => {
   for (const [reason, message] of [
     [new Error('no answer'), 'no answer'],
     ['no Error', /rejected with 'no Error'/],
@@ -141,19 +141,16 @@ t.test('writes are held from before renegotiate() until its promise is fulfilled
   t.equal(written(), 'in flight, held')
   t.ok(
     below.written.every(({ length }) => length > 0),
-    'and no empty write reached it',
+    'no empty write reached the Duplex',
   )
 })
 
-t.test(
-  'a renegotiate() that returns no promise is complete when it returns; without keys nothing is proven',
-  async (t) => {
-    const { stream } = over(t, { renegotiate: () => {} })
-    t.match(await stream.renegotiate(), { origin: 'local', verified: false })
-  },
-)
+t.test('a renegotiate() without a promise completes on return, and without keys it is not verified', async (t) => {
+  const { stream } = over(t, { renegotiate: () => {} })
+  t.match(await stream.renegotiate(), { origin: 'local', verified: false })
+})
 
-t.test("writes are held while the peer's runs", async (t) => {
+t.test('writes are held during a handshake of the peer', async (t) => {
   let peer!: PeerHandshakes
   const { stream, written } = over(t, {
     renegotiate: () => {},
@@ -162,7 +159,7 @@ t.test("writes are held while the peer's runs", async (t) => {
     },
   })
   peer.done()
-  t.equal(stream.state, 'open', 'done() without started() is nothing')
+  t.equal(stream.state, 'open', 'done() without started() has no effect')
   peer.started()
   t.equal(stream.state, 'handshaking')
   stream.write('held')
@@ -176,7 +173,7 @@ t.test("writes are held while the peer's runs", async (t) => {
 })
 
 for (const first of ['ours', "the peer's"]) {
-  t.test(`where both run, writes are held until both are done, ${first} first`, async (t) => {
+  t.test(`with both handshakes in progress, writes are held until both are done: ${first} first`, async (t) => {
     const { promise, resolve } = deferred()
     let peer!: PeerHandshakes
     const { stream } = over(t, {
@@ -199,7 +196,7 @@ for (const first of ['ours', "the peer's"]) {
   })
 }
 
-t.test("what comes after the Duplex is destroyed is nobody's business any more", async (t) => {
+t.test('the result of renegotiate() is ignored after the Duplex was destroyed', async (t) => {
   for (const settle of ['resolve', 'reject'] as const) {
     const { promise, ...settles } = deferred()
     const { below, stream } = over(t, { renegotiate: () => promise })
@@ -214,7 +211,7 @@ t.test("what comes after the Duplex is destroyed is nobody's business any more",
   }
 })
 
-t.test('a Duplex that would end by itself at the end of its peer is flushed first', async (t) => {
+t.test('with a Duplex without allowHalfOpen, queued writes are sent before it ends', async (t) => {
   const below = new Below({ allowHalfOpen: false })
   const { stream, written } = over(t, {}, below)
   below.waits = true
@@ -228,7 +225,7 @@ t.test('a Duplex that would end by itself at the end of its peer is flushed firs
   t.equal(below.writableFinished, true)
 })
 
-t.test("the Duplex of readable-stream is as good as core's", async (t) => {
+t.test('a Duplex of readable-stream works like one of Node', async (t) => {
   const written: Buffer[] = []
   const below = new ReadableStreamDuplex({
     read() {},
@@ -248,7 +245,7 @@ t.test("the Duplex of readable-stream is as good as core's", async (t) => {
   await closed(stream)
 })
 
-t.test('nothing reaches the Duplex while a handshake of the peer runs, not even what was written before', async (t) => {
+t.test('during a handshake of the peer, nothing is written, not even earlier writes', async (t) => {
   let peer!: PeerHandshakes
   const { below, stream, written } = over(t, {
     renegotiate: () => {},
@@ -269,7 +266,7 @@ t.test('nothing reaches the Duplex while a handshake of the peer runs, not even 
   while (written() !== 'abc') await turn()
 })
 
-t.test('a Duplex that gathers gets several chunks at once', (t) => {
+t.test('a Duplex with _writev() gets several chunks at once', (t) => {
   class Gathering extends Below {
     readonly gathered: number[] = []
     override _writev(chunks: { chunk: Buffer }[], done: () => void): void {
@@ -286,7 +283,7 @@ t.test('a Duplex that gathers gets several chunks at once', (t) => {
   t.end()
 })
 
-t.test('an error that comes in the tick in which it is wrapped is told, and harms nobody', async (t) => {
+t.test('the error of a Duplex that was destroyed just before it was wrapped reaches the stream', async (t) => {
   const below = new Below()
   below.destroy(new Error('mine'))
   const stream = new RenegotiationDuplex(duplexTransport(below))

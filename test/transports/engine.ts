@@ -35,7 +35,7 @@ function streams(t: Test, options: TracedOptions & WireOptions = {}) {
 
 type Pair = ReturnType<typeof streams>
 
-/** Both flood, and each renegotiates `times` at random moments; then both end. */
+/** Both ends write without a pause, and each renegotiates `times` times at random moments. Then both end. */
 async function exchange(t: Test, pair: Pair, times: { client: number; server: number }): Promise<void> {
   const sums = {
     client: { sent: new Tally(), received: new Tally() },
@@ -60,7 +60,7 @@ async function exchange(t: Test, pair: Pair, times: { client: number; server: nu
     const renegotiate = async () => {
       for (let i = 0; i < times[name]; i++) {
         const report = await stream.renegotiate()
-        if (!report.verified) t.fail('the keys are the old ones')
+        if (!report.verified) t.fail('the keys did not change')
         toGo--
         const next = received.bytes + random.below(20_000)
         while (received.bytes < next && toGo > 0) await once(stream, 'data')
@@ -71,7 +71,7 @@ async function exchange(t: Test, pair: Pair, times: { client: number; server: nu
   await Promise.all(ends)
   t.same(sums.client.received.sum(), sums.server.sent.sum(), 'all bytes of the server, in order')
   t.same(sums.server.received.sum(), sums.client.sent.sum(), 'all bytes of the client, in order')
-  t.same(pair.breaches, [], 'no rule was broken')
+  t.same(pair.breaches, [], 'no rule of the engine was broken')
   t.comment(
     `${sums.client.sent.bytes + sums.server.sent.bytes} bytes, ${pair.client.counters.renegotiations} handshakes`,
   )
@@ -86,7 +86,7 @@ for (const { name, libssl, skip } of everyLibSSL) {
       ['both', { client: 250, server: 250 }],
     ] as const) {
       t.test(
-        `500 renegotiations by ${who} over full buffers of 4 KiB and a trickling wire, on ${how}`,
+        `500 renegotiations by ${who} over full 4 KiB buffers and a slow wire lose no byte, on ${how}`,
         { skip },
         async (t) => {
           if (libssl === undefined) return
@@ -101,7 +101,7 @@ for (const { name, libssl, skip } of everyLibSSL) {
   }
 }
 
-/** An engine that does as the test says: what read() and write() return next. */
+/** An engine whose test sets what read() and write() return next. */
 class ScriptedEngine implements TLSEngine {
   onReady: (() => void) | null = null
   handshaking = false
@@ -134,7 +134,7 @@ class ScriptedEngine implements TLSEngine {
   }
 }
 
-/** As {@link ScriptedEngine}, and can tell the next record. */
+/** A {@link ScriptedEngine} with `nextRecord`. */
 class TellingEngine extends ScriptedEngine {
   nextRecord: RecordType | undefined
 }
@@ -145,7 +145,7 @@ function scripted(t: Test, engine = new ScriptedEngine()) {
   return { engine, stream }
 }
 
-t.test('what is no engine, or has a transport already, is told so', (t) => {
+t.test('engineTransport() throws if its argument is no engine, or an engine that has a transport', (t) => {
   t.throws(() => engineTransport({} as TLSEngine), { name: 'TypeError', message: /read\(\)/ })
   const engineWithout = Object.assign(new ScriptedEngine(), { handshaking: undefined })
   t.throws(() => engineTransport(engineWithout as never), { message: /handshaking must be a boolean, got undefined/ })
@@ -154,30 +154,27 @@ t.test('what is no engine, or has a transport already, is told so', (t) => {
   t.end()
 })
 
-t.test(
-  'a pending write is retried with the identical object, and reads nothing where records are not told',
-  async (t) => {
-    const { engine, stream } = scripted(t)
-    stream.resume()
-    await turn()
-    engine.writes = ['want-write', 'want-read', 2]
-    const data = t.captureFn(() => {})
-    stream.on('data', data)
-    const written = new Promise((resolve) => stream.write('abc', resolve))
-    engine.reads = ['in']
-    engine.onReady?.()
-    t.same(data.calls, [], 'nothing is read meanwhile')
-    engine.onReady?.()
-    await written
-    t.equal(engine.offered[1], engine.offered[0])
-    t.equal(engine.offered[2], engine.offered[0])
-    t.equal(String(engine.offered[3]), 'c', 'then the rest')
-    t.equal(engine.offered[3]?.buffer, engine.offered[0]?.buffer, 'of the same memory')
-    while (data.calls.length === 0) await turn()
-  },
-)
+t.test('without nextRecord, a pending write is retried with the same object before anything is read', async (t) => {
+  const { engine, stream } = scripted(t)
+  stream.resume()
+  await turn()
+  engine.writes = ['want-write', 'want-read', 2]
+  const data = t.captureFn(() => {})
+  stream.on('data', data)
+  const written = new Promise((resolve) => stream.write('abc', resolve))
+  engine.reads = ['in']
+  engine.onReady?.()
+  t.same(data.calls, [], 'nothing is read during the pending write')
+  engine.onReady?.()
+  await written
+  t.equal(engine.offered[1], engine.offered[0])
+  t.equal(engine.offered[2], engine.offered[0])
+  t.equal(String(engine.offered[3]), 'c', 'the rest is offered next')
+  t.equal(engine.offered[3]?.buffer, engine.offered[0]?.buffer, 'the rest is a view of the same memory')
+  while (data.calls.length === 0) await turn()
+})
 
-t.test('where records are not told, a write that is pending for drainTimeout does not keep from reading', async (t) => {
+t.test('without nextRecord, a write that is pending for drainTimeout no longer stops reading', async (t) => {
   for (const [options, milliseconds] of [
     [{}, 30_000],
     [{ drainTimeout: 500 }, 500],
@@ -198,9 +195,9 @@ t.test('where records are not told, a write that is pending for drainTimeout doe
     t.equal(data.calls.length, 1)
     engine.reads = ['more']
     engine.onReady?.()
-    t.equal(data.calls.length, 2, 'nor from then on')
+    t.equal(data.calls.length, 2, 'reading goes on from then on')
     await turn()
-    t.equal(String(engine.offered.at(-1)), 'c', 'until it is taken')
+    t.equal(String(engine.offered.at(-1)), 'c', 'reading waits again for the next write')
     engine.reads = ['again']
     engine.onReady?.()
     t.equal(data.calls.length, 2)
@@ -210,7 +207,7 @@ t.test('where records are not told, a write that is pending for drainTimeout doe
   }
 })
 
-t.test('its options are checked', (t) => {
+t.test('engineTransport() checks its options', (t) => {
   const engine = new ScriptedEngine()
   t.throws(() => engineTransport(engine, { drainTimeout: -1 }), { name: 'RangeError', message: /drainTimeout.*-1/ })
   t.throws(() => engineTransport(engine, { allowHalfOpen: 1 } as never), {
@@ -221,7 +218,7 @@ t.test('its options are checked', (t) => {
   t.end()
 })
 
-t.test('a pending write lets data and alerts in, and handshakes not', async (t) => {
+t.test('during a pending write, data and alerts are read, but no handshake records', async (t) => {
   const engine = new TellingEngine()
   const { stream } = scripted(t, engine)
   const data = t.captureFn((_chunk: Buffer) => {})
@@ -242,7 +239,7 @@ t.test('a pending write lets data and alerts in, and handshakes not', async (t) 
   }
 })
 
-t.test('nothing is written before the first handshake is complete, nor while one runs', async (t) => {
+t.test('nothing is written before the first handshake is complete, nor during a later one', async (t) => {
   const engine = new ScriptedEngine()
   engine.handshaking = true
   const { stream } = scripted(t, engine)
@@ -261,11 +258,15 @@ t.test('nothing is written before the first handshake is complete, nor while one
   t.equal(engine.offered.length, 1)
   engine.handshaking = false
   const [report] = await Promise.all([once(stream, 'renegotiated'), engine.onReady?.()])
-  t.match(report, [{ origin: 'peer', verified: false }], 'an engine without a session can prove nothing')
+  t.match(
+    report,
+    [{ origin: 'peer', verified: false }],
+    'an engine without session() cannot prove that the keys changed',
+  )
   while (engine.offered.length < 2) await turn()
 })
 
-t.test('an engine that throws is the end of the stream, with its error', async (t) => {
+t.test('an exception of the engine destroys the stream with that error', async (t) => {
   for (const what of ['reads', 'writes'] as const) {
     const { engine, stream } = scripted(t)
     stream.resume()
@@ -282,7 +283,7 @@ t.test('an engine that throws is the end of the stream, with its error', async (
   }
 })
 
-t.test('a peer that ends in the middle of the first handshake leaves no write waiting', async (t) => {
+t.test('if the peer ends during the first handshake, pending writes fail with CLOSED', async (t) => {
   const engine = new ScriptedEngine()
   engine.handshaking = true
   const { stream } = scripted(t, engine)
@@ -309,7 +310,7 @@ t.test('a write that throws leaves no timer behind', async (t) => {
   t.equal(clock.countTimers(), 0)
 })
 
-t.test('an engine that returns what it must not is the end of the stream, with an error that says so', async (t) => {
+t.test('an engine that returns an invalid value destroys the stream with a RangeError', async (t) => {
   for (const [what, result] of [
     ['read', -1],
     ['read', 65_537],
@@ -332,7 +333,7 @@ t.test('an engine that returns what it must not is the end of the stream, with a
   }
 })
 
-t.test('an engine that has a certificate policy can be asked for a certificate', async (t) => {
+t.test('an engine with a certificate policy can be asked to request a certificate', async (t) => {
   const certificatePolicy = { requestCert: false, rejectUnauthorized: true }
   const asked = t.captureFn((_options: object) => {
     throw new Error('not today')
@@ -343,7 +344,7 @@ t.test('an engine that has a certificate policy can be asked for a certificate',
   t.match(asked.args(), [[{ requestCert: true, rejectUnauthorized: true }]])
 })
 
-t.test('a listener that throws is not the engine throwing, and what is left goes on', async (t) => {
+t.test('an exception in a listener is not an error of the engine, and later data is still read', async (t) => {
   const { engine, stream } = scripted(t)
   await turn()
   const received: string[] = []
@@ -359,20 +360,20 @@ t.test('a listener that throws is not the engine throwing, and what is left goes
   t.equal(stream.errored, null)
 })
 
-t.test('an engine that can not begin a handshake leaves the stream open', async (t) => {
+t.test('an engine that cannot begin a handshake leaves the stream open', async (t) => {
   const { stream } = scripted(t)
   const error = await rejection(stream.renegotiate())
   t.match(error, { code: 'ERR_RENEGOTIATION_UNSUPPORTED', cause: { message: 'not today' } })
   t.equal(stream.state, 'open')
 })
 
-t.test("errors of a handshake are told apart by OpenSSL's reason", (t) => {
+t.test("an error of the engine is classified by OpenSSL's reason", (t) => {
   const transport = engineTransport(new ScriptedEngine())
   t.equal(transport.failure?.(new Error('error:0A0000F5:SSL routines::unexpected record')), 'peer-data')
   t.end()
 })
 
-t.test('the end waits until the engine has sent it', async (t) => {
+t.test('finish waits until the engine has sent its end', async (t) => {
   const { engine, stream } = scripted(t)
   await turn()
   engine.ends = ['want-write']
@@ -385,7 +386,7 @@ t.test('the end waits until the engine has sent it', async (t) => {
   await finished
 })
 
-t.test('the end waits for a handshake that comes before it was sent', async (t) => {
+t.test('the end is not sent during a handshake that comes before it', async (t) => {
   const { engine, stream } = scripted(t)
   stream.resume()
   await turn()
@@ -396,28 +397,28 @@ t.test('the end waits for a handshake that comes before it was sent', async (t) 
   engine.onReady?.()
   engine.ends = [true]
   engine.onReady?.()
-  t.same(engine.ends, [true], 'nobody asks for it in mid-handshake')
+  t.same(engine.ends, [true], 'the end is not attempted during the handshake')
   const finished = once(stream, 'finish')
   engine.handshaking = false
   engine.onReady?.()
   await finished
 })
 
-t.test('an endless reader does not starve the writer, nor anybody else', async (t) => {
+t.test('an engine that always has data to read does not starve writes or timers', async (t) => {
   const { engine, stream } = scripted(t)
   let read = 0
   engine.read = () => ++read && 1
   stream.resume()
   await turn()
   await turn()
-  t.ok(read > 1, 'it reads on by itself')
+  t.ok(read > 1, 'reading continues without onReady()')
   await new Promise((resolve) => stream.write('out', resolve))
   t.equal(String(engine.offered[0]), 'out')
 })
 
 for (const throws of [false, true]) {
   t.test(
-    `an application that answers${throws ? ', and throws once,' : ''} while its corked writes are given gets all answers out`,
+    `answers written during corked writes are all sent${throws ? ', though a data listener throws once' : ''}`,
     async (t) => {
       const { engine, stream } = scripted(t)
       const mine = new Error('mine')
@@ -429,10 +430,10 @@ for (const throws of [false, true]) {
         if (chunk.toString() === 'question') stream.write('answer', () => answers++)
       })
       await turn()
-      // More than the engine is driven in one turn: the rest comes while it is offered the next write.
+      // More records than are read in one turn. The rest is read when the engine is offered the next write.
       for (let i = 0; i < 100; i++) engine.reads.push(i < 40 ? 'news' : 'question')
       engine.onReady?.()
-      t.ok(heard < 40, `${heard} heard`)
+      t.ok(heard < 40, `${heard} chunks were emitted`)
       stream.cork()
       stream.write('<')
       stream.write('>')

@@ -4,7 +4,7 @@ import t from 'tap'
 import { ownTicketKeys, refuseTickets } from '../../src/transports/full-handshake.ts'
 import type { TicketContext } from '../../src/transports/node-internals.ts'
 
-/** A context that holds `keys`, and a socket of it. */
+/** A context that holds `keys`, and a socket that uses it. */
 function fake(keys: Buffer) {
   const context = {
     keys,
@@ -22,7 +22,7 @@ function socketOf(context: Partial<TicketContext>): TLSSocket {
 
 const own = Buffer.alloc(48, 'own')
 
-t.test('the keys are random ones for what is left of the turn', async (t) => {
+t.test('refuseTickets() sets random ticket keys until the end of the turn', async (t) => {
   const { context, socket } = fake(own)
   const seen = new Set<string>()
   for (let i = 0; i < 3; i++) {
@@ -31,8 +31,8 @@ t.test('the keys are random ones for what is left of the turn', async (t) => {
     seen.add(context.keys.toString('hex'))
     await null
     await new Promise<void>((resolve) => process.nextTick(resolve))
-    t.not(context.keys.equals(own), true, 'neither promises nor ticks have them back')
-    t.strictSame(ownTicketKeys(context.keys), own, 'who asks for the keys of the server gets its own')
+    t.not(context.keys.equals(own), true, 'promises and ticks still see the random keys')
+    t.strictSame(ownTicketKeys(context.keys), own, "ownTicketKeys() returns the server's own keys")
     await turn()
     t.strictSame(context.keys, own)
     t.equal(ownTicketKeys(context.keys), context.keys)
@@ -40,7 +40,7 @@ t.test('the keys are random ones for what is left of the turn', async (t) => {
   t.equal(seen.size, 3)
 })
 
-t.test('several in a turn, on one context and on others', async (t) => {
+t.test('several calls of refuseTickets() in a turn restore the keys of each context', async (t) => {
   const one = fake(own)
   const other = fake(Buffer.alloc(48, 'other'))
   for (let i = 0; i < 3; i++) for (const { socket } of [one, other]) refuseTickets(socket)
@@ -49,7 +49,7 @@ t.test('several in a turn, on one context and on others', async (t) => {
   t.strictSame([one.context.keys, other.context.keys], [own, Buffer.alloc(48, 'other')])
 })
 
-t.test('keys that are set meanwhile stay, also where another handshake begins after that', async (t) => {
+t.test('ticket keys that are set in the meantime stay, even if another handshake begins after that', async (t) => {
   const { context, socket } = fake(own)
   for (const another of [false, true]) {
     const theirs = Buffer.alloc(48, `theirs ${another}`)
@@ -62,7 +62,7 @@ t.test('keys that are set meanwhile stay, also where another handshake begins af
   }
 })
 
-t.test('where the keys cannot be changed nothing happens', async (t) => {
+t.test('if the ticket keys cannot be changed, refuseTickets() does nothing', async (t) => {
   const no = () => {
     throw new Error('no')
   }

@@ -25,7 +25,7 @@ import {
 } from '../../src/transports/node-internals.ts'
 import { tlsPair } from '../fixtures/tls-pair.ts'
 
-t.test('this Node has every private part that is used', async (t) => {
+t.test('this Node has every private part of sockets that is used', async (t) => {
   const { client, server } = await tlsPair(t)
   for (const socket of [client, server]) {
     t.match(socket, {
@@ -51,7 +51,7 @@ t.test('this Node has every private part that is used', async (t) => {
   t.same([isServer(client), isServer(server)], [false, true])
 })
 
-t.test('the hook tells of a handshake before anything of it was sent, and can be taken back', async (t) => {
+t.test('onHandshakes() reports each handshake that begins or ends, until it is removed', async (t) => {
   const { client, server } = await tlsPair(t)
   client.resume()
   server.resume()
@@ -67,7 +67,7 @@ t.test('the hook tells of a handshake before anything of it was sent, and can be
   const removeServer = watch(server, 'server')
   server.renegotiate({}, () => {})
   await Promise.all([once(client, 'secure'), once(server, 'secure')])
-  t.same(starts, ['server', 'client', 'server'], "a server's own comes twice")
+  t.same(starts, ['server', 'client', 'server'], "a server's own handshake is reported twice")
   t.same(ends.sort(), ['client', 'server'])
   removeClient?.()
   removeServer?.()
@@ -77,7 +77,7 @@ t.test('the hook tells of a handshake before anything of it was sent, and can be
   t.equal(ends.length, 2)
 })
 
-t.test('below a TLS socket on a Duplex in JavaScript there is every private part that is used', async (t) => {
+t.test('below a TLS socket on a Duplex in JavaScript, this Node has every private part that is used', async (t) => {
   const socket = new TLSSocket(new PassThrough())
   const { _handle: handle } = socket as unknown as { _handle: { _parentWrap: object } }
   t.equal(handle._parentWrap.constructor.name, 'JSStreamSocket')
@@ -86,7 +86,7 @@ t.test('below a TLS socket on a Duplex in JavaScript there is every private part
   socket.destroy()
 })
 
-t.test('a hook that somebody else has replaced is not put back over theirs', async (t) => {
+t.test('removing our hook does not overwrite a hook that somebody else has installed', async (t) => {
   const { client } = await tlsPair(t)
   const { _handle: handle } = client as unknown as { _handle: Record<string, unknown> }
   const remove = onHandshakes(
@@ -101,7 +101,7 @@ t.test('a hook that somebody else has replaced is not put back over theirs', asy
   t.equal(handle['onhandshakedone'], theirs)
 })
 
-t.test('without any private part nothing breaks', (t) => {
+t.test('without any private part of Node, every function returns a safe default', (t) => {
   for (const nothing of [{}, { _handle: null }, { _handle: {} }]) {
     const socket = { authorized: true, ...nothing } as unknown as TLSSocket
     t.equal(onHandshakes(socket, t.fail, t.fail), undefined)
@@ -130,7 +130,7 @@ t.test('without any private part nothing breaks', (t) => {
   t.end()
 })
 
-t.test('a stream in JavaScript that lacks a private part can not be mended', (t) => {
+t.test('mendJavaScriptStream() returns false if a private part is missing', (t) => {
   class JSStreamSocket {
     doWrite: unknown
     _handle: unknown
@@ -142,14 +142,14 @@ t.test('a stream in JavaScript that lacks a private part can not be mended', (t)
   t.end()
 })
 
-t.test("without verifyError, what Node says of the peer's certificate counts", (t) => {
+t.test('without the private verifyError(), authorized and authorizationError are used', (t) => {
   const why = new Error('expired')
   t.equal(verifyError({ authorized: false, authorizationError: why } as unknown as TLSSocket), why)
   t.match(verifyError({ authorized: false } as unknown as TLSSocket), { message: /not verified/ })
   t.end()
 })
 
-t.test("a Nagle setting that was made on the socket's parent counts too", (t) => {
+t.test('suspendNagle() also respects setNoDelay() of the parent socket', (t) => {
   const set = t.captureFn((_enable: boolean) => {})
   const parent = { [Symbol('kSetNoDelay')]: true }
   const socket = { _handle: { setNoDelay: set }, _parent: parent, [Symbol('kSetNoDelay')]: false }

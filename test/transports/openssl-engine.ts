@@ -18,13 +18,13 @@ import { Random, SEED } from '../fixtures/random.ts'
 import { Lane, SocketEnd, Wire, type WireOptions } from '../fixtures/wire.ts'
 
 /*
- * The example's engine itself, before anything of ours sits on it: real
- * OpenSSL, driven by a loop that knows the rules and nothing else.
+ * Tests of the example's engine alone, without this package: real
+ * OpenSSL, driven by a loop that only follows the rules.
  */
 
 const BYTES = 20_000_000
 
-/** Both ends at full speed, renegotiating; every promise of the engine kept, no rule broken. */
+/** Both ends write at full speed and renegotiate. Checks all bytes, handshakes and keys. */
 async function exchange(
   t: Test,
   engines: Record<'client' | 'server', TracedEngine>,
@@ -34,7 +34,7 @@ async function exchange(
     client: new NaiveDriver(engines.client, new Random(SEED)),
     server: new NaiveDriver(engines.server, new Random(SEED + 1)),
   }
-  // The client is the first to know new keys of a resumed session, the server of others; each finds them new.
+  // In a resumed handshake, the client has the new keys first; in a full one, the server. So each end checks its own.
   for (const name of ['client', 'server'] as const) {
     const seen = new Set<string>()
     ends[name].onHandshake = () => {
@@ -47,13 +47,17 @@ async function exchange(
 
   t.same(ends.client.received.sum(), ends.server.sent.sum(), 'all bytes of the server, in order')
   t.same(ends.server.received.sum(), ends.client.sent.sum(), 'all bytes of the client, in order')
-  t.same([ends.client.begun, ends.server.begun], [client, server], 'as many renegotiations begun as asked for')
+  t.same(
+    [ends.client.begun, ends.server.begun],
+    [client, server],
+    'each end began the requested number of renegotiations',
+  )
   t.equal(ends.client.handshakes, ends.server.handshakes, 'both ends count the same handshakes')
   t.same(engines.client.keys(), engines.server.keys(), 'both have the same keys')
   return ends
 }
 
-/** Notes what calls break a rule, and how many calls got a want. */
+/** Records calls that break a rule, and counts the calls that returned a want. */
 function watch() {
   const breaches: string[] = []
   const wants: Record<string, number> = {}
@@ -69,15 +73,31 @@ function watch() {
 t.before(() => t.comment(`SEED=${SEED}`))
 
 for (const { name, libssl, skip } of everyLibSSL) {
-  t.test(`at full speed on ${name}`, { skip }, async (t) => {
+  t.test(`the OpenSSL engine loses no byte at full speed on ${name}`, { skip }, async (t) => {
     if (libssl === undefined) return
     t.comment(libssl.OpenSSL_version(0))
 
     const conditions: (TracedOptions & WireOptions & { title: string; bytes?: number })[] = [
-      { title: 'small buffers, a trickling wire', bufferSize: 2048, portion: 1500, capacity: 4096 },
-      { title: 'partial writes', bufferSize: 4096, portion: 1500, partialWrites: true },
-      { title: 'a wire faster than the buffers', bufferSize: 20_000, portion: 65536, capacity: 65536 },
-      { title: 'records in crumbs', bufferSize: 300, portion: 50, capacity: 100, bytes: 500_000 },
+      {
+        title: 'both ends lose no byte with small buffers and a slow wire',
+        bufferSize: 2048,
+        portion: 1500,
+        capacity: 4096,
+      },
+      { title: 'both ends lose no byte with partial writes', bufferSize: 4096, portion: 1500, partialWrites: true },
+      {
+        title: 'both ends lose no byte with a wire faster than the buffers',
+        bufferSize: 20_000,
+        portion: 65536,
+        capacity: 65536,
+      },
+      {
+        title: 'both ends lose no byte with records that arrive in small pieces',
+        bufferSize: 300,
+        portion: 50,
+        capacity: 100,
+        bytes: 500_000,
+      },
     ]
     for (const { title, bytes = BYTES, ...options } of conditions) {
       t.test(title, async (t) => {
@@ -92,7 +112,7 @@ for (const { name, libssl, skip } of everyLibSSL) {
   })
 }
 
-t.test('over TCP', async (t) => {
+t.test('the OpenSSL engine loses no byte over TCP', async (t) => {
   const listening = net.createServer()
   listening.listen(0, '127.0.0.1')
   await once(listening, 'listening')
@@ -116,13 +136,13 @@ t.test('over TCP', async (t) => {
   engines.client.destroy()
 })
 
-t.test('the wire rests when there is nothing that it can move', async (t) => {
+t.test('the wire stops moving when there is nothing that it can move', async (t) => {
   const { client, server, wire } = enginePair()
   await exchange(t, { client, server }, { bytes: 10_000 })
   for (let i = 0; i < 3; i++) await turn()
   const { turns } = wire
   for (let i = 0; i < 20; i++) await turn()
-  t.equal(wire.turns, turns, 'both ends idle')
+  t.equal(wire.turns, turns, 'the wire stops when both ends are idle')
 
   server.onReady = null
   const chunk = Buffer.alloc(1_000_000)
@@ -132,15 +152,15 @@ t.test('the wire rests when there is nothing that it can move', async (t) => {
   const full = wire.turns
   t.ok(full > turns)
   for (let i = 0; i < 20; i++) await turn()
-  t.equal(wire.turns, full, 'one end full, the other not reading')
+  t.equal(wire.turns, full, 'the wire stops when one end is full and the other does not read')
 })
 
 for (const { name, libssl, skip } of everyLibSSL) {
-  t.test(`step by step on ${name}`, { skip }, async (t) => {
+  t.test(`the OpenSSL engine keeps its contract in each single step on ${name}`, { skip }, async (t) => {
     if (libssl === undefined) return
     const into = Buffer.alloc(16384)
 
-    t.test('a client asks, and reading does the rest', async (t) => {
+    t.test('renegotiate() on a client sends a ClientHello, and reading completes the handshake', async (t) => {
       const { client, server, handshake } = connectedByHand({ libssl })
       const keys = client.keys()
       client.renegotiate()
@@ -157,7 +177,7 @@ for (const { name, libssl, skip } of everyLibSSL) {
       t.equal(server.session().resumed, true)
     })
 
-    t.test('session() tells of the last handshake that was completed, also in the middle of one', async (t) => {
+    t.test('during a handshake, session() describes the last completed one', async (t) => {
       const { client, server, toServer, handshake } = connectedByHand({ libssl })
       const before = server.session()
       const { identity } = client.session()
@@ -174,26 +194,23 @@ for (const { name, libssl, skip } of everyLibSSL) {
       t.same(client.session().identity, identity)
     })
 
-    t.test(
-      "a server asks: its next read() sends HelloRequest, the client's read() of that a ClientHello",
-      async (t) => {
-        const { client, server, toClient, handshake } = connectedByHand({ libssl })
-        server.renegotiate()
-        t.equal(server.handshaking, true)
-        t.equal(toClient.take(), false, 'nothing is sent by asking')
-        t.equal(server.read(into), 'want-read')
-        t.equal(server.handshaking, true, 'until it is done, though SSL_in_init is 0 by now')
-        toClient.carry()
-        t.equal(client.nextRecord, 'handshake')
-        t.equal(client.handshaking, false)
-        t.equal(client.read(into), 'want-read')
-        t.equal(client.handshaking, true)
-        handshake()
-        t.same(client.keys(), server.keys())
-      },
-    )
+    t.test('renegotiate() on a server makes its next read() send HelloRequest', async (t) => {
+      const { client, server, toClient, handshake } = connectedByHand({ libssl })
+      server.renegotiate()
+      t.equal(server.handshaking, true)
+      t.equal(toClient.take(), false, 'renegotiate() itself sends nothing')
+      t.equal(server.read(into), 'want-read')
+      t.equal(server.handshaking, true, 'handshaking stays true, though SSL_in_init is 0 by now')
+      toClient.carry()
+      t.equal(client.nextRecord, 'handshake')
+      t.equal(client.handshaking, false)
+      t.equal(client.read(into), 'want-read')
+      t.equal(client.handshaking, true)
+      handshake()
+      t.same(client.keys(), server.keys())
+    })
 
-    t.test('both ask at once, and get one handshake', async (t) => {
+    t.test('if both ends call renegotiate(), there is one handshake', async (t) => {
       const { client, server, handshake } = connectedByHand({ libssl })
       const keys = client.keys()
       client.renegotiate()
@@ -203,10 +220,10 @@ for (const { name, libssl, skip } of everyLibSSL) {
       t.same(client.keys(), server.keys())
       t.same(handshake(), { client: '', server: '' })
       t.same([client.read(into), server.read(into)], ['want-read', 'want-read'])
-      t.same([client.handshaking, server.handshaking], [false, false], 'and no second one')
+      t.same([client.handshaking, server.handshaking], [false, false], 'there is no second handshake')
     })
 
-    t.test('nextRecord tells what the next read() takes, however little of it is there', async (t) => {
+    t.test('nextRecord tells the type of the next record, even if only one byte of it has arrived', async (t) => {
       const { client, server, toServer } = connectedByHand({ libssl })
       t.equal(server.nextRecord, undefined)
       client.write(Buffer.from('abcdef'))
@@ -214,13 +231,13 @@ for (const { name, libssl, skip } of everyLibSSL) {
       byteByByte.carry()
       t.equal(server.nextRecord, 'data')
       t.equal(server.read(into), 'want-read')
-      t.equal(server.nextRecord, 'data', 'still, of one that has begun')
+      t.equal(server.nextRecord, 'data', 'still the type of the record that has begun')
       for (let i = 1; i < 6 + 29; i++) byteByByte.carry()
 
       client.end()
       toServer.carry()
       t.equal(server.read(into.subarray(0, 4)), 4)
-      t.equal(server.nextRecord, 'data', 'what is left of the first record')
+      t.equal(server.nextRecord, 'data', 'the rest of the first record')
       t.equal(server.read(into), 2)
       toServer.carry()
       t.equal(server.nextRecord, 'alert')
@@ -228,14 +245,14 @@ for (const { name, libssl, skip } of everyLibSSL) {
       t.equal(server.nextRecord, undefined)
     })
 
-    t.test('close_notify: the other direction stays open', async (t) => {
+    t.test('after close_notify, the other direction stays open', async (t) => {
       const { client, server, toClient, toServer } = connectedByHand({ libssl })
       t.equal(client.end(), true)
       toServer.carry()
       t.equal(server.read(into), 0)
       t.equal(server.write(Buffer.from('still here')), 10)
       toClient.carry()
-      t.equal(client.end(), true, 'twice is once')
+      t.equal(client.end(), true, 'a second end() has no effect')
       t.equal(client.read(into), 10)
       t.throws(() => client.write(Buffer.from('not me')), /protocol is shutdown/)
     })
@@ -251,21 +268,21 @@ for (const { name, libssl, skip } of everyLibSSL) {
       t.equal(server.read(into), 0)
     })
 
-    t.test("the peer's close_notify in the middle of a handshake leaves that unfinished", async (t) => {
+    t.test("a handshake that meets the peer's close_notify never completes", async (t) => {
       const { client, server, toClient, toServer } = connectedByHand({ libssl })
       t.equal(server.end(), true)
       client.renegotiate()
       t.equal(client.read(into), 'want-read')
       toServer.carry()
       toClient.carry()
-      t.equal(server.read(into), 'want-read', 'a ClientHello behind its own close_notify is dropped')
+      t.equal(server.read(into), 'want-read', 'a server drops a ClientHello that arrives after its own close_notify')
       t.equal(server.handshaking, false)
       t.equal(client.read(into), 0)
-      t.equal(client.handshaking, true, 'for ever')
-      t.equal(client.end(), 'want-read', 'and no end can be sent')
+      t.equal(client.handshaking, true, 'the handshake never completes')
+      t.equal(client.end(), 'want-read', 'close_notify cannot be sent')
     })
 
-    t.test("what was taken still goes out where it is destroyed after the peer's end", async (t) => {
+    t.test("written data is still sent if the engine is destroyed after the peer's end", async (t) => {
       const { client, server, toClient, toServer } = connectedByHand({ libssl })
       t.equal(client.write(Buffer.from('taken')), 5)
       t.equal(server.end(), true)
@@ -276,7 +293,7 @@ for (const { name, libssl, skip } of everyLibSSL) {
       t.equal(server.read(into), 5)
     })
 
-    t.test('an end without close_notify is an error, each time again', async (t) => {
+    t.test('an end without close_notify is an error of every later call', async (t) => {
       const { client, server, toServer } = connectedByHand({ libssl })
       client.destroy()
       client.destroy()
@@ -288,7 +305,7 @@ for (const { name, libssl, skip } of everyLibSSL) {
       t.same([client.handshaking, client.nextRecord], [false, undefined])
     })
 
-    t.test('nextRecord tells an end without close_notify like an alert, also in the middle of a record', async (t) => {
+    t.test("nextRecord is 'alert' at an end without close_notify, even in the middle of a record", async (t) => {
       for (const bytes of [0, 3, 20]) {
         const { client, server } = connectedByHand({ libssl })
         client.write(Buffer.from('abcdef'))
@@ -302,12 +319,12 @@ for (const { name, libssl, skip } of everyLibSSL) {
       client.read(into)
       toServer.carry()
       server.endIncoming()
-      t.equal(server.nextRecord, 'handshake', 'after what came before it')
+      t.equal(server.nextRecord, 'handshake', 'records that came before the end are read first')
     })
 
-    t.test('no memory moves between two offers, not even what V8 keeps on its heap', async (t) => {
+    t.test('the buffer of a pending write does not move in memory, even on the heap of V8', async (t) => {
       for (const length of [1, 8, 63, 64, 65, 200]) {
-        // Just too small for the record.
+        // The buffer is just too small for the record.
         const { client, server, toServer } = connectedByHand({ libssl, bufferSize: length + 28 })
         const small = new Uint8Array(length).fill(7)
         t.equal(client.write(small), 'want-write')
@@ -328,7 +345,7 @@ for (const { name, libssl, skip } of everyLibSSL) {
   })
 }
 
-t.test('the trace tells of every call', async (t) => {
+t.test('the trace option reports every call', async (t) => {
   const calls: Call[] = []
   const { client } = connectedByHand({ trace: (call) => calls.push(call) })
   t.same(calls.splice(0).map(broken).filter(Boolean), [], 'no rule broken so far')
@@ -343,7 +360,7 @@ t.test('the trace tells of every call', async (t) => {
   t.equal(calls[1]?.buffer, other)
 })
 
-t.test('broken() tells which rule a call broke', async (t) => {
+t.test('broken() returns the rule that a call broke', async (t) => {
   const buffer = Buffer.alloc(2)
   const other = Buffer.alloc(2)
   const fine = { handshaking: false, nextRecord: 'data', pending: null, buffer } as const
@@ -363,7 +380,7 @@ t.test('broken() tells which rule a call broke', async (t) => {
   for (const [call, expected] of cases) t.equal(broken({ ...fine, ...call }), expected)
 })
 
-/** Twice, so that what is young moves twice. */
+/** Collects garbage twice, so that young objects move twice. */
 function collectGarbage() {
   setFlagsFromString('--expose-gc')
   const gc = runInNewContext('gc') as () => void

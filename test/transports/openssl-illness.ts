@@ -3,8 +3,8 @@ import { everyLibSSL } from '../fixtures/libssl.ts'
 import { connectedByHand } from '../fixtures/openssl-engine.ts'
 
 /*
- * Why this package exists: real OpenSSL, used without it, loses the connection
- * to a renegotiation. Step by step, so that it happens every time.
+ * Why this package exists: without it, real OpenSSL loses the connection
+ * during a renegotiation. Done step by step, so that it happens every time.
  */
 
 /** More than fits into the buffer between SSL and the wire: SSL_write stops in the middle of the record. */
@@ -13,11 +13,11 @@ const early = Buffer.from('sent before the ClientHello came')
 const into = Buffer.alloc(16384)
 
 for (const { name, libssl, skip } of everyLibSSL) {
-  t.test(name, { skip }, async (t) => {
+  t.test(`plain OpenSSL loses the connection during a renegotiation: ${name}`, { skip }, async (t) => {
     if (libssl === undefined) return
     t.comment(libssl.OpenSSL_version(0))
 
-    t.test('unexpected record: application data meets a handshake that SSL_write drives', async (t) => {
+    t.test('unexpected record: application data during a handshake is fatal if SSL_write drives it', async (t) => {
       const { client, server, toClient } = connectedByHand({ libssl })
       server.write(early)
       toClient.take()
@@ -31,7 +31,7 @@ for (const { name, libssl, skip } of everyLibSSL) {
       t.throws(() => client.read(into), /unexpected record/, 'the connection is lost')
     })
 
-    t.test('... and is welcome where SSL_read drives it', async (t) => {
+    t.test('application data during a handshake is accepted if SSL_read drives it', async (t) => {
       const { client, server, toClient, handshake } = connectedByHand({ libssl })
       server.write(early)
       toClient.take()
@@ -42,7 +42,7 @@ for (const { name, libssl, skip } of everyLibSSL) {
       t.equal(client.handshaking, false)
     })
 
-    t.test('bad length: a handshake meets a half-written record', async (t) => {
+    t.test('bad length: a handshake during a half-written record is fatal', async (t) => {
       const { client, server, toServer } = connectedByHand({ libssl })
       t.equal(server.write(large), 'want-write')
 
@@ -50,12 +50,12 @@ for (const { name, libssl, skip } of everyLibSSL) {
       client.read(into)
       toServer.carry()
       t.equal(server.nextRecord, 'handshake')
-      // The second is what OpenSSL before 3.0 says.
+      // OpenSSL before 3.0 reports the second message.
       t.throws(() => server.read(into), /bad length|bad write retry/)
       t.throws(() => server.read(into), /bad length|bad write retry/, 'the connection is lost')
     })
 
-    t.test('... and all is well where the record is finished before the handshake is read', async (t) => {
+    t.test('a handshake succeeds if the half-written record is finished before the handshake is read', async (t) => {
       const { client, server, toClient, toServer, handshake } = connectedByHand({ libssl })
       t.equal(server.write(large), 'want-write')
 
@@ -74,7 +74,7 @@ for (const { name, libssl, skip } of everyLibSSL) {
       t.equal(client.handshaking, false)
     })
 
-    t.test('a HelloRequest read into a half-written record makes the next SSL_write drive the handshake', async (t) => {
+    t.test('a HelloRequest read during a half-written record makes the next SSL_write drive a handshake', async (t) => {
       const { client, server, toClient, toServer } = connectedByHand({ libssl })
       t.equal(client.write(large), 'want-write')
 
@@ -82,23 +82,23 @@ for (const { name, libssl, skip } of everyLibSSL) {
       server.read(into)
       toClient.carry()
       t.equal(client.nextRecord, 'handshake')
-      t.equal(client.read(into), 'want-read', 'taken, and not answered')
+      t.equal(client.read(into), 'want-read', 'the HelloRequest is read, but not answered')
       while (client.write(large) === 'want-write') {
         toServer.carry()
         server.read(into)
       }
-      t.equal(client.write(large), 'want-read', 'answered, by SSL_write')
+      t.equal(client.write(large), 'want-read', 'SSL_write answers the HelloRequest')
 
       server.write(early)
       toClient.carry()
       t.throws(() => client.write(large), /unexpected record/)
     })
 
-    t.test('bad write retry: a half-written record is offered again from elsewhere', async (t) => {
+    t.test('bad write retry: offering the rest of a record from another buffer is fatal', async (t) => {
       const { client, toServer } = connectedByHand({ libssl })
       t.equal(client.write(large), 'want-write')
       toServer.take()
-      t.equal(client.write(large), 'want-write', 'the same buffer is fine')
+      t.equal(client.write(large), 'want-write', 'the same buffer can be offered again')
       t.throws(() => client.write(Buffer.from(large)), { message: /bad write retry/, code: 'ERR_SSL_BAD_WRITE_RETRY' })
       t.throws(() => client.write(large), /bad write retry/, 'the connection is lost')
     })

@@ -13,7 +13,7 @@ const flags = (...bytes: number[]) => der(0xad, der(0x02, Buffer.of(...bytes)))
 const identity = der(0xa8, der(0x04, Buffer.from('pump')))
 const session = (...elements: Buffer[]) => der(0x30, version, ...elements)
 
-t.test('the flags and the identity of a session are read', async (t) => {
+t.test('readSessionDER() reads the extended master secret flag and the PSK identity', async (t) => {
   t.same(readSessionDER(session()), { extendedMasterSecret: false })
   t.same(readSessionDER(session(flags(1))), { extendedMasterSecret: true })
   t.same(readSessionDER(session(flags(1, 0))), { extendedMasterSecret: false })
@@ -23,7 +23,7 @@ t.test('the flags and the identity of a session are read', async (t) => {
   t.same(readSessionDER(session(long, identity)), { extendedMasterSecret: false, pskIdentity: Buffer.from('pump') })
 })
 
-t.test('a header before it, as newer releases of Node put it on a client, is passed over', async (t) => {
+t.test('readSessionDER() skips the header that newer releases of Node add on a client', async (t) => {
   const header = Buffer.from('\0nodejs:tls:session:1\0\0\x050.0.0')
   t.same(readSessionDER(Buffer.concat([header, session(identity, flags(1))])), {
     extendedMasterSecret: true,
@@ -31,7 +31,7 @@ t.test('a header before it, as newer releases of Node put it on a client, is pas
   })
 })
 
-t.test('of what is no session nothing is read', async (t) => {
+t.test('readSessionDER() reads nothing from invalid or truncated data', async (t) => {
   const whole = session(identity, flags(1))
   t.same(readSessionDER(undefined), {})
   t.same(readSessionDER(Buffer.alloc(0)), {})

@@ -5,7 +5,7 @@ import { RenegotiationDuplex, tlsTransport } from '../../src/index.ts'
 import { closed, nextError } from '../fixtures/settled.ts'
 import { tlsPair } from '../fixtures/tls-pair.ts'
 
-t.test('by default the peer of a server is held to the limit of Node, as it is now', async (t) => {
+t.test("the default peerLimit is Node's current CLIENT_RENEG_LIMIT on a server, and none on a client", async (t) => {
   const { client, server } = await tlsPair(t)
   const setting = tls as { CLIENT_RENEG_LIMIT: number }
   t.teardown(() => {
@@ -18,7 +18,7 @@ t.test('by default the peer of a server is held to the limit of Node, as it is n
   t.equal(tlsTransport(client).peerLimit, false)
 })
 
-t.test("errors of a handshake are told apart by OpenSSL's reason, wherever Node puts it", async (t) => {
+t.test("an error of a handshake is classified by OpenSSL's reason, in the code or in the message", async (t) => {
   const { client } = await tlsPair(t)
   const transport = tlsTransport(client)
   const failure = (code: string, message: string) => transport.failure?.(Object.assign(new Error(message), { code }))
@@ -32,7 +32,7 @@ t.test("errors of a handshake are told apart by OpenSSL's reason, wherever Node 
   t.equal(failure('ECONNRESET', 'read ECONNRESET'), undefined)
 })
 
-t.test('what it tells of a session', async (t) => {
+t.test('session() returns keys, identity and authorization of the session', async (t) => {
   const pair = await tlsPair(t, {
     server: { requestCert: true },
     client: { rejectUnauthorized: false, checkServerIdentity: () => new Error('who are you?') },
@@ -52,10 +52,10 @@ t.test('what it tells of a session', async (t) => {
   t.match(tlsTransport(without.server).session(), { identity: undefined, authorized: undefined })
 })
 
-t.test('where Node sets the timeout to 0 all the same, it is put back', async (t) => {
+t.test('a timeout that Node sets to 0 in a renegotiation is restored', async (t) => {
   const pair = await tlsPair(t)
   pair.client.resume()
-  // As if the private options had another name, and could not be set.
+  // Simulates a Node whose private options have another name, so that they cannot be set.
   const own = pair.server as unknown as { _tlsOptions: object | undefined }
   const { _tlsOptions: options } = own
   own._tlsOptions = undefined
@@ -68,7 +68,7 @@ t.test('where Node sets the timeout to 0 all the same, it is put back', async (t
   }
 })
 
-t.test('a destroyed socket has no session, and what it says of its writes is not passed on', async (t) => {
+t.test('a destroyed socket has an empty session, and does not call back its pending writes', async (t) => {
   for (const how of ['write', 'writev'] as const) {
     const { client } = await tlsPair(t)
     const transport = tlsTransport(client)
@@ -83,7 +83,7 @@ t.test('a destroyed socket has no session, and what it says of its writes is not
   }
 })
 
-t.test('nor of its end', async (t) => {
+t.test('a destroyed socket does not call back a pending end', async (t) => {
   const { client, server } = await tlsPair(t)
   server.pause()
   const transport = tlsTransport(client)
@@ -96,27 +96,24 @@ t.test('nor of its end', async (t) => {
   t.same(done.calls, [])
 })
 
-t.test(
-  "a client that Node destroys for the peer's certificate, in the very event that tells of the handshake",
-  async (t) => {
-    let trusted = true
-    const pair = await tlsPair(t, {
-      server: { sessionTimeout: 1 },
-      client: { checkServerIdentity: () => (trusted ? undefined : new Error('not you')) },
-    })
-    pair.server.on('error', () => {}).resume()
-    const stream = new RenegotiationDuplex(tlsTransport(pair.client))
-    stream.resume()
-    trusted = false
-    const error = nextError(stream)
-    const renegotiation = stream.renegotiate()
-    t.match(await error, { message: 'not you' })
-    await t.rejects(renegotiation, { code: 'ERR_RENEGOTIATION_CLOSED', cause: { message: 'not you' } })
-    await closed(stream)
-  },
-)
+t.test("if Node destroys a client for the peer's certificate after a handshake, its error is emitted", async (t) => {
+  let trusted = true
+  const pair = await tlsPair(t, {
+    server: { sessionTimeout: 1 },
+    client: { checkServerIdentity: () => (trusted ? undefined : new Error('not you')) },
+  })
+  pair.server.on('error', () => {}).resume()
+  const stream = new RenegotiationDuplex(tlsTransport(pair.client))
+  stream.resume()
+  trusted = false
+  const error = nextError(stream)
+  const renegotiation = stream.renegotiate()
+  t.match(await error, { message: 'not you' })
+  await t.rejects(renegotiation, { code: 'ERR_RENEGOTIATION_CLOSED', cause: { message: 'not you' } })
+  await closed(stream)
+})
 
-t.test('several buffers go in one call, and count together', async (t) => {
+t.test('several buffers are written in one call and as one record', async (t) => {
   const { client, server } = await tlsPair(t)
   const stream = new RenegotiationDuplex(tlsTransport(client))
   stream.cork()
@@ -124,11 +121,11 @@ t.test('several buffers go in one call, and count together', async (t) => {
   stream.uncork()
   t.equal(stream.bytesInFlight, 3)
   t.equal(stream.heldBytes, 0)
-  t.equal(String((await once(server, 'data'))[0]), 'abc', 'in one record')
+  t.equal(String((await once(server, 'data'))[0]), 'abc', 'all in one record')
   await Promise.all(written)
 })
 
-t.test("on HTTP/2 Nagle's algorithm is off: http2 itself can't do that through a stream", async (t) => {
+t.test('on HTTP/2, setNoDelay() is called, because http2 cannot call it through a stream', async (t) => {
   for (const [protocol, times] of [
     ['h2', 1],
     ['http/1.1', 0],
