@@ -55,7 +55,8 @@ read_commands(Main) ->
 
 %% Data comes as messages, because ssl:recv/2 fails if it is called while a handshake is in progress (OTP 25).
 loop(#{socket := Socket, received := Received} = State) ->
-    ok = ssl:setopts(Socket, [{active, once}]),
+    %% It fails if the connection has been closed. There is a message about that, too.
+    ssl:setopts(Socket, [{active, once}]),
     receive
         {command, Command} -> loop(tell_received(obey(Command, State)));
         {ssl, Socket, Data} ->
