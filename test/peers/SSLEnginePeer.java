@@ -28,7 +28,7 @@ import javax.net.ssl.TrustManagerFactory;
 /**
  * A peer on Java's SSLEngine. It sends nothing while a handshake is in progress: a peer that sends application data
  * between its ServerHello and its Finished loses any connection with OpenSSL. The arguments, commands and lines are those
- * of all peers; see README.md.
+ * of all peers; see test/fixtures/foreign-peer.ts.
  */
 public final class SSLEnginePeer {
   private final SSLEngine engine;

@@ -1,5 +1,5 @@
 %% A peer on Erlang's ssl. One process sends, another one receives, and the connection's own process lets what is sent wait
-%% while a handshake is in progress. The arguments, commands and lines are those of all peers; see README.md.
+%% while a handshake is in progress. The arguments, commands and lines are those of all peers; see test/fixtures/foreign-peer.ts.
 -module(erlang_peer).
 -export([main/0]).
 

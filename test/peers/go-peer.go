@@ -1,6 +1,6 @@
 // A peer on Go's crypto/tls, whose API blocks: one goroutine reads, another one writes. crypto/tls lets a write wait while
 // a handshake is in progress. A Go client can follow a server's request to renegotiate, but cannot begin; a Go server does
-// neither. The arguments, commands and lines are those of all peers; see README.md.
+// neither. The arguments, commands and lines are those of all peers; see test/fixtures/foreign-peer.ts.
 package main
 
 import (
