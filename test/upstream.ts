@@ -11,12 +11,12 @@ const directory = fileURLToPath(new URL('../../docs/upstream/', import.meta.url)
 const shared = ['certificates.mjs', 'raw-client.mjs']
 const programs = readdirSync(directory).filter((name) => name.endsWith('.mjs') && !shared.includes(name))
 
-t.equal(programs.length, 5)
+t.equal(programs.length, 5, 'docs/upstream has five programs')
 
-// Which defects a Node has is its own affair. That a program says so is ours.
+// Each program says whether this release of Node has a defect. The test checks only that it says so in the right form.
 for (const program of programs) {
-  t.test(`${program} ends with a verdict`, async (t) => {
-    // Elsewhere, in case that a crash leaves something behind.
+  t.test(`${program} prints whether this release of Node has the defect`, async (t) => {
+    // In another directory, because a crash may leave a file behind.
     const child = spawn(process.execPath, [join(directory, program)], { cwd: tmpdir() })
     const [stdout, stderr, [code]] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'exit')])
     t.equal(stderr, '')

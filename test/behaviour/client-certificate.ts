@@ -8,7 +8,7 @@ import { allowResumption, tlsPair } from '../fixtures/tls-pair.ts'
 
 const nobody: ConnectionOptions = { key: undefined, cert: undefined }
 
-t.test('the control: plain Node says success and has no certificate, because the session is resumed', async (t) => {
+t.test('a plain server reports success without a certificate, because the session was resumed (control)', async (t) => {
   const pair = await tlsPair(t)
   pair.client.resume()
   pair.server.resume()
@@ -17,16 +17,16 @@ t.test('the control: plain Node says success and has no certificate, because the
   t.equal(pair.server.getPeerCertificate().raw, undefined)
 })
 
-t.test('the control: plain Node says success and destroys the socket, where it insists on one', async (t) => {
+t.test('a plain server that requires a certificate reports success and destroys the socket (control)', async (t) => {
   const pair = await tlsPair(t)
   pair.client.on('error', () => {}).resume()
   pair.server.resume()
   t.equal(await new Promise((resolve) => pair.server.renegotiate({ requestCert: true }, resolve)), null)
   t.equal(pair.server.destroyed, true)
-  t.equal(pair.server.errored, null, 'without a word')
+  t.equal(pair.server.errored, null, 'the socket was destroyed without an error')
 })
 
-t.test('where resumption cannot be prevented: said so, and the stream stays open', async (t) => {
+t.test('renegotiate({ requestCert: true }) fails if the session is resumed, and the stream stays open', async (t) => {
   const pair = await tlsPair(t)
   pair.client.resume()
   allowResumption(pair.server)
@@ -38,10 +38,10 @@ t.test('where resumption cannot be prevented: said so, and the stream stays open
   })
   t.equal(stream.state, 'open')
   const report = await stream.renegotiate()
-  t.match(report, { verified: true, resumed: true }, 'and can go on renegotiating')
+  t.match(report, { verified: true, resumed: true }, 'a later renegotiation succeeds')
 })
 
-t.test('the certificate comes, is verified and stays', async (t) => {
+t.test('a server gets a verified client certificate by renegotiating, and the same one the next time', async (t) => {
   const pair = await tlsPair(t)
   const peer = wrapTLSSocket(pair.client)
   peer.resume()
@@ -57,7 +57,7 @@ for (const [what, options, message] of [
   ['no certificate', nobody, /gave none/],
   ['a certificate that does not verify', rogueClient, /does not verify/],
 ] as const) {
-  t.test(`a client with ${what} ends the stream, with a word`, async (t) => {
+  t.test(`renegotiate({ requestCert: true }) destroys the stream if the client has ${what}`, async (t) => {
     const pair = await tlsPair(t, { client: options })
     pair.client.on('error', () => {}).resume()
     const stream = wrapTLSSocket(pair.server)
@@ -68,7 +68,7 @@ for (const [what, options, message] of [
     await closed(stream)
   })
 
-  t.test(`with rejectUnauthorized: false, the report tells of ${what}`, async (t) => {
+  t.test(`with rejectUnauthorized: false, a client with ${what} is reported as not authorized`, async (t) => {
     const pair = await tlsPair(t, { client: options })
     pair.client.resume()
     const stream = wrapTLSSocket(pair.server)
@@ -81,14 +81,14 @@ for (const [what, options, message] of [
   })
 }
 
-t.test('a server that was made to ask goes on asking', async (t) => {
+t.test('a server created with requestCert: true requests the certificate again in a renegotiation', async (t) => {
   const pair = await tlsPair(t, { server: { requestCert: true, rejectUnauthorized: true } })
   pair.client.resume()
   const stream = wrapTLSSocket(pair.server)
   t.match(await stream.renegotiate(), { verified: true, authorized: true, peerCertificateChanged: false })
 })
 
-t.test('a server that comes out with another certificate is another server', async (t) => {
+t.test('a server that shows another certificate causes ERR_RENEGOTIATION_IDENTITY_CHANGED', async (t) => {
   const pair = await tlsPair(t)
   pair.server.on('error', () => {}).resume()
   pair.server.setKeyCert(otherServer)
@@ -99,25 +99,22 @@ t.test('a server that comes out with another certificate is another server', asy
   t.equal(await errored, error)
 })
 
-t.test(
-  'a client that has shown a certificate keeps it in the handshakes after that, whoever begins them',
-  async (t) => {
-    const pair = await tlsPair(t)
-    const peer = wrapTLSSocket(pair.client)
-    peer.resume()
-    const stream = wrapTLSSocket(pair.server)
-    stream.resume()
-    await stream.renegotiate({ requestCert: true })
-    t.match(await stream.renegotiate(), { authorized: true, peerCertificateChanged: false })
-    if (peer.counters.renegotiations < 2) await once(peer, 'renegotiated')
-    await Promise.all([peer.renegotiate(), once(stream, 'renegotiated')])
-    t.equal(pair.server.getPeerCertificate().subject.CN, 'client')
-    t.match(stream.counters, { renegotiations: 3, byPeer: 1 })
-    t.match(pair.server, { _requestCert: false, _rejectUnauthorized: true }, "Node's own flags are what they were")
-  },
-)
+t.test('the server keeps the client certificate in later renegotiations, whichever end begins them', async (t) => {
+  const pair = await tlsPair(t)
+  const peer = wrapTLSSocket(pair.client)
+  peer.resume()
+  const stream = wrapTLSSocket(pair.server)
+  stream.resume()
+  await stream.renegotiate({ requestCert: true })
+  t.match(await stream.renegotiate(), { authorized: true, peerCertificateChanged: false })
+  if (peer.counters.renegotiations < 2) await once(peer, 'renegotiated')
+  await Promise.all([peer.renegotiate(), once(stream, 'renegotiated')])
+  t.equal(pair.server.getPeerCertificate().subject.CN, 'client')
+  t.match(stream.counters, { renegotiations: 3, byPeer: 1 })
+  t.match(pair.server, { _requestCert: false, _rejectUnauthorized: true }, "Node's own flags are unchanged")
+})
 
-t.test('a client that comes out with no certificate after one is another client', async (t) => {
+t.test('a client that no longer shows its certificate causes ERR_RENEGOTIATION_IDENTITY_CHANGED', async (t) => {
   const pair = await tlsPair(t)
   pair.client.on('error', () => {}).resume()
   const stream = wrapTLSSocket(pair.server)
@@ -128,7 +125,7 @@ t.test('a client that comes out with no certificate after one is another client'
   t.equal(await errored, error)
 })
 
-t.test('unless that is allowed', async (t) => {
+t.test('with allowIdentityChange, the client may stop showing its certificate', async (t) => {
   const pair = await tlsPair(t)
   pair.client.resume()
   const stream = wrapTLSSocket(pair.server, { allowIdentityChange: true })
@@ -136,7 +133,7 @@ t.test('unless that is allowed', async (t) => {
   t.match(await stream.renegotiate({ requestCert: false }), { verified: true, peerCertificateChanged: true })
 })
 
-t.test('a client that asks for a certificate is told that it can not, and the stream stays open', async (t) => {
+t.test('requestCert on a client fails with ERR_RENEGOTIATION_UNSUPPORTED, and the stream stays open', async (t) => {
   const pair = await tlsPair(t)
   const stream = wrapTLSSocket(pair.client)
   t.match(await rejection(stream.renegotiate({ requestCert: true })), {

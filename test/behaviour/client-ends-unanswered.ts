@@ -8,7 +8,7 @@ import { tlsPair } from '../fixtures/tls-pair.ts'
 const BYTES = 3_000_000
 const halfOpen = { server: { allowHalfOpen: true }, client: { allowHalfOpen: true } } as const
 
-/** A server's stream that has asked for a renegotiation, and a client that has ended without having read of it. */
+/** Returns a client that does not read, and a server's stream. `began` resolves when that has sent a HelloRequest. */
 async function asked(t: Test, options?: RenegotiationOptions) {
   const { client, server } = await tlsPair(t, halfOpen)
   client.pause()
@@ -18,7 +18,7 @@ async function asked(t: Test, options?: RenegotiationOptions) {
   return { client, stream, began }
 }
 
-/** The client ends, and reads what comes all the same: how many bytes. */
+/** Ends the client, which then reads until the connection closes. Returns how many bytes it received. */
 async function endsAndReads(client: TLSSocket): Promise<number> {
   let bytes = 0
   client.on('error', () => {})
@@ -32,7 +32,7 @@ async function endsAndReads(client: TLSSocket): Promise<number> {
   return bytes
 }
 
-t.test('a client that ends before it has heard of a renegotiation gets all that is still to come', async (t) => {
+t.test('a client that ends instead of answering a renegotiation still receives all data of the server', async (t) => {
   const { client, stream, began } = await asked(t)
   const renegotiation = rejection(stream.renegotiate())
   await began
@@ -46,7 +46,7 @@ t.test('a client that ends before it has heard of a renegotiation gets all that 
   t.match(stream.counters, { renegotiations: 0, failed: 1 })
 })
 
-t.test('one that a schedule asked for does it no harm either, and is not told as failed', async (t) => {
+t.test('a client that ends during a scheduled renegotiation gets all data, and no failure is emitted', async (t) => {
   const failed = t.captureFn(() => {})
   const { client, stream, began } = await asked(t, { rekey: { everyMs: 1 } })
   stream.on('renegotiationFailed', failed)

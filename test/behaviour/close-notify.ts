@@ -10,16 +10,17 @@ import { closed, rejection } from '../fixtures/settled.ts'
 import { clientOptions, tlsServer } from '../fixtures/tls-pair.ts'
 
 /*
- * The peer's close_notify in the middle of a handshake: it was sent before the
- * ClientHello or the HelloRequest came, and whoever has sent it answers no
- * handshake any more (OpenSSL drops what it reads of one). So the handshake can
- * never be finished, and whoever waits for it has to be told. A server, which
- * has only asked for one, can go on all the same, where its TLS can tell that.
+ * The peer's close_notify arrives during a handshake. The peer sent it before the
+ * ClientHello or the HelloRequest reached it. An end that has sent close_notify
+ * does not answer a handshake (OpenSSL drops the handshake messages that it
+ * reads), so the handshake can never complete, and renegotiate() must reject.
+ * A server that has only sent a HelloRequest can still send its data. A stream
+ * on a TLS socket does that. A stream on an engine cannot tell this case apart.
  */
 
 type Streams = Record<'client' | 'server', RenegotiationStream>
 
-/** With a way between them, so that both ends have begun before either can know of it. */
+/** Connects both ends through a relay, whose latency lets both begin before either knows about the other. */
 async function overSockets(t: Test): Promise<Streams> {
   const server = await tlsServer(t, { allowHalfOpen: true })
   const way = await relay(server.port, { latency: 20 })
@@ -53,15 +54,17 @@ for (const [how, make, skip] of ways) {
   ] as const) {
     for (const writes of [false, true]) {
       const goesOn = how === 'a TLS socket' && name === 'server'
-      const what = writes ? 'that has a write held' : 'that has nothing to write'
-      t.test(`on ${how}, a close_notify meets the handshake of a ${name} ${what}`, { skip }, async (t) => {
+      const lost = writes && !goesOn
+      const outcome = lost ? 'fails' : writes ? 'still sends the write' : 'closes cleanly'
+      const what = `a ${name} with${writes ? ' a' : 'out a'} held write ${outcome}`
+      t.test(`on ${how}, ${what} if close_notify arrives during its handshake`, { skip }, async (t) => {
         const { [name]: near, [other]: far } = await make(t)
         const received: Buffer[] = []
         near.on('data', (chunk) => received.push(chunk))
-        // It gets no close_notify in return, as none can be sent in a handshake; to OpenSSL that is an "unexpected eof".
+        // It gets no close_notify in return, because none can be sent during a handshake. OpenSSL: "unexpected eof".
         const receivedThere: Buffer[] = []
         far.on('data', (chunk) => receivedThere.push(chunk)).on('error', () => {})
-        // Both have something to say first, so that both are connected.
+        // Each end sends something first, to be sure that both are connected.
         near.write('a')
         far.write('b')
         await Promise.all([once(near, 'data'), once(far, 'data')])
@@ -72,15 +75,14 @@ for (const [how, make, skip] of ways) {
         const errors: Error[] = []
         near.on('error', (error) => errors.push(error))
         const rejected = rejection(near.renegotiate())
-        // Both begin in a turn of their own, and do not know of each other.
+        // Neither end knows yet what the other one has begun.
         far.end(bytes)
 
-        const lost = writes && !goesOn
         const when = goesOn ? /before it answered/ : /in the middle of a handshake/
         t.match(await rejected, { code: 'ERR_RENEGOTIATION_CLOSED', message: when })
         if (!lost) near.end()
         await closed(near)
-        t.same(Buffer.concat(received).subarray(1), bytes, 'all that was sent before it arrives')
+        t.same(Buffer.concat(received).subarray(1), bytes, 'all data that was sent before close_notify arrives')
         t.match(errors, lost ? [{ code: 'ERR_RENEGOTIATION_CLOSED' }] : [])
         if (lost) t.match(failed.args(), [[{ code: 'ERR_RENEGOTIATION_CLOSED' }]])
         t.same(near.unsent(), lost ? [Buffer.from('held')] : [])

@@ -6,7 +6,7 @@ import { RenegotiationError, wrapTLSSocket } from '../../src/index.ts'
 import { closed, nextError, rejection } from '../fixtures/settled.ts'
 import { clientOptions, tlsPair, tlsServer } from '../fixtures/tls-pair.ts'
 
-t.test('the control: a plain socket that is destroyed midway never calls back', async (t) => {
+t.test('a plain socket that is destroyed during a renegotiation never calls the callback (control)', async (t) => {
   const { client, server } = await tlsPair(t)
   server.on('error', () => {})
   const callback = t.captureFn(() => {})
@@ -16,7 +16,7 @@ t.test('the control: a plain socket that is destroyed midway never calls back', 
   t.same(callback.calls, [])
 })
 
-t.test('destroyed midway', async (t) => {
+t.test('destroying a stream during a handshake rejects the renegotiation and fails the held write', async (t) => {
   const pair = await tlsPair(t)
   pair.server.on('error', () => {})
   const stream = wrapTLSSocket(pair.client)
@@ -31,7 +31,7 @@ t.test('destroyed midway', async (t) => {
   await closed(stream)
 })
 
-t.test('destroyed with an error midway: the error is the cause, and passes as it is', async (t) => {
+t.test('destroy(error) during a handshake emits that error unchanged, and rejects with it as the cause', async (t) => {
   const pair = await tlsPair(t)
   pair.server.on('error', () => {})
   const stream = wrapTLSSocket(pair.server)
@@ -42,7 +42,7 @@ t.test('destroyed with an error midway: the error is the cause, and passes as it
   t.notOk((await error) instanceof RenegotiationError)
 })
 
-t.test('reset midway: ECONNRESET stays ECONNRESET', async (t) => {
+t.test('if the connection is reset during a handshake, the stream emits ECONNRESET', async (t) => {
   const listening = await tlsServer(t)
   const middle = net.createServer().listen(0, '127.0.0.1')
   await once(middle, 'listening')
@@ -56,7 +56,7 @@ t.test('reset midway: ECONNRESET stays ECONNRESET', async (t) => {
   const error = nextError(stream)
   const renegotiation = stream.renegotiate()
   await once(stream, 'renegotiating')
-  // Not before the ClientHello is out: a write that meets the reset takes the error along, and reading then finds an end.
+  // The reset waits for the ClientHello. A write that meets a reset would get the error, and a read then only the end.
   link
     .unpipe(onward)
     .once('data', () => link.resetAndDestroy())
@@ -66,7 +66,7 @@ t.test('reset midway: ECONNRESET stays ECONNRESET', async (t) => {
   onward.destroy()
 })
 
-t.test('the connection fails before it is complete', async (t) => {
+t.test('if the connection cannot be made, a renegotiation requested before it is rejected', async (t) => {
   const pair = await tlsPair(t)
   const address = pair.client.address() as { port: number }
   const stream = wrapTLSSocket(tls.connect({ port: address.port, host: '127.0.0.1' }))
@@ -76,7 +76,7 @@ t.test('the connection fails before it is complete', async (t) => {
   t.match(await rejected, { code: 'ERR_RENEGOTIATION_CLOSED', cause: { code: /ECONN/ } })
 })
 
-t.test('ended before: refused, and the end goes on', async (t) => {
+t.test('renegotiate() after end() is rejected, and the stream still closes without an error', async (t) => {
   const pair = await tlsPair(t)
   pair.server.resume()
   const stream = wrapTLSSocket(pair.client)
@@ -87,7 +87,7 @@ t.test('ended before: refused, and the end goes on', async (t) => {
   t.equal(stream.errored, null)
 })
 
-t.test('a half-closed link is refused, and goes on being half open', async (t) => {
+t.test('renegotiate() after the peer has ended is rejected, and a half-open stream can still write', async (t) => {
   const pair = await tlsPair(t, { client: { allowHalfOpen: true } })
   const stream = wrapTLSSocket(pair.client)
   stream.resume()
@@ -100,7 +100,7 @@ t.test('a half-closed link is refused, and goes on being half open', async (t) =
   t.equal(String(data), 'still going')
 })
 
-t.test("the peer's close_notify comes in the middle: settled, the data before it delivered", async (t) => {
+t.test('if close_notify arrives during a handshake, renegotiate() rejects and earlier data arrives', async (t) => {
   const pair = await tlsPair(t)
   pair.server.pause()
   const stream = wrapTLSSocket(pair.client)
@@ -111,10 +111,10 @@ t.test("the peer's close_notify comes in the middle: settled, the data before it
   t.equal(String(data), 'goodbye')
   t.match(await rejection(renegotiation), { code: 'ERR_RENEGOTIATION_CLOSED' })
   await closed(stream)
-  t.equal(stream.errored, null, 'nothing was held, so nothing is lost')
+  t.equal(stream.errored, null, 'there is no error, because no write was held')
 })
 
-t.test("the peer's close_notify comes in the middle: what was held can't go, and is told so", async (t) => {
+t.test('if close_notify arrives during a handshake, a held write fails with ERR_RENEGOTIATION_CLOSED', async (t) => {
   const pair = await tlsPair(t)
   pair.server.on('error', () => {}).pause()
   const stream = wrapTLSSocket(pair.client)
@@ -129,7 +129,7 @@ t.test("the peer's close_notify comes in the middle: what was held can't go, and
   t.match(await error, { code: 'ERR_RENEGOTIATION_CLOSED' })
 })
 
-t.test('somebody destroys the socket below, without an error: so does the stream close', async (t) => {
+t.test('if the socket below is destroyed without an error, the stream closes without an error', async (t) => {
   const pair = await tlsPair(t)
   pair.server.on('error', () => {}).pause()
   const stream = wrapTLSSocket(pair.client)

@@ -1,5 +1,5 @@
 /*
- * What the documentation says is true of the code.
+ * Checks that the documentation agrees with the code.
  *
  * Each ```js block of README.md and docs/*.md runs as it is printed, as a module in a process of its own, and fails if it
  * throws or writes to stderr. Only addresses are replaced: the package is the build, `plant.example` with port 8883 is
@@ -51,18 +51,18 @@ interface Block {
 const blocks = pages.flatMap(codeBlocks)
 const written = (language: string): Block[] => blocks.filter((block) => block.language === language)
 
-/** What the blocks import, and what they get. */
+/** The modules that the blocks import, and the files that they get instead. */
 const modules: readonly (readonly [name: string, path: string])[] = [
   ['renegotiation-duplex/compliance', 'src/compliance/index.js'],
   ['renegotiation-duplex', 'src/index.js'],
-  // transports.md: the cipher of the example.
+  // In transports.md, this is the cipher of the example.
   ['./cipher-stream.js', 'examples/cipher-rekey/cipher-stream.js'],
 ]
 
-t.ok(written('js').length >= 15, 'there are code blocks')
+t.ok(written('js').length >= 15, 'the documentation has at least 15 js blocks')
 
 for (const block of written('js')) {
-  t.test(`${block.name} runs`, async (t) => {
+  t.test(`the js block at ${block.name} runs without an error`, async (t) => {
     const directory = t.testdir({
       'key.pem': pki.server.key,
       'cert.pem': pki.server.cert,
@@ -83,7 +83,7 @@ for (const block of written('js')) {
     t.teardown(() => child.kill('SIGKILL'))
     const outputs = Promise.all([child.stdout, child.stderr].map((stream) => text(stream as NodeJS.ReadableStream)))
     const exited = once(child, 'exit')
-    // Without a message it has thrown: its exit code and stderr say so.
+    // A block that throws sends no message. Its exit code and stderr show the error.
     if (await hasRun(child)) {
       if (block.code.includes('8883')) await plant.renegotiateAndEnd()
       if (listens) {
@@ -94,11 +94,11 @@ for (const block of written('js')) {
     const [code] = await exited
     const [stdout, stderr] = await outputs
     const fine = t.equal(stderr, '', 'nothing is written to stderr')
-    if (!t.equal(code, listens ? null : 0, 'it ends as it should') || !fine) t.comment(stdout)
+    if (!t.equal(code, listens ? null : 0, 'the process ends with the expected exit code') || !fine) t.comment(stdout)
   })
 }
 
-t.test('the TypeScript compiles', async (t) => {
+t.test('all ts blocks of the documentation compile', async (t) => {
   const sources = written('ts')
   t.ok(sources.length > 0)
   const directory = t.testdir({
@@ -123,7 +123,7 @@ t.test('the TypeScript compiles', async (t) => {
   })
 })
 
-t.test('no block is in a language that nothing checks', async (t) => {
+t.test('every code block is in one of the languages js, ts, sh, text and mermaid', async (t) => {
   const checked = ['js', 'ts', 'sh', 'text', 'mermaid']
   t.strictSame(
     blocks.filter(({ language }) => !checked.includes(language)).map(({ name, language }) => [name, language]),
@@ -131,7 +131,7 @@ t.test('no block is in a language that nothing checks', async (t) => {
   )
 })
 
-t.test('the commands exist', async (t) => {
+t.test('every npm script and file that the sh blocks name exists', async (t) => {
   const { scripts } = JSON.parse(read('package.json'))
   for (const { name, code } of written('sh')) {
     for (const [, script] of code.matchAll(/\bnpm run ([\w:]+)/g))
@@ -142,7 +142,7 @@ t.test('the commands exist', async (t) => {
   }
 })
 
-t.test('the diagrams name their participants, and nothing else', async (t) => {
+t.test('sequence diagrams use only the participants that they declare', async (t) => {
   const diagrams = written('mermaid').filter(({ code }) => code.startsWith('sequenceDiagram\n'))
   t.ok(diagrams.length >= 2)
   for (const { name, code } of diagrams) {
@@ -159,7 +159,7 @@ t.test('the diagrams name their participants, and nothing else', async (t) => {
   }
 })
 
-t.test('the diagram of the states has each transition but those of destroy()', async (t) => {
+t.test('the state diagram shows all transitions between different states, except those to closed', async (t) => {
   const drawn = [...read('docs/design.md').matchAll(/^ {2}(\w+) --> (\w+): /gm)].map(([, from, to]) => `${from} ${to}`)
   const inTable = Object.entries(transitions).flatMap(([from, triggers]) =>
     Object.values(triggers).map((to) => `${from} ${to}`),
@@ -168,7 +168,7 @@ t.test('the diagram of the states has each transition but those of destroy()', a
   t.strictSame(moves(drawn), moves(inTable))
 })
 
-t.test('every link to a file leads somewhere, and to a heading where it names one', async (t) => {
+t.test('every link leads to an existing file, and to an existing heading if it names one', async (t) => {
   for (const page of pages) {
     for (const [, target = '', anchor] of withoutCode(read(page)).matchAll(
       /\]\((?!\w+:)([^)#\s]*)(?:#([^)\s]+))?\)/g,
@@ -196,12 +196,12 @@ t.test('docs/compatibility.md shows for each TLS stack what its tests expect', (
   }
 })
 
-t.test('README.md is short', async (t) => {
+t.test('README.md has 180 lines at most', async (t) => {
   t.ok(read('README.md').trimEnd().split('\n').length <= 180)
 })
 
-t.test('docs/errors.md has a section for each error code, and for no other', async (t) => {
-  // The type is the only list of them.
+t.test('docs/errors.md has exactly one section for each error code', async (t) => {
+  // The type is the only list of the codes.
   const [, union = ''] = /export type RenegotiationErrorCode =((?:\s*\| '\w+')+)/.exec(read('src/core/errors.ts')) ?? []
   const codes = [...union.matchAll(/'(\w+)'/g)].map(([, code]) => code)
   const sections = [...read('docs/errors.md').matchAll(/^### `(ERR_RENEGOTIATION_\w+)`$/gm)].map(([, code]) => code)
@@ -209,7 +209,7 @@ t.test('docs/errors.md has a section for each error code, and for no other', asy
   t.strictSame(sections.sort(), codes.sort())
 })
 
-t.test('docs/api.md names each export, event and counter', async (t) => {
+t.test('docs/api.md mentions every export, event and counter', async (t) => {
   const page = read('docs/api.md')
   const exported = [...read('src/index.ts').matchAll(/\{([^}]+)\}/g)].flatMap(([, names = '']) => names.split(','))
   const names = exported.map((name) => name.trim().replace(/^type /, '')).filter((name) => name !== '')
@@ -226,7 +226,7 @@ t.test('docs/api.md names each export, event and counter', async (t) => {
   stream.destroy()
 })
 
-/** What anybody may ask of a server of a block: an answer to a request, or to a line. */
+/** Asks a server of a block for an answer to an HTTP request or to a line. Throws if the answer is wrong. */
 async function visit(port: number, isWeb: boolean): Promise<void> {
   const identity = { ca: pki.ca, ...pki.client, servername: 'localhost' }
   if (isWeb) {
@@ -259,7 +259,7 @@ function atLoopback(code: string, plantPort: number, freePort: number): string {
     .replaceAll(/\b8443\b/g, String(freePort))
 }
 
-/** Below those that the kernel gives to whoever asks for any. */
+/** Returns a free port below the ephemeral ports, which the kernel could give to another connection meanwhile. */
 async function findFreePort(): Promise<number> {
   for (;;) {
     const port = 20_000 + Math.floor(Math.random() * 10_000)

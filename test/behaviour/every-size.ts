@@ -5,8 +5,9 @@ import { MemoryTransport } from '../fixtures/memory-transport.ts'
 import { closed } from '../fixtures/settled.ts'
 
 /*
- * A partial write goes wrong at its seams: at the end of a chunk, one byte
- * before, one byte after. So: all of them.
+ * A partial write is likely to fail at the end of a chunk, or one byte before or
+ * after it. So this test tries every size of chunk with every size of partial
+ * write.
  */
 
 const SIZES = Array.from({ length: 24 }, (_, index) => index + 1)
@@ -14,9 +15,9 @@ const BYTES = Buffer.from(Array.from({ length: 100 }, (_, index) => index))
 
 for (const [how, options] of [
   ['', {}],
-  [', of which every third takes nothing at first', { refuseEvery: 3 }],
+  [', every third refused at first', { refuseEvery: 3 }],
 ] as const) {
-  t.test(`every size of chunk with every size of partial write${how}, renegotiating in the middle`, async (t) => {
+  t.test(`chunks of any size survive a renegotiation over partial writes of any size${how}`, async (t) => {
     for (const chunk of SIZES) {
       const wrong: string[] = []
       await Promise.all(
@@ -27,7 +28,7 @@ for (const [how, options] of [
           }
         }),
       )
-      t.same(wrong, [], `chunks of ${chunk}`)
+      t.same(wrong, [], `all bytes and callbacks of chunks of ${chunk} bytes`)
     }
   })
 }
@@ -43,7 +44,7 @@ async function carry(size: number, transports: [MemoryTransport, MemoryTransport
   let callbacks = 0
   for (let start = 0; start < BYTES.length; start += size) {
     near.write(BYTES.subarray(start, start + size), () => callbacks++)
-    // In the middle of a chunk, where it is taken in parts.
+    // While the chunk in the middle is written, which may be in parts.
     if (start <= BYTES.length / 2 && start + size > BYTES.length / 2) void near.renegotiate()
   }
   near.end()

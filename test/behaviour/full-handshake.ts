@@ -31,10 +31,10 @@ const serverOptions: RenegotiationServerOptions = {
 
 type Make = (options: RenegotiationServerOptions, listener: (stream: RenegotiationTLSSocket) => void) => tls.Server
 
-/** Both ways to have streams on a server. */
+/** The two ways to get streams on a server. */
 const kinds: Record<string, Make> = {
   'createServer()': createServer,
-  'tls.createServer() and wrapTLSSocket()': ({ renegotiation, ...options }, listener) =>
+  'wrapTLSSocket()': ({ renegotiation, ...options }, listener) =>
     tls.createServer(options, (socket) => listener(wrapTLSSocket(socket, renegotiation))),
 }
 
@@ -65,7 +65,7 @@ class Site {
     return (this.server.address() as AddressInfo).port
   }
 
-  /** Both ends of a new connection, and the sessions that the client is given. The client is one of Node's. */
+  /** Returns both ends of a new connection, and the sessions that its client gets. The client is a plain socket. */
   async connect(options: tls.ConnectionOptions = {}) {
     const client = tls.connect(clientOptions(this.port, options))
     this.#t.teardown(() => client.destroy())
@@ -108,24 +108,24 @@ async function renegotiate(
 
 for (const [name, make] of Object.entries(kinds)) {
   for (const begins of ['server', 'client'] as const) {
-    t.test(`${name}: a session that the ${begins} renegotiated can be resumed, as it can before`, async (t) => {
+    t.test(`${name}: a session can be resumed after a renegotiation that the ${begins} began`, async (t) => {
       const site = await Site.start(t, make)
       const first = await site.connect()
-      t.equal(await site.resumes(first.client.getSession()), true, 'the control: nothing was renegotiated')
+      t.equal(await site.resumes(first.client.getSession()), true, 'without a renegotiation, the session is resumed')
 
       for (const connection of [first, await site.connect({ session: first.sessions[0] })]) {
         const told = connection.sessions.length
         const report = await renegotiate(begins, connection)
-        t.match(report, { verified: true, resumed: false }, 'a full handshake')
-        t.ok(connection.client.getTLSTicket(), 'with a ticket')
-        t.equal(connection.sessions.length, told + 1, 'which is told as a session')
+        t.match(report, { verified: true, resumed: false }, 'the renegotiation is a full handshake')
+        t.ok(connection.client.getTLSTicket(), 'the client has a session ticket')
+        t.equal(connection.sessions.length, told + 1, 'the client emits one more session')
         t.equal(await site.resumes(connection.sessions.at(-1)), true)
         t.equal(await site.resumes(connection.client.getSession()), true)
       }
     })
   }
 
-  t.test(`${name}: a certificate that is asked for late comes, whatever the client has to offer`, async (t) => {
+  t.test(`${name}: a renegotiation gets the client certificate, also after a resumed handshake`, async (t) => {
     const site = await Site.start(t, make)
     const first = await site.connect()
     for (const connection of [first, await site.connect({ session: first.sessions[0] })]) {
@@ -134,7 +134,7 @@ for (const [name, make] of Object.entries(kinds)) {
     }
   })
 
-  t.test(`${name}: a client that begins it and offers its session gets a full handshake`, async (t) => {
+  t.test(`${name}: a client that renegotiates and offers its session gets a full handshake`, async (t) => {
     const site = await Site.start(t, make)
     const raw = await RawPeer.connect({ port: site.port, servername: 'localhost', ticket: true, ...alice }, t)
     await raw.handshake()
@@ -147,7 +147,7 @@ for (const [name, make] of Object.entries(kinds)) {
     }
   })
 
-  t.test(`${name}: many connections renegotiate at once, and the ticket keys are what they were`, async (t) => {
+  t.test(`${name}: the ticket keys are unchanged after 20 connections renegotiate at once`, async (t) => {
     const site = await Site.start(t, make)
     const keys = site.server.getTicketKeys()
     const connections = []
@@ -157,14 +157,14 @@ for (const [name, make] of Object.entries(kinds)) {
       t.ok(reports.every(({ resumed }) => resumed === false))
     }
     t.strictSame(site.server.getTicketKeys(), keys)
-    // A ticket that is issued in the turn of another one's hello is useless. Of one connection alone, it is not.
+    // A ticket is useless if it is issued in the turn of another connection's ClientHello. Here, there is no other.
     const [connection] = connections as [(typeof connections)[0]]
     t.match(await renegotiate('server', connection), { resumed: false })
     t.equal(await site.resumes(connection.client.getSession()), true)
   })
 
   if (make === createServer) {
-    t.test(`${name}: getTicketKeys() returns the server's own keys, also when others are in their place`, async (t) => {
+    t.test(`${name}: getTicketKeys() returns the server's own keys while other keys are in use`, async (t) => {
       const site = await Site.start(t, make)
       const connection = await site.connect()
       const keys = site.server.getTicketKeys()
@@ -175,7 +175,7 @@ for (const [name, make] of Object.entries(kinds)) {
     })
   }
 
-  t.test(`${name}: keys that the application sets in the middle of it stay`, async (t) => {
+  t.test(`${name}: ticket keys that the application sets during a renegotiation stay in use`, async (t) => {
     const site = await Site.start(t, make)
     const connection = await site.connect()
     const keys = Buffer.alloc(48, 'k')
@@ -186,14 +186,14 @@ for (const [name, make] of Object.entries(kinds)) {
     t.equal(await site.resumes(connection.client.getSession()), true)
   })
 
-  t.test(`${name}: its options are those that it was given`, async (t) => {
+  t.test(`${name}: server.secureOptions is what the application passed`, async (t) => {
     for (const secureOptions of [undefined, constants.SSL_OP_CIPHER_SERVER_PREFERENCE]) {
       const { server } = await Site.start(t, make, secureOptions === undefined ? {} : { secureOptions })
       t.equal((server as { secureOptions?: number }).secureOptions, secureOptions)
     }
   })
 
-  t.test(`${name}: a connection that outlives the server's context`, async (t) => {
+  t.test(`${name}: a client certificate can be requested after server.setSecureContext()`, async (t) => {
     const site = await Site.start(t, make)
     const connection = await site.connect()
     site.server.setSecureContext({ ...pki.server, ca: pki.ca, maxVersion: 'TLSv1.2' })
@@ -202,8 +202,8 @@ for (const [name, make] of Object.entries(kinds)) {
     t.strictSame(site.server.getTicketKeys(), keys)
   })
 
-  t.test(`${name}: a connection whose context was chosen by name`, async (t) => {
-    // From the first renegotiation on, the context gives out the tickets; the server's own has to take them.
+  t.test(`${name}: with a context chosen by SNI, renegotiations are full and sessions can be resumed`, async (t) => {
+    // From the first renegotiation on, this context issues the tickets, and the server's own context must accept them.
     const ticketKeys = Buffer.alloc(48, 'k')
     const same = { ticketKeys, sessionIdContext: 'same' }
     const site = await Site.start(t, make, same)
@@ -214,14 +214,14 @@ for (const [name, make] of Object.entries(kinds)) {
     t.strictSame(connection.client.getPeerCertificate().raw, new X509Certificate(pki.otherServer.cert).raw)
     for (let i = 0; i < 3; i++) {
       const report = await connection.stream.renegotiate({ requestCert: true })
-      t.match(report, { resumed: false, authorized: true }, `time ${i}`)
+      t.match(report, { resumed: false, authorized: true }, `renegotiation ${i + 1}`)
       t.strictSame(site.server.getTicketKeys(), ticketKeys)
       t.strictSame(context.context.getTicketKeys(), ticketKeys)
       t.equal(await site.resumes(connection.client.getSession()), true)
     }
   })
 
-  t.test(`${name}: sessions that the application keeps by their ids`, async (t) => {
+  t.test(`${name}: sessions that the application stores by id can be resumed after renegotiations`, async (t) => {
     const kept = new Map<string, Buffer>()
     const site = await Site.start(t, make, { secureOptions: constants.SSL_OP_NO_TICKET })
     site.server.on('newSession', (id: Buffer, session: Buffer, done: () => void) => {
@@ -241,7 +241,7 @@ for (const [name, make] of Object.entries(kinds)) {
     }
   })
 
-  t.test(`${name}: a client with half a hello keeps nobody from resuming, and resumes itself`, async (t) => {
+  t.test(`${name}: a ClientHello in two parts can resume, and does not stop others from resuming`, async (t) => {
     const site = await Site.start(t, make)
     const { client } = await site.connect()
     const raw = await RawPeer.connect({ port: site.port, servername: 'localhost', ticket: true, ...alice }, t)
@@ -261,10 +261,10 @@ for (const [name, make] of Object.entries(kinds)) {
     const asked = stream.renegotiate({ requestCert: true })
     await raw.expect('HelloRequest')
     void raw.handshake({ resume: raw.session, fragments: 40 })
-    t.match(await asked, { resumed: false, authorized: true }, 'records that come together are no matter')
+    t.match(await asked, { resumed: false, authorized: true }, 'if its records arrive together, the handshake is full')
   })
 
-  t.test(`${name}: TLS 1.3 connections beside it resume`, async (t) => {
+  t.test(`${name}: TLS 1.3 sessions can be resumed after a TLS 1.2 connection has renegotiated`, async (t) => {
     const site = await Site.start(t, make, { maxVersion: 'TLSv1.3' })
     const modern = await site.connect()
     await until(() => modern.sessions.length > 0)
@@ -275,7 +275,7 @@ for (const [name, make] of Object.entries(kinds)) {
   })
 }
 
-t.test('a server socket that no server has made', async (t) => {
+t.test('a server socket without a tls.Server gets the client certificate in a renegotiation', async (t) => {
   const listening = net.createServer().listen(0, '127.0.0.1')
   await once(listening, 'listening')
   t.teardown(() => listening.close())
@@ -292,7 +292,7 @@ t.test('a server socket that no server has made', async (t) => {
   t.match(await stream.renegotiate({ requestCert: true }), { resumed: false, authorized: true })
 })
 
-/** GnuTLS's client, which ends the connection where it waits for a ticket and none comes. */
+/** Starts a GnuTLS client, which ends the connection if it expects a session ticket and gets none. */
 async function gnutlsClient(t: Test, site: Site) {
   const { cert, key } = pki.client
   const directory = mkdtempSync(join(tmpdir(), 'renegotiation-duplex-'))
@@ -309,7 +309,7 @@ async function gnutlsClient(t: Test, site: Site) {
 
 if (skip.gnutls) t.comment(skip.gnutls)
 else {
-  t.test("the control: the option of OpenSSL ends GnuTLS's client", async (t) => {
+  t.test('SSL_OP_NO_SESSION_RESUMPTION_ON_RENEGOTIATION makes a GnuTLS client fail (control)', async (t) => {
     const secureOptions = constants.SSL_OP_NO_SESSION_RESUMPTION_ON_RENEGOTIATION
     const { stream } = await gnutlsClient(t, await Site.start(t, createServer, { secureOptions }))
     const failed = nextError(stream)
@@ -318,7 +318,7 @@ else {
   })
 
   for (const [name, make] of Object.entries(kinds)) {
-    t.test(`${name}: GnuTLS's client goes through three renegotiations`, async (t) => {
+    t.test(`${name}: a GnuTLS client stays connected through three renegotiations`, async (t) => {
       for (const requestCert of [false, true]) {
         const { send, stream } = await gnutlsClient(t, await Site.start(t, make))
         for (let i = 0; i < 3; i++) {

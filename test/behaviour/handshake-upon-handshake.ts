@@ -7,7 +7,7 @@ import { ca, server as identity } from '../fixtures/pki.ts'
 import { relay } from '../fixtures/relay.ts'
 import { allowResumption } from '../fixtures/tls-pair.ts'
 
-t.test("a handshake's last message may come together with the first of the next", async (t) => {
+t.test('a handshake completes if its last message arrives together with the first of the next one', async (t) => {
   const server = tls.createServer({ ...identity, maxVersion: 'TLSv1.2' }).listen(0, '127.0.0.1')
   await once(server, 'listening')
   const between = await relay((server.address() as AddressInfo).port, { latency: 20, inBursts: true })

@@ -1,7 +1,8 @@
 /*
- * Each failure, at sockets that were made in each way: by tls.connect() and
- * tls.createServer(), and by `new tls.TLSSocket()`, as for STARTTLS, whose errors
- * Node keeps to itself. The stream is told the same, at once.
+ * Tests each failure with sockets that were made by tls.connect() and
+ * tls.createServer(), and with sockets that were made by `new tls.TLSSocket()`, as
+ * for STARTTLS. Node does not emit the errors of the latter. A stream emits the
+ * same error at once, however its socket was made.
  */
 import { constants } from 'node:crypto'
 import { once } from 'node:events'
@@ -21,7 +22,7 @@ interface Ends {
   peer: tls.TLSSocket
   /** The TCP connection below the peer's. */
   below: Socket
-  /** From now on, the last byte of all that comes from the peer is another. */
+  /** From now on, the last byte of everything that the peer sends is changed on its way. */
   tamper(): void
 }
 
@@ -39,7 +40,7 @@ const failures: readonly {
     error: { code: 'ERR_RENEGOTIATION_REFUSED', cause: { code: /NO_RENEGOTIATION/ } },
   },
   {
-    what: 'a record was tampered with',
+    what: 'a record was changed on its way',
     happens({ peer, tamper }) {
       tamper()
       peer.write('data')
@@ -47,7 +48,7 @@ const failures: readonly {
     error: { code: /^ERR_SSL_(CIPHER_OPERATION_FAILED|DECRYPTION_FAILED_OR_BAD_RECORD_MAC)$/ },
   },
   {
-    what: 'the message that answers in a renegotiation was tampered with',
+    what: "the peer's handshake was changed on its way",
     happens({ stream, tamper }) {
       tamper()
       return stream.renegotiate()
@@ -60,7 +61,7 @@ const failures: readonly {
     error: { code: 'ECONNRESET' },
   },
   {
-    what: 'the peer resets the connection in a renegotiation',
+    what: 'the peer resets the connection during a renegotiation',
     happens({ stream, below }) {
       stream.once('renegotiating', () => below.resetAndDestroy())
       return stream.renegotiate()
@@ -68,7 +69,7 @@ const failures: readonly {
     error: { code: 'ECONNRESET' },
   },
   {
-    what: 'the peer never answers in a renegotiation',
+    what: 'the peer does not answer a renegotiation in time',
     happens({ stream, peer }) {
       peer.pause()
       stream.once('renegotiating', () => void (peer as { _handle?: { readStop(): void } })._handle?.readStop())
@@ -77,7 +78,7 @@ const failures: readonly {
     error: { code: 'ERR_RENEGOTIATION_HANDSHAKE_TIMEOUT' },
   },
   {
-    what: 'a certificate is asked for, and the client has none',
+    what: 'the client lacks a required certificate',
     roles: ['server'],
     happens: ({ stream }) => stream.renegotiate({ requestCert: true }),
     error: { code: 'ERR_RENEGOTIATION_NO_CERTIFICATE' },
@@ -87,7 +88,8 @@ const failures: readonly {
 for (const { what, peer, roles = ['client', 'server'] as const, happens, error } of failures) {
   for (const role of roles) {
     for (const make of ['by tls', 'by new tls.TLSSocket()'] as const) {
-      t.test(`${what}: a ${role} that was made ${make}`, async (t) => {
+      const maker = { client: 'by tls.connect()', server: 'by tls.createServer()' }[role]
+      t.test(`a ${role} made ${make === 'by tls' ? maker : make} fails and closes if ${what}`, async (t) => {
         const ends = await pair(t, role, make, peer)
         const { stream } = ends
         stream.resume()
@@ -103,7 +105,7 @@ for (const { what, peer, roles = ['client', 'server'] as const, happens, error }
   }
 }
 
-t.test('a STARTTLS server asks for a certificate, without a session id context or any other option', async (t) => {
+t.test('a STARTTLS server without a session id context can request a client certificate', async (t) => {
   const { stream } = await pair(t, 'server', 'by new tls.TLSSocket()', clientPki)
   stream.resume()
   t.match(await stream.renegotiate({ requestCert: true }), { peerCertificateChanged: true, verified: true })
@@ -111,7 +113,7 @@ t.test('a STARTTLS server asks for a certificate, without a session id context o
 })
 
 t.test(
-  'the control: a plain socket made by new tls.TLSSocket() tells nobody of a bad record, and stays open',
+  'a plain socket made by new tls.TLSSocket() emits no error for a bad record, and stays open (control)',
   async (t) => {
     const { stream, peer, tamper } = await pair(
       t,
@@ -133,7 +135,7 @@ t.test(
   },
 )
 
-/** A stream of that role, and a plain peer on the other side of a relay. */
+/** Returns a stream of that role, and its plain peer behind a relay. */
 async function pair(
   t: Test,
   role: Role,

@@ -16,7 +16,7 @@ import {
 } from '../../src/index.ts'
 import * as pki from '../fixtures/pki.ts'
 
-/** An http server of Node's on our TLS, and how to reach it. */
+/** Starts Node's http server on streams of this package. */
 async function webServer(t: Test, handler: http.RequestListener) {
   const web = http.createServer(handler)
   const server = createServer(
@@ -32,7 +32,7 @@ async function webServer(t: Test, handler: http.RequestListener) {
   return { web, port: (server.address() as AddressInfo).port }
 }
 
-/** An agent of Node's on our TLS. */
+/** Returns Node's agent, whose sockets are streams of this package. */
 function agentFor(t: Test, identity: tls.SecureContextOptions = pki.client) {
   const sockets: RenegotiationTLSSocket[] = []
   const agent = new https.Agent({ keepAlive: true, maxSockets: 1 })
@@ -62,7 +62,7 @@ async function textOf(response: http.IncomingMessage): Promise<string> {
 const CHUNK = Buffer.alloc(50_000, 'a body')
 const CHUNKS = 1000
 
-/** 50 MB, and a renegotiation of `socket`, asked for in the middle of it, ten times. */
+/** Yields 50 MB, and calls `renegotiate` ten times in between. */
 function* body(renegotiate: () => void): Generator<Buffer> {
   for (let i = 0; i < CHUNKS; i++) {
     if (i % (CHUNKS / 10) === 50) renegotiate()
@@ -76,7 +76,7 @@ async function hashOf(stream: Readable): Promise<string> {
   return hash.digest('hex')
 }
 
-t.test('50 MB each way at once while both ends renegotiate, on one kept-alive connection, twice', async (t) => {
+t.test('two https requests on one connection carry 50 MB each way while both ends renegotiate', async (t) => {
   const renegotiations: Promise<RenegotiationReport>[] = []
   const ask = (socket: RenegotiationTLSSocket) => () => void renegotiations.push(socket.renegotiate())
   const { port } = await webServer(t, async (request, response) => {
@@ -95,16 +95,16 @@ t.test('50 MB each way at once while both ends renegotiate, on one kept-alive co
     const [socket] = (await once(sending, 'socket')) as [RenegotiationTLSSocket]
     const response = responseTo(sending)
     const sent = pipeline(Readable.from(body(ask(socket))), sending)
-    t.equal(await hashOf(await response), sumOfAnswer, 'what comes back, and in it what was received')
+    t.equal(await hashOf(await response), sumOfAnswer, 'the response, which ends with the hash of the received request')
     await sent
-    t.equal(sockets.length, 1, 'the same connection')
+    t.equal(sockets.length, 1, 'all requests use the same connection')
     const reports = await Promise.all(renegotiations)
     t.equal(reports.length, time * 20)
     t.ok(reports.every(({ verified }) => verified))
   }
 })
 
-t.test('a handler asks for the client certificate of the one who asks for something', async (t) => {
+t.test('an http handler requests the client certificate for some paths, and requires it for one', async (t) => {
   const { port } = await webServer(t, async (request, response) => {
     const socket = request.socket as RenegotiationTLSSocket
     const options: RenegotiateOptions = { requestCert: true, rejectUnauthorized: request.url === '/secret' }
@@ -123,11 +123,11 @@ t.test('a handler asks for the client certificate of the one who asks for someth
   const unknown = agentFor(t, {})
   t.equal(await textOf(await responseTo(request(port, unknown.agent, { path: '/else' }).end())), 'false undefined')
   const refused = request(port, unknown.agent, { path: '/secret' }).end()
-  await t.rejects(responseTo(refused), Error, 'who has none is thrown out')
+  await t.rejects(responseTo(refused), Error, 'a client without the required certificate is disconnected')
 })
 
-t.test('an upgrade, and on what it leads to data and renegotiations', async (t) => {
-  const { web, port } = await webServer(t, () => t.fail('no request'))
+t.test('a connection carries data and renegotiates after an HTTP upgrade', async (t) => {
+  const { web, port } = await webServer(t, () => t.fail('the server got a request instead of an upgrade'))
   web.on('upgrade', (_request, socket: RenegotiationTLSSocket) => {
     socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n')
     socket.pipe(socket)

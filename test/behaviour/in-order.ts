@@ -4,7 +4,7 @@ import { wrapTLSSocket } from '../../src/index.ts'
 import { closed } from '../fixtures/settled.ts'
 import { tlsPair } from '../fixtures/tls-pair.ts'
 
-t.test('two at once are two renegotiations, one after the other', async (t) => {
+t.test('three calls of renegotiate() at once cause three renegotiations, one after the other', async (t) => {
   const pair = await tlsPair(t)
   pair.server.resume()
   const stream = wrapTLSSocket(pair.client, { peerLimit: false })
@@ -13,11 +13,11 @@ t.test('two at once are two renegotiations, one after the other', async (t) => {
   stream.on('renegotiated', () => seen.add(keys()))
   const reports = await Promise.all([stream.renegotiate(), stream.renegotiate(), stream.renegotiate()])
   t.match(reports, [{ origin: 'local' }, { origin: 'local' }, { origin: 'local' }])
-  t.equal(seen.size, 4, 'the keys were others each time')
+  t.equal(seen.size, 4, 'each renegotiation changed the keys')
   t.match(stream.counters, { renegotiations: 3, byPeer: 0, failed: 0 })
 })
 
-t.test('end() waits for the renegotiations that were asked for before it', async (t) => {
+t.test('end() waits for the renegotiations that were requested before it', async (t) => {
   const pair = await tlsPair(t)
   const peer = wrapTLSSocket(pair.server)
   const received: Buffer[] = []
@@ -32,7 +32,7 @@ t.test('end() waits for the renegotiations that were asked for before it', async
   t.equal(String(Buffer.concat(received)), 'all of it')
 })
 
-t.test('what is written meanwhile is held, counted, and arrives after it in order', async (t) => {
+t.test('writes during a renegotiation are held and counted, and are sent in order after it', async (t) => {
   const pair = await tlsPair(t)
   const peer = wrapTLSSocket(pair.server)
   const stream = wrapTLSSocket(pair.client)
@@ -55,7 +55,7 @@ t.test('what is written meanwhile is held, counted, and arrives after it in orde
   t.same(events, ['renegotiating by local (handshaking)', 'renegotiated (open)', 'written one', 'written two'])
 })
 
-t.test('both ends at the same moment', async (t) => {
+t.test('both ends can call renegotiate() at the same moment', async (t) => {
   const pair = await tlsPair(t)
   const client = wrapTLSSocket(pair.client, { peerLimit: false })
   const server = wrapTLSSocket(pair.server, { peerLimit: false })

@@ -20,13 +20,13 @@ function start(t: Test, args: string[]): ChildProcess {
   return child
 }
 
-/** The resident memory of a server whose client has sent that many records of one byte, or as many as it would take. */
+/** Returns the resident memory of a server that has taken so many records of one byte, or has stopped taking any. */
 async function serverMemory(t: Test, kind: string, application: string, records: number): Promise<number> {
   const server = start(t, ['server', kind, application, `${records}`])
   for await (const line of createInterface({ input: server.stdout as NodeJS.ReadableStream })) {
     const { rss, port, stopped } = JSON.parse(line)
     if (port !== undefined) {
-      // To be replaced by any other client that leaves a HelloRequest unanswered.
+      // Any client that leaves a HelloRequest unanswered would do.
       start(t, ['client', `${port}`, `${records}`])
     } else {
       t.comment(`${kind}, ${application}: ${Math.round(rss / MIB)} MiB${stopped ? ', stopped' : ''}`)
@@ -37,14 +37,14 @@ async function serverMemory(t: Test, kind: string, application: string, records:
 }
 
 for (const application of ['never reads', 'pauses']) {
-  t.test(`records of one byte and no answer to a HelloRequest, and the server ${application}`, async (t) => {
+  t.test(`reading one-byte records ahead of an application that ${application} needs little memory`, async (t) => {
     const plain = await serverMemory(t, 'plain', application, 300_000)
     const guarded = await serverMemory(t, 'guarded', application, 300_000)
     t.ok(guarded - plain < 32 * MIB, `${Math.round((guarded - plain) / MIB)} MiB more than without reading ahead`)
   })
 }
 
-/** What many streams that read ahead of applications that never read hold, when none of them takes any more. */
+/** Measures many streams that read ahead of an application that never reads, after all of them have stopped reading. */
 async function many(t: Test, streams: number, sizes: number[], options = {}) {
   const args = [program, 'many', `${streams}`, sizes.join(), JSON.stringify(options)]
   const { stdout } = await promisify(execFile)(process.execPath, args)
@@ -57,20 +57,20 @@ async function many(t: Test, streams: number, sizes: number[], options = {}) {
 }
 
 for (const sizes of [[16], [1, 4096], [4095], [16_384]]) {
-  t.test(`a stream holds what maxInboundBytes says, with chunks of ${sizes.join(' and ')} bytes`, async (t) => {
+  t.test(`maxInboundBytes limits the memory of a stream with chunks of ${sizes.join(' and ')} bytes`, async (t) => {
     const { grown, held } = await many(t, 1, sizes)
     t.ok(held > 15 * MIB && held < 17 * MIB, `${held} bytes are charged`)
-    // Beyond it, chunks that were copied and wait for the garbage collector.
+    // This includes chunks that were copied and wait for the garbage collector.
     t.ok(grown < 48 * MIB, `${grown} bytes are used`)
   })
 }
 
 t.test(
-  'a thousand streams hold what the budget of the process says, and release it when they are destroyed',
+  'a thousand streams keep their memory within the inbound budget, and release it when they are destroyed',
   async (t) => {
     const { grown, held, left } = await many(t, 1000, [512])
     t.ok(held >= 256 * MIB, 'the budget is used up')
-    // Of each stream, what any stream may hold, and the slab that is being filled.
+    // Each stream may also have an ordinary read buffer, and the slab that is being filled.
     const ordinary = 1000 * (64 + 64) * 1024
     t.ok(grown < 256 * MIB + ordinary + 128 * MIB, `${Math.round(grown / MIB)} MiB are used`)
     t.equal(left, 0)

@@ -8,7 +8,7 @@ import { skip } from '../fixtures/servers.ts'
 import { nextError, rejection } from '../fixtures/settled.ts'
 import { tlsServer } from '../fixtures/tls-pair.ts'
 
-/** A client that knows nothing of RFC 5746, which OpenSSL can't be made to be, and GnuTLS can. */
+/** Starts a client without secure renegotiation (RFC 5746). GnuTLS can be configured so, OpenSSL cannot. */
 async function legacyClient(t: Test): Promise<tls.TLSSocket> {
   const server = await tlsServer(t)
   const priority = 'NORMAL:-VERS-TLS1.3:%DISABLE_SAFE_RENEGOTIATION'
@@ -19,7 +19,7 @@ async function legacyClient(t: Test): Promise<tls.TLSSocket> {
   return socket.resume()
 }
 
-t.test('a server is told that its client is a legacy one, which says nothing of RFC 5746', async (t) => {
+t.test('renegotiate() fails with ERR_RENEGOTIATION_REFUSED if the client does not support RFC 5746', async (t) => {
   const { raw, stream, errors } = await attackedServer(t, { raw: { renegotiationInfo: false } })
   const renegotiated = stream.renegotiate()
   await raw.expect('HelloRequest')
@@ -36,7 +36,7 @@ t.test('a server is told that its client is a legacy one, which says nothing of 
 
 if (skip.gnutls) t.comment(skip.gnutls)
 else {
-  t.test("the control: a plain socket's error names a setting, and the callback never comes", async (t) => {
+  t.test('a plain server never calls the callback if the client does not support RFC 5746 (control)', async (t) => {
     const socket = await legacyClient(t)
     const callback = t.captureFn(() => {})
     socket.renegotiate({}, callback)
@@ -45,7 +45,7 @@ else {
     socket.destroy()
   })
 
-  t.test('a server is told that its client is a legacy one', async (t) => {
+  t.test('renegotiate() fails with ERR_RENEGOTIATION_REFUSED with a GnuTLS client without RFC 5746', async (t) => {
     const stream = wrapTLSSocket(await legacyClient(t))
     const failed = nextError(stream)
     const error = await rejection(stream.renegotiate())

@@ -13,13 +13,13 @@ import { tlsPair } from '../fixtures/tls-pair.ts'
 t.setTimeout(240_000)
 t.comment(`SEED=${SEED}`)
 
-t.test('the control: a plain TLS socket on a Duplex in JavaScript takes its process with it', async (t) => {
+t.test('renegotiating a plain TLS socket on a JavaScript Duplex crashes the process (control)', async (t) => {
   await t.rejects(link({ seed: SEED, client: 1, silent: 'client', wrapped: false, onDuplex: true }), {
     message: /ERR_INTERNAL_ASSERTION/,
   })
 })
 
-t.test('a Duplex that is destroyed below a renegotiation is told, and its process lives', async (t) => {
+t.test('if the JavaScript Duplex below is destroyed, renegotiate() rejects and the process stays alive', async (t) => {
   const { client, server } = await tlsPair(t)
   server.on('error', () => {}).resume()
   const below = new JavaScriptDuplex(client)
@@ -30,11 +30,11 @@ t.test('a Duplex that is destroyed below a renegotiation is told, and its proces
   inside.on('error', () => {}).once('renegotiating', () => below.destroy())
   t.match(await rejection(inside.renegotiate()), { code: 'ERR_RENEGOTIATION_CLOSED' })
   await closed(inside)
-  // Only then comes the error of the write that was in flight, which nobody may have to catch.
+  // The write in flight fails only after that. Its error must not be an unhandled one.
   for (let i = 0; i < 3; i++) await turn()
 })
 
-t.test('wrapped, it renegotiates 200 times from either end while both flood, and not a byte is lost', async (t) => {
+t.test('streams on JavaScript Duplexes renegotiate 200 times while both ends send, and no byte is lost', async (t) => {
   for (const times of [{ client: 200 }, { server: 200 }, { client: 100, server: 100 }]) {
     const { client, server } = await link({ seed: SEED, onDuplex: true, ...times })
     const proper = { ended: true, error: null, unverified: 0, counters: { failed: 0 } }

@@ -13,8 +13,8 @@ t.setTimeout(60_000)
 t.comment(`SEED=${SEED}`)
 
 /**
- * A wrapped server, and `openssl s_client`, which is 20 ms away from it.
- * `fromClient` is called when something from it has got half the way.
+ * Connects `openssl s_client` to a wrapped server through a relay with a latency
+ * of 20 ms. The relay calls `fromClient` when it receives data from the client.
  */
 async function connect(t: Test, fromClient: () => void): Promise<{ client: OpenSSL; stream: RenegotiationStream }> {
   const server = tls.createServer({ ...identity, maxVersion: 'TLSv1.2' }).listen(0, '127.0.0.1')
@@ -29,7 +29,7 @@ async function connect(t: Test, fromClient: () => void): Promise<{ client: OpenS
   return { client, stream: wrapTLSSocket(socket, { peerLimit: false }) }
 }
 
-t.test('a wrapped server goes through ten renegotiations of openssl s_client', { skip }, async (t) => {
+t.test('a server completes ten renegotiations of openssl s_client, and no byte is lost', { skip }, async (t) => {
   const { client, stream } = await connect(t, () => {})
   const random = new Random(SEED)
   const sent = new Tally()
@@ -40,7 +40,7 @@ t.test('a wrapped server goes through ten renegotiations of openssl s_client', {
     stream.write(chunk)
   }
   stream.on('data', (chunk: Buffer) => received.add(chunk))
-  // Held until the client has finished; on its way, it would have killed it.
+  // This write is held until the handshake is complete. Data during the handshake would make s_client fail.
   stream.on('renegotiating', send)
   for (let i = 0; i < 10; i++) {
     send()
@@ -58,12 +58,12 @@ t.test('a wrapped server goes through ten renegotiations of openssl s_client', {
   t.has(stream.counters, { renegotiations: 10, byPeer: 10, failed: 0 })
 })
 
-t.test("data that meets s_client's handshake kills s_client, and our error says so", { skip }, async (t) => {
+t.test('data that meets the handshake of s_client causes ERR_RENEGOTIATION_PEER_DATA', { skip }, async (t) => {
   let meet = () => {}
   const { client, stream } = await connect(t, () => meet())
   stream.resume()
-  // The client sends nothing else, so this is its ClientHello. One record: what it can't read any more would make its
-  // system reset the connection, and the alert might be lost.
+  // The client sends nothing but its ClientHello. Only one record is written: if the client exits before it has read
+  // everything, its kernel resets the connection, and the alert may be lost.
   meet = () => stream.write(Buffer.alloc(1000))
   const failed = once(stream, 'renegotiated')
   await client.renegotiate()

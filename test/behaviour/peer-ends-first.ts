@@ -14,7 +14,7 @@ async function hashOf(stream: Readable | TLSSocket): Promise<string> {
 
 for (const allowHalfOpen of [false, true]) {
   t.test(
-    `what was queued when the peer ended all arrives, ${allowHalfOpen ? 'with' : 'without'} allowHalfOpen`,
+    `all data that was queued when the peer ended arrives, ${allowHalfOpen ? 'with' : 'without'} allowHalfOpen`,
     async (t) => {
       const { client, server } = await tlsPair(t, { client: { allowHalfOpen: true }, server: { allowHalfOpen } })
       const stream = wrapTLSSocket(server)

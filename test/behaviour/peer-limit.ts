@@ -4,7 +4,7 @@ import { wrapTLSSocket } from '../../src/index.ts'
 import { nextError } from '../fixtures/settled.ts'
 import { tlsPair } from '../fixtures/tls-pair.ts'
 
-t.test("the control: Node takes a plain server's second renegotiation for an attack on it", async (t) => {
+t.test('the second renegotiation that a plain server begins fails with ERR_TLS_SESSION_ATTACK (control)', async (t) => {
   const { client, server } = await tlsPair(t)
   client.on('error', () => {}).resume()
   server.resume()
@@ -13,7 +13,7 @@ t.test("the control: Node takes a plain server's second renegotiation for an att
   t.match(await error, { code: 'ERR_TLS_SESSION_ATTACK' })
 })
 
-t.test('a server may renegotiate as often as it likes', async (t) => {
+t.test('a server can begin 20 renegotiations in a row', async (t) => {
   const pair = await tlsPair(t)
   wrapTLSSocket(pair.client).resume()
   const stream = wrapTLSSocket(pair.server)
@@ -21,7 +21,7 @@ t.test('a server may renegotiate as often as it likes', async (t) => {
   t.match(stream.counters, { renegotiations: 20, byPeer: 0 })
 })
 
-t.test("by default a client may do so as often as Node's own limit says", async (t) => {
+t.test('by default, the fourth renegotiation of a client ends the server with ERR_RENEGOTIATION_LIMIT', async (t) => {
   const pair = await tlsPair(t)
   const stream = wrapTLSSocket(pair.server)
   stream.resume()
@@ -35,7 +35,7 @@ t.test("by default a client may do so as often as Node's own limit says", async 
   t.match(stream.counters, { renegotiations: 4, byPeer: 3 })
 })
 
-t.test('peerLimit sets another', async (t) => {
+t.test('with peerLimit.max 0, a client fails with ERR_RENEGOTIATION_LIMIT if its server renegotiates', async (t) => {
   const pair = await tlsPair(t)
   const stream = wrapTLSSocket(pair.client, { peerLimit: { max: 0, windowMs: 1000 } })
   stream.resume()
@@ -45,7 +45,7 @@ t.test('peerLimit sets another', async (t) => {
   t.match(await error, { code: 'ERR_RENEGOTIATION_LIMIT' })
 })
 
-t.test('or none', async (t) => {
+t.test('with peerLimit: false on the server, a client can begin 20 renegotiations in a row', async (t) => {
   const pair = await tlsPair(t)
   const stream = wrapTLSSocket(pair.server, { peerLimit: false })
   stream.resume()

@@ -9,7 +9,7 @@ import { tlsPair } from '../fixtures/tls-pair.ts'
 
 const refusing = { secureOptions: constants.SSL_OP_NO_RENEGOTIATION }
 
-t.test('the control: a plain socket is never told that the peer refused', async (t) => {
+t.test('renegotiate() of a plain socket never calls back if the peer refuses (control)', async (t) => {
   const { client, server } = await tlsPair(t, { server: refusing })
   server.on('error', () => {}).resume()
   client.resume()
@@ -26,7 +26,7 @@ for (const [begins, options] of [
   ['client', { server: refusing }],
   ['server', { client: refusing }],
 ] as const) {
-  t.test(`a ${begins} whose peer refuses is told, and destroyed`, async (t) => {
+  t.test(`a ${begins} fails with ERR_RENEGOTIATION_REFUSED and is destroyed if the peer refuses`, async (t) => {
     const pair = await tlsPair(t, options)
     const refuser = wrapTLSSocket(begins === 'client' ? pair.server : pair.client)
     const stream = wrapTLSSocket(pair[begins])
@@ -40,14 +40,14 @@ for (const [begins, options] of [
     t.equal(rejected, error, 'the promise and the error event have the same error')
     await closed(stream)
     t.equal(stream.state, 'closed')
-    t.ok(pair[begins].destroyed, 'Node leaves the socket standing, the stream does not')
+    t.ok(pair[begins].destroyed, 'the socket is destroyed, which Node alone does not do')
     await closed(refuser)
-    t.same(renegotiated.calls, [], "Node's `secure` on the refusing side is no renegotiation")
+    t.same(renegotiated.calls, [], 'the refusing end reports no renegotiation, although Node emits `secure`')
     t.match(refuser.counters, { renegotiations: 0, byPeer: 0 })
   })
 }
 
-t.test('a server that answers the ClientHello with the alert unexpected_message refuses', async (t) => {
+t.test('a server that answers with the alert unexpected_message causes ERR_RENEGOTIATION_REFUSED', async (t) => {
   const port = await alertingServer(t, 2, 10)
   const stream = connect({ host: '127.0.0.1', port, servername: 'localhost', ca, maxVersion: 'TLSv1.2' })
   await once(stream, 'secureConnect')
@@ -59,7 +59,7 @@ t.test('a server that answers the ClientHello with the alert unexpected_message 
   await closed(stream)
 })
 
-t.test("a refusal that isn't fatal to the peer leaves it open", async (t) => {
+t.test('a server that refuses a renegotiation stays open and sends the write that it held meanwhile', async (t) => {
   const { client, server } = await tlsPair(t, { server: refusing })
   const stream = wrapTLSSocket(server)
   stream.on('error', () => {}).resume()
@@ -70,7 +70,7 @@ t.test("a refusal that isn't fatal to the peer leaves it open", async (t) => {
   await new Promise((resolve) => stream.write('held until the refusal is out', resolve))
 })
 
-t.test('our own TLS forbids it: told at once, and the stream stays open', async (t) => {
+t.test('renegotiate() with SSL_OP_NO_RENEGOTIATION fails as unsupported, and the stream stays open', async (t) => {
   const { client, server } = await tlsPair(t, { client: refusing })
   const stream = wrapTLSSocket(client)
   const error = await rejection(stream.renegotiate())

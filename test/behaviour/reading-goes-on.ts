@@ -5,7 +5,7 @@ import { wrapTLSSocket } from '../../src/index.ts'
 import { tlsPair } from '../fixtures/tls-pair.ts'
 
 for (const side of ['client', 'server'] as const) {
-  t.test(`a ${side} that nobody reads can renegotiate, with data before the answer, and stays paused`, async (t) => {
+  t.test(`a paused ${side} renegotiates although data comes before the handshake, and stays paused`, async (t) => {
     const pair = await tlsPair(t)
     const stream = wrapTLSSocket(pair[side])
     const peer = wrapTLSSocket(side === 'client' ? pair.server : pair.client)
@@ -22,11 +22,11 @@ for (const side of ['client', 'server'] as const) {
     stream.on('data', (chunk: Buffer) => received.push(chunk))
     stream.resume()
     await once(stream, 'end')
-    t.ok(Buffer.concat(received).equals(sent), 'and every byte is there')
+    t.ok(Buffer.concat(received).equals(sent), 'every byte arrives')
   })
 }
 
-t.test('beyond maxInboundBytes there is backpressure again, until the application reads', async (t) => {
+t.test('after maxInboundBytes, a stream that reads ahead stops until the application reads', async (t) => {
   const pair = await tlsPair(t)
   const stream = wrapTLSSocket(pair.client, { maxInboundBytes: 256 * 1024 })
   const peer = wrapTLSSocket(pair.server, { peerLimit: false })

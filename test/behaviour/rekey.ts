@@ -7,12 +7,12 @@ import { type RenegotiationStream, wrapTLSSocket } from '../../src/index.ts'
 import { nextError } from '../fixtures/settled.ts'
 import { tlsPair } from '../fixtures/tls-pair.ts'
 
-/** The next of these events at either end. */
+/** Waits until each of these streams has emitted the event. */
 async function next(event: string, ...streams: RenegotiationStream[]): Promise<void> {
   await Promise.all(streams.map((stream) => once(stream, event)))
 }
 
-t.test("the control: without a schedule here, a peer's is more than Node's limit allows", async (t) => {
+t.test('a server without a schedule fails if the schedule of its client exceeds the limit (control)', async (t) => {
   const pair = await tlsPair(t)
   const client = wrapTLSSocket(pair.client, { rekey: { everyBytes: 1 } })
   client.on('error', () => {}).resume()
@@ -24,8 +24,8 @@ t.test("the control: without a schedule here, a peer's is more than Node's limit
   t.match(await error, { code: 'ERR_RENEGOTIATION_LIMIT' })
 })
 
-t.test("both ends on a schedule of 7 to 14 s cross the window of Node's limit of attacks, and another", async (t) => {
-  // Before the clock is faked: Node has timers of its own while connecting.
+t.test("two ends that renegotiate every 7 to 14 s for 24 minutes do not exceed Node's limit", async (t) => {
+  // The clock is faked after connecting, because Node uses timers of its own for that.
   const pair = await tlsPair(t)
   const clock = sinon.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] })
   t.teardown(() => clock.restore())
@@ -49,11 +49,11 @@ t.test("both ends on a schedule of 7 to 14 s cross the window of Node's limit of
   t.comment(`${renegotiations} in ${minutes} minutes, ${byPeer} of them begun by the server`)
   t.ok(shortest >= 7000 && longest <= 14_000, `from ${shortest} to ${longest} ms`)
   t.ok(renegotiations >= (minutes * 60) / 14)
-  t.ok(byPeer > 3 && renegotiations - byPeer > 3, 'neither end does it alone')
+  t.ok(byPeer > 3 && renegotiations - byPeer > 3, 'both ends begin renegotiations')
   t.has(server.counters, { renegotiations, byPeer: renegotiations - byPeer, failed: 0, failedByPeer: 0 })
 })
 
-t.test('by bytes, under traffic, both ends', async (t) => {
+t.test('both ends renegotiate by rekey.everyBytes under traffic, and all data arrives', async (t) => {
   const pair = await tlsPair(t)
   const rekey = { everyBytes: 1024 * 1024 }
   const client = wrapTLSSocket(pair.client, { rekey })
@@ -72,7 +72,7 @@ t.test('by bytes, under traffic, both ends', async (t) => {
   t.equal(client.counters.renegotiations, server.counters.renegotiations)
 })
 
-t.test('with TLS 1.3 the process is warned, and data goes on', async (t) => {
+t.test('a rekey schedule on TLS 1.3 emits a process warning, and data is still delivered', async (t) => {
   const pair = await tlsPair(t, { server: { maxVersion: 'TLSv1.3' } })
   const warned = once(process, 'warning')
   const client = wrapTLSSocket(pair.client, { rekey: { everyBytes: 1 } })
@@ -85,7 +85,7 @@ t.test('with TLS 1.3 the process is warned, and data goes on', async (t) => {
   t.has(client.counters, { renegotiations: 0, failed: 0 })
 })
 
-t.test('a schedule keeps no process alive', async (t) => {
+t.test('a rekey schedule does not keep the process running', async (t) => {
   const url = (file: string) => JSON.stringify(new URL(file, import.meta.url).href)
   const program = `
     import { RenegotiationDuplex } from ${url('../../src/index.js')}

@@ -5,7 +5,7 @@ import { wrapTLSSocket } from '../../src/index.ts'
 import { clientOptions, tlsPair, tlsServer } from '../fixtures/tls-pair.ts'
 
 for (const begins of ['client', 'server'] as const) {
-  t.test(`the timeout of both sockets lives through a renegotiation that the ${begins} begins`, async (t) => {
+  t.test(`both sockets keep their timeouts in a renegotiation that the ${begins} begins`, async (t) => {
     const pair = await tlsPair(t)
     const streams = { client: wrapTLSSocket(pair.client), server: wrapTLSSocket(pair.server) }
     streams.client.resume()
@@ -19,7 +19,7 @@ for (const begins of ['client', 'server'] as const) {
   })
 }
 
-t.test('the control: Node sets it to 0', async (t) => {
+t.test('a renegotiation sets the timeout of a plain server to 0 (control)', async (t) => {
   const { client, server } = await tlsPair(t)
   client.resume()
   server.setTimeout(70_000)
@@ -28,7 +28,7 @@ t.test('the control: Node sets it to 0', async (t) => {
 })
 
 for (const timeout of [80_000, 0]) {
-  t.test(`a timeout of ${timeout} set in the middle of a handshake is kept too`, async (t) => {
+  t.test(`a timeout of ${timeout} ms that is set during a handshake is kept`, async (t) => {
     const pair = await tlsPair(t)
     pair.client.resume()
     const stream = wrapTLSSocket(pair.server)
@@ -40,7 +40,8 @@ for (const timeout of [80_000, 0]) {
 }
 
 for (const chosen of [false, true]) {
-  t.test(`Nagle's algorithm is off meanwhile, and ${chosen ? 'off' : 'on'} again afterwards`, async (t) => {
+  const does = chosen ? "leaves Nagle's algorithm off if it was off" : "turns Nagle's algorithm off, and then on again"
+  t.test(`a renegotiation ${does}`, async (t) => {
     const pair = await tlsPair(t)
     pair.server.resume()
     pair.client.setNoDelay(chosen)
@@ -56,7 +57,7 @@ for (const chosen of [false, true]) {
   })
 }
 
-t.test('setNoDelay() in the middle is kept', async (t) => {
+t.test('setNoDelay(true) during a renegotiation stays in effect after it', async (t) => {
   const pair = await tlsPair(t)
   pair.server.resume()
   const stream = wrapTLSSocket(pair.client)
@@ -68,7 +69,7 @@ t.test('setNoDelay() in the middle is kept', async (t) => {
   t.same(set.args().at(-1), [true])
 })
 
-t.test('a corked socket is uncorked, a corked stream renegotiates and keeps its writes', async (t) => {
+t.test('a corked stream on a corked socket renegotiates, and keeps its writes until uncork()', async (t) => {
   const pair = await tlsPair(t)
   pair.server.on('data', () => {})
   pair.client.cork()
@@ -83,7 +84,7 @@ t.test('a corked socket is uncorked, a corked stream renegotiates and keeps its 
   t.equal(String((await data)[0]), 'corked')
 })
 
-t.test('the control: Node emits `secureConnect` again for every renegotiation of a client', async (t) => {
+t.test('a plain client emits `secureConnect` again after a renegotiation (control)', async (t) => {
   const { client, server } = await tlsPair(t)
   client.resume()
   server.resume()
@@ -93,7 +94,8 @@ t.test('the control: Node emits `secureConnect` again for every renegotiation of
 })
 
 for (const when of ['before', 'after'] as const) {
-  t.test(`the stream does not: wrapped ${when} it, it emits it ${when === 'before' ? 'once' : 'never'}`, async (t) => {
+  const often = when === 'before' ? 'once' : 'never'
+  t.test(`a client wrapped ${when} \`secureConnect\` emits it ${often}, even if it renegotiates twice`, async (t) => {
     const server = await tlsServer(t)
     server.on('secureConnection', (socket) => socket.resume())
     const socket = tls.connect(clientOptions(server.port))

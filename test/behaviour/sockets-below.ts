@@ -1,7 +1,7 @@
 /*
- * TLS in TLS on a TCP socket, as through an HTTPS proxy: what becomes of the
- * innermost connection when the TCP socket is destroyed, of which Node tells
- * little, and at times ends the process.
+ * TLS inside TLS on a TCP socket, as through an HTTPS proxy. The TCP socket is
+ * destroyed, and the innermost stream must close. With plain sockets it may never
+ * close, or the process may crash.
  */
 import { once } from 'node:events'
 import net, { type AddressInfo } from 'node:net'
@@ -14,7 +14,7 @@ import { rejection } from '../fixtures/settled.ts'
 const trusted = { ca, servername: 'localhost' } as const
 
 for (const busy of [false, true]) {
-  t.test(`the TCP socket is destroyed with an error${busy ? ', while a write is on its way' : ''}`, async (t) => {
+  t.test(`a stream emits the error that destroyed the lowest TCP socket${busy ? ' during a write' : ''}`, async (t) => {
     const { stream, tcp } = await layers(t)
     const events: string[] = []
     stream.on('error', (error) => events.push(error.message))
@@ -27,9 +27,9 @@ for (const busy of [false, true]) {
   })
 }
 
-t.test('the TCP socket is destroyed without an error: all that is asked for afterwards is answered', async (t) => {
+t.test('after destroy() of the lowest TCP socket, write() and renegotiate() still report an error', async (t) => {
   const { stream, tcp } = await layers(t)
-  // On Node 26 the write fails, before the TCP socket has closed.
+  // On Node 26, the write fails before the TCP socket has closed.
   stream.on('error', () => {})
   tcp.destroy()
   const written = new Promise((resolve) => stream.write('late', resolve))
@@ -40,14 +40,14 @@ t.test('the TCP socket is destroyed without an error: all that is asked for afte
   t.ok(stream.destroyed)
 })
 
-t.test('a stream on sockets that are destroyed already closes', async (t) => {
+t.test('a stream on sockets that are already destroyed closes', async (t) => {
   const { stream, tcp } = await layers(t, (tcp) => tcp.destroy())
   stream.on('error', () => {})
   await new Promise((resolve) => stream.once('close', resolve))
   t.ok(tcp.destroyed)
 })
 
-/** A client of ours on a plain TLS socket on a TCP socket. */
+/** Returns a client of this package on a plain TLS socket on a TCP socket. */
 async function layers(t: Test, before?: (tcp: net.Socket) => void) {
   const listener = net.createServer((socket) => {
     const middle = new tls.TLSSocket(socket, { isServer: true, ...identity })

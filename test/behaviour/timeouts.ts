@@ -4,10 +4,10 @@ import { type RenegotiationStream, wrapTLSSocket } from '../../src/index.ts'
 import { nextError, rejection } from '../fixtures/settled.ts'
 import { tlsPair } from '../fixtures/tls-pair.ts'
 
-/** More than the kernel takes for a peer that doesn't read. */
+/** More bytes than the kernel buffers for a peer that does not read. */
 const TOO_MUCH = Buffer.alloc(64 * 1024 * 1024)
 
-/** The kernel takes no more: turn after turn of the event loop, nothing moves. */
+/** Waits until the kernel takes no more bytes: until nothing has moved for 100 turns of the event loop. */
 async function stalled(stream: RenegotiationStream): Promise<void> {
   let held = stream.heldBytes
   for (let turns = 0; turns < 100; turns++) {
@@ -18,7 +18,7 @@ async function stalled(stream: RenegotiationStream): Promise<void> {
   }
 }
 
-t.test('a drain that takes too long is given up, and the stream goes on', async (t) => {
+t.test('a drain that takes longer than drainTimeout is abandoned, and the stream can still be used', async (t) => {
   const pair = await tlsPair(t)
   pair.server.pause()
   const stream = wrapTLSSocket(pair.client)
@@ -32,11 +32,11 @@ t.test('a drain that takes too long is given up, and the stream goes on', async 
   t.match(await stream.renegotiate(), { verified: true })
 })
 
-t.test('a signal gives up a drain, and the stream goes on', async (t) => {
+t.test('aborting the signal during a drain rejects with AbortError, and the stream stays open', async (t) => {
   const pair = await tlsPair(t)
   pair.server.pause()
   const stream = wrapTLSSocket(pair.client)
-  // Before its socket is: from Node 22 on, the write in flight then fails with ECANCELED.
+  // The stream is destroyed before its socket. Otherwise the write in flight fails with ECANCELED from Node 22 on.
   t.teardown(() => stream.destroy())
   stream.write(TOO_MUCH)
   await stalled(stream)
@@ -49,7 +49,7 @@ t.test('a signal gives up a drain, and the stream goes on', async (t) => {
   t.equal(stream.state, 'open')
 })
 
-t.test('a handshake that takes too long ends the stream', async (t) => {
+t.test('a handshake that takes longer than handshakeTimeout destroys the stream', async (t) => {
   const pair = await tlsPair(t)
   // It reads nothing, so it never sees the ClientHello.
   pair.server.pause()
@@ -62,7 +62,7 @@ t.test('a handshake that takes too long ends the stream', async (t) => {
   t.equal(stream.state, 'closed')
 })
 
-t.test("the peer's handshake may not take for ever either", async (t) => {
+t.test('handshakeTimeout also applies to a handshake that the peer begins', async (t) => {
   const pair = await tlsPair(t)
   const stream = wrapTLSSocket(pair.server, { handshakeTimeout: 50 })
   stream.resume()
@@ -75,7 +75,7 @@ t.test("the peer's handshake may not take for ever either", async (t) => {
   t.match(await nextError(stream), { code: 'ERR_RENEGOTIATION_HANDSHAKE_TIMEOUT', message: /peer's/ })
 })
 
-t.test('a signal ends the stream once the handshake has begun', async (t) => {
+t.test('aborting the signal during a handshake destroys the stream with AbortError', async (t) => {
   const pair = await tlsPair(t)
   const giveUp = new AbortController()
   const stream = wrapTLSSocket(pair.client)

@@ -14,7 +14,7 @@ const cases: [string, PairOptions, RegExp][] = [
 
 for (const [what, options, message] of cases) {
   for (const side of ['client', 'server'] as const) {
-    t.test(`${what}: a ${side} is told so before anything is held, and the stream stays open`, async (t) => {
+    t.test(`with ${what}, renegotiate() of a ${side} fails before it holds a write, and data arrives`, async (t) => {
       const pair = await tlsPair(t, options)
       const stream = wrapTLSSocket(pair[side])
       const peer = wrapTLSSocket(side === 'client' ? pair.server : pair.client)
@@ -33,7 +33,7 @@ for (const [what, options, message] of cases) {
   }
 }
 
-t.test('disableRenegotiation() refuses ours', async (t) => {
+t.test('renegotiate() fails after disableRenegotiation(), and the stream stays open', async (t) => {
   const { client } = await tlsPair(t)
   client.disableRenegotiation()
   const stream = wrapTLSSocket(client)
@@ -42,7 +42,7 @@ t.test('disableRenegotiation() refuses ours', async (t) => {
   t.equal(stream.state, 'open')
 })
 
-t.test("disableRenegotiation() on a server refuses the peer's with Node's own error", async (t) => {
+t.test("after disableRenegotiation(), a server fails with Node's own error if its client renegotiates", async (t) => {
   const { client, server } = await tlsPair(t)
   server.disableRenegotiation()
   const stream = wrapTLSSocket(server)
@@ -53,7 +53,7 @@ t.test("disableRenegotiation() on a server refuses the peer's with Node's own er
   t.match(await error, { code: 'ERR_TLS_RENEGOTIATION_DISABLED' })
 })
 
-t.test("disableRenegotiation() on a client refuses the peer's, which Node does not", async (t) => {
+t.test('after disableRenegotiation(), a client fails if its server renegotiates, unlike a plain client', async (t) => {
   const { client, server } = await tlsPair(t)
   client.disableRenegotiation()
   const stream = wrapTLSSocket(client)
@@ -64,7 +64,7 @@ t.test("disableRenegotiation() on a client refuses the peer's, which Node does n
   t.match(await error, { code: 'ERR_RENEGOTIATION_UNSUPPORTED', message: /The peer began.*disableRenegotiation/ })
 })
 
-t.test('on a stream in JavaScript that can not be mended: said so, and data goes on', async (t) => {
+t.test('renegotiate() on a JavaScript Duplex fails if Node lacks a private part, and data still arrives', async (t) => {
   const [near, far] = duplexPair()
   const sockets = {
     client: tls.connect({ socket: near, ca, servername: 'localhost', maxVersion: 'TLSv1.2' }),

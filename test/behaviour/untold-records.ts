@@ -8,7 +8,7 @@ import { Tally } from '../fixtures/tally.ts'
 
 t.comment(`SEED=${SEED}`)
 
-/** A binding that can't look at records: the engine without its `nextRecord`. */
+/** An engine without `nextRecord`, like that of a binding which cannot look at records. */
 class Untelling implements TLSEngine {
   readonly #engine: TracedEngine
 
@@ -48,7 +48,7 @@ function pair(drainTimeout: number) {
   return { client: wrap(engines.client), server: wrap(engines.server), wire: engines.wire }
 }
 
-t.test('two ends that can not tell records wait for each other, both with full buffers', async (t) => {
+t.test('two engines without nextRecord and drainTimeout deadlock if all buffers are full', async (t) => {
   const { client, server, wire } = pair(0)
   for (const stream of [client, server]) stream.resume().write(Buffer.alloc(1_000_000))
   let turns = -1
@@ -56,12 +56,12 @@ t.test('two ends that can not tell records wait for each other, both with full b
     turns = wire.turns
     for (let i = 0; i < 50; i++) await turn()
   }
-  t.ok(client.bytesInFlight > 0 && server.bytesInFlight > 0, 'nothing moves any more')
+  t.ok(client.bytesInFlight > 0 && server.bytesInFlight > 0, 'both writes are still in flight')
   client.destroy()
   server.destroy()
 })
 
-t.test('with drainTimeout they get through, byte for byte, and when that is done they renegotiate', async (t) => {
+t.test('two engines without nextRecord but with drainTimeout exchange all data, and then renegotiate', async (t) => {
   const { client, server } = pair(1)
   const random = new Random(SEED)
   const ends = [client, server].map((stream) => {

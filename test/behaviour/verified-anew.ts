@@ -8,9 +8,9 @@ import { ca, elsewhere, otherServer, rogueClient, server as serverPki } from '..
 import { nextError, rejection } from '../fixtures/settled.ts'
 import { tlsServer } from '../fixtures/tls-pair.ts'
 
-/** A client that was put on a connection, as after a STARTTLS. Node verifies nothing there, and never will. */
+/** Returns a client made by `new tls.TLSSocket()`, as after STARTTLS. Node does not verify the server there. */
 async function upgraded(t: Test, options: tls.TLSSocketOptions = {}) {
-  // Otherwise the server's own renegotiations resume the session, whose certificate stays.
+  // Without this option, a renegotiation that the server begins would resume the session and keep its certificate.
   const listening = await tlsServer(t, { secureOptions: constants.SSL_OP_NO_SESSION_RESUMPTION_ON_RENEGOTIATION })
   const accepted = once(listening, 'secureConnection') as Promise<[tls.TLSSocket]>
   const socket = new tls.TLSSocket(net.connect(listening.port, '127.0.0.1'), {
@@ -32,10 +32,10 @@ const allowing: RenegotiationOptions = { allowIdentityChange: true }
 /** Certificates for the next handshake, and what is wrong with them. */
 const wrong = {
   'is for another host': { certificate: elsewhere, code: 'ERR_TLS_CERT_ALTNAME_INVALID' },
-  'comes from nobody known': { certificate: rogueClient, code: /SELF_SIGNED_CERT/ },
+  'is self-signed': { certificate: rogueClient, code: /SELF_SIGNED_CERT/ },
 }
 
-t.test('the control: a plain socket takes any certificate', async (t) => {
+t.test('a plain STARTTLS client accepts any certificate in a renegotiation (control)', async (t) => {
   const { socket, server } = await upgraded(t)
   server.setKeyCert(tls.createSecureContext(rogueClient))
   await new Promise((resolve) => socket.resume().renegotiate({}, resolve))
@@ -44,7 +44,7 @@ t.test('the control: a plain socket takes any certificate', async (t) => {
 
 for (const [what, { certificate, code }] of Object.entries(wrong)) {
   for (const begins of ['client', 'server'] as const) {
-    t.test(`a server whose new certificate ${what} is left, when the ${begins} renegotiates`, async (t) => {
+    t.test(`a client fails if the new server certificate ${what}, when the ${begins} renegotiates`, async (t) => {
       const { socket, server } = await upgraded(t)
       const client = wrapTLSSocket(socket, allowing).resume()
       server.setKeyCert(tls.createSecureContext(certificate))
@@ -56,20 +56,20 @@ for (const [what, { certificate, code }] of Object.entries(wrong)) {
   }
 }
 
-t.test('a server whose new certificate is as good as the old one stays', async (t) => {
+t.test('with allowIdentityChange, a client accepts another valid server certificate in a renegotiation', async (t) => {
   const { socket, server } = await upgraded(t)
   const client = wrapTLSSocket(socket, allowing).resume()
   server.setKeyCert(tls.createSecureContext(otherServer))
   t.match(await client.renegotiate(), { peerCertificateChanged: true, authorized: true })
 })
 
-t.test('a server that never was verified need not be', async (t) => {
+t.test('a client that could not verify its server in the first handshake can still renegotiate', async (t) => {
   const { socket } = await upgraded(t, { secureContext: tls.createSecureContext({ maxVersion: 'TLSv1.2' }) })
   const client = wrapTLSSocket(socket).resume()
   t.match(await client.renegotiate(), { authorized: false, authorizationError: Error })
 })
 
-t.test('without a host name, the chain alone is looked at', async (t) => {
+t.test('a client without a host name verifies only the certificate chain in a renegotiation', async (t) => {
   const { port } = await tlsServer(t, serverPki)
   const context = { secureContext: tls.createSecureContext({ ca, maxVersion: 'TLSv1.2' }) }
   const socket = new tls.TLSSocket(net.connect(port, '127.0.0.1'), context)

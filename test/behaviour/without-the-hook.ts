@@ -7,7 +7,7 @@ import { tlsPair } from '../fixtures/tls-pair.ts'
 const warnings: Error[] = []
 process.on('warning', (warning) => warnings.push(warning))
 
-/** Such a Node would have no `_handle.onhandshakestart`; everything else is real. */
+/** Removes `_handle.onhandshakestart`, as if this release of Node did not have it. */
 function forgetHook(socket: TLSSocket): TLSSocket {
   const { _handle: handle } = socket as unknown as { _handle: { onhandshakestart?: unknown } }
   handle.onhandshakestart = undefined
@@ -16,7 +16,7 @@ function forgetHook(socket: TLSSocket): TLSSocket {
 
 for (const side of ['client', 'server'] as const) {
   t.test(
-    `a ${side} that is not told of handshakes still renegotiates, and sees the peer's in their middle`,
+    `without Node's handshake hook, a ${side} still renegotiates, and reports handshakes of the peer`,
     async (t) => {
       const pair = await tlsPair(t)
       const stream = wrapTLSSocket(forgetHook(pair[side]), { peerLimit: false })
@@ -34,7 +34,7 @@ for (const side of ['client', 'server'] as const) {
   )
 }
 
-t.test('that was said once, in a warning with a code', (t) => {
+t.test('the missing handshake hook was reported by a single process warning with a code', (t) => {
   t.match(warnings, [{ name: 'RenegotiationWarning', code: 'RENEGOTIATION_NO_HANDSHAKE_HOOK' }])
   t.equal(warnings.length, 1)
   t.end()

@@ -7,13 +7,13 @@ import { ca, server as serverPki } from '../fixtures/pki.ts'
 import { closed, nextError, rejection } from '../fixtures/settled.ts'
 import { clientOptions, tlsPair, tlsServer } from '../fixtures/tls-pair.ts'
 
-t.test('a socket can be wrapped once', async (t) => {
+t.test('wrapTLSSocket() throws for a socket that is already wrapped', async (t) => {
   const { client } = await tlsPair(t)
   wrapTLSSocket(client)
   t.throws(() => wrapTLSSocket(client), { name: 'TypeError', message: /wrapped already/ })
 })
 
-t.test('a stream is returned as it is, and goes through a server of ours as it is', async (t) => {
+t.test('wrapTLSSocket() and createServer() do not wrap a stream of this package again', async (t) => {
   const { client } = await tlsPair(t)
   const stream = wrapTLSSocket(client)
   t.equal(wrapTLSSocket(stream), stream)
@@ -26,7 +26,7 @@ t.test('a stream is returned as it is, and goes through a server of ours as it i
   t.equal((await heard)[0], stream)
 })
 
-t.test('bad arguments throw and leave the socket alone', async (t) => {
+t.test('wrapTLSSocket() throws for invalid arguments, and leaves the socket unchanged', async (t) => {
   const { client, server } = await tlsPair(t)
   t.throws(() => wrapTLSSocket({} as tls.TLSSocket), { name: 'TypeError', message: /tls\.TLSSocket/ })
   t.throws(() => wrapTLSSocket(client, { drainTimeout: -1 }), { name: 'RangeError', message: /drainTimeout.*-1/ })
@@ -36,7 +36,7 @@ t.test('bad arguments throw and leave the socket alone', async (t) => {
   wrapTLSSocket(client)
 })
 
-t.test('a socket with onread can not be wrapped: it emits no data', async (t) => {
+t.test('wrapTLSSocket() throws for a socket with the option onread, which emits no data', async (t) => {
   const listening = await tlsServer(t)
   const onread = { buffer: Buffer.alloc(100), callback: () => true }
   const socket = tls.connect(clientOptions(listening.port, { onread } as object))
@@ -44,25 +44,22 @@ t.test('a socket with onread can not be wrapped: it emits no data', async (t) =>
   t.throws(() => wrapTLSSocket(socket), { name: 'TypeError', message: /onread/ })
 })
 
-t.test(
-  'a socket whose own side has ended gives a stream whose own side has ended, and which can be read',
-  async (t) => {
-    for (const finished of [false, true]) {
-      const { client, server } = await tlsPair(t, { server: { allowHalfOpen: true } })
-      server.resume()
-      client.end()
-      if (finished) await once(client, 'finish')
-      const stream = wrapTLSSocket(client)
-      t.match(await rejection(stream.renegotiate()), { code: 'ERR_RENEGOTIATION_CLOSED' })
-      server.end('bye')
-      t.equal(String((await once(stream, 'data'))[0]), 'bye')
-      await closed(stream)
-      t.equal(stream.errored, null)
-    }
-  },
-)
+t.test('wrapping a socket after its end() gives a stream that has also ended and can still be read', async (t) => {
+  for (const finished of [false, true]) {
+    const { client, server } = await tlsPair(t, { server: { allowHalfOpen: true } })
+    server.resume()
+    client.end()
+    if (finished) await once(client, 'finish')
+    const stream = wrapTLSSocket(client)
+    t.match(await rejection(stream.renegotiate()), { code: 'ERR_RENEGOTIATION_CLOSED' })
+    server.end('bye')
+    t.equal(String((await once(stream, 'data'))[0]), 'bye')
+    await closed(stream)
+    t.equal(stream.errored, null)
+  }
+})
 
-t.test('a socket that is destroyed in the middle of a write closes the stream, without an error', async (t) => {
+t.test('destroying the socket during a write closes the stream without an error event', async (t) => {
   const { client, server } = await tlsPair(t)
   server.pause()
   const stream = wrapTLSSocket(client)
@@ -73,18 +70,18 @@ t.test('a socket that is destroyed in the middle of a write closes the stream, w
   t.match(await written, { code: 'ERR_STREAM_DESTROYED' })
 })
 
-t.test('what the socket received before it was wrapped comes through the stream', async (t) => {
+t.test('data that the socket received before it was wrapped is emitted by the stream', async (t) => {
   const { client, server } = await tlsPair(t)
   client.pause()
   server.write('early')
   await once(client, 'readable')
   const stream = wrapTLSSocket(client)
-  t.equal(stream.isPaused(), true, 'and a socket that was paused gives a stream that is paused')
+  t.equal(stream.isPaused(), true, 'the stream of a paused socket is paused')
   stream.resume()
   t.equal(String((await once(stream, 'data'))[0]), 'early')
 })
 
-t.test('wrapped while connecting: writes and renegotiations wait for the connection', async (t) => {
+t.test('if a socket is wrapped while connecting, writes and renegotiations wait for the connection', async (t) => {
   const listening = await tlsServer(t)
   listening.on('secureConnection', (socket) => socket.pipe(socket))
   // A name with two addresses: Node tries them one after the other, with a handle each (autoSelectFamily).
@@ -107,7 +104,7 @@ t.test('wrapped while connecting: writes and renegotiations wait for the connect
   await closed(stream)
 })
 
-t.test('a server socket that tls.createServer did not make', async (t) => {
+t.test('a server socket made by new tls.TLSSocket() can be wrapped, and either end can renegotiate', async (t) => {
   const listening = net.createServer().listen(0, '127.0.0.1')
   await once(listening, 'listening')
   t.teardown(() => listening.close())
@@ -129,7 +126,7 @@ t.test('a server socket that tls.createServer did not make', async (t) => {
   await closed(peer)
 })
 
-t.test('a socket that is gone gives a stream that is gone', async (t) => {
+t.test('wrapping a destroyed socket gives a stream that closes, with the error of the socket if any', async (t) => {
   const { client } = await tlsPair(t)
   client.destroy()
   const closing = wrapTLSSocket(client)
@@ -144,7 +141,7 @@ t.test('a socket that is gone gives a stream that is gone', async (t) => {
   t.equal((await nextError(stream)).message, 'long ago')
 })
 
-t.test('a socket whose peer has ended gives a stream that ends', async (t) => {
+t.test('wrapping a socket whose peer has ended gives a stream that ends and can still write', async (t) => {
   const { client, server } = await tlsPair(t, { client: { allowHalfOpen: true } })
   client.resume()
   server.end()
@@ -156,7 +153,7 @@ t.test('a socket whose peer has ended gives a stream that ends', async (t) => {
   t.equal(String((await once(server, 'data'))[0]), 'bye')
 })
 
-t.test('no listener of ours is left on the socket after close', async (t) => {
+t.test('the package leaves no listeners on the socket after close', async (t) => {
   const counts = (socket: tls.TLSSocket) =>
     Object.fromEntries(socket.eventNames().map((name) => [String(name), socket.listenerCount(name)]))
   const control = await tlsPair(t)

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { address, chunkSizes, duration, hostAndPort, path, seed, window } from '../../src/cli/parse.ts'
 
-t.test('a duration is a number with a unit, or of seconds', async (t) => {
+t.test('duration() accepts a number with a unit, or a number of seconds', async (t) => {
   const examples = {
     '90s': 90_000,
     '30ms': 30,
@@ -18,7 +18,7 @@ t.test('a duration is a number with a unit, or of seconds', async (t) => {
   for (const text of ['0', '0.1ms', '25d']) t.throws(() => duration(text), /is not from 1ms to 24d/, text)
 })
 
-t.test('a window is one duration, or two', async (t) => {
+t.test('window() accepts one duration, or a range of two durations', async (t) => {
   t.same(window('7s-14s'), [7000, 14_000])
   t.same(window('10s'), [10_000, 10_000])
   t.same(window('30ms-60ms'), [30, 60])
@@ -27,7 +27,7 @@ t.test('a window is one duration, or two', async (t) => {
   t.throws(() => window('1s-'), /must be a number/)
 })
 
-t.test('chunk sizes likewise, in bytes', async (t) => {
+t.test('chunkSizes() accepts one size in bytes, or a range of two sizes', async (t) => {
   t.same(chunkSizes('1B-1MiB'), [1, 1024 * 1024])
   t.same(chunkSizes('64KiB'), [65_536, 65_536])
   t.same(chunkSizes('100'), [100, 100])
@@ -38,7 +38,7 @@ t.test('chunk sizes likewise, in bytes', async (t) => {
   t.throws(() => chunkSizes('64kb'), /one of the units B, KiB, MiB, GiB/)
 })
 
-t.test('an address is a host and a port', async (t) => {
+t.test('address() accepts a host and a port', async (t) => {
   t.same(address('plant.example:8883'), { host: 'plant.example', port: 8883 })
   t.same(address('[::1]:443'), { host: '::1', port: 443 })
   for (const text of ['', 'host', ':443', 'host:', 'host:0', 'host:65536', 'host:4a', '::1:443', 'a:1:2']) {
@@ -46,16 +46,16 @@ t.test('an address is a host and a port', async (t) => {
   }
 })
 
-t.test('an address is written as it is read', async (t) => {
+t.test('hostAndPort() writes an address in the form that address() accepts', async (t) => {
   for (const text of ['plant.example:8883', '[::1]:443']) t.equal(hostAndPort(address(text)), text)
 })
 
-t.test('a path begins with a slash', async (t) => {
+t.test('path() accepts only a path that begins with a slash', async (t) => {
   t.equal(path('/status?all'), '/status?all')
   t.throws(() => path('localhost:443'), /begins with \//)
 })
 
-t.test('a seed is a whole number', async (t) => {
+t.test('seed() accepts only a whole number of at most ten digits', async (t) => {
   t.equal(seed('0'), 0)
   t.equal(seed('123'), 123)
   for (const text of ['', 'x', '-1', '1.5', '12345678901']) t.throws(() => seed(text), /whole number/, text)

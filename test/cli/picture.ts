@@ -10,7 +10,7 @@ import { mark, status } from '../fixtures/soak-report.ts'
 
 const MiB = 1024 * 1024
 
-/** Of a run of a minute, in which the ends took turns every 10 s. */
+/** Returns the report of a run of one minute, in which the ends took turns to renegotiate every 10 s. */
 function report(more: Partial<SoakReport> = {}): SoakReport {
   const timeline = new Timeline()
   for (let quarter = 0; quarter < 240; quarter++) {
@@ -22,7 +22,7 @@ function report(more: Partial<SoakReport> = {}): SoakReport {
     timeline.mark(at, 'client', mark(origin, 2))
     timeline.mark(at, 'server', mark(origin === 'peer' ? 'local' : 'peer', 3))
   }
-  // Two in one column.
+  // A second renegotiation in the same column.
   timeline.mark(55_000, 'client', mark('peer', 1))
   const hold = { count: 7, minMs: 1, meanMs: 2, maxMs: 3 }
   return {
@@ -56,14 +56,14 @@ function report(more: Partial<SoakReport> = {}): SoakReport {
 
 const executablePath = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync)
 
-t.test('a browser shows it', { skip: executablePath === undefined && 'there is no Chromium here' }, async (t) => {
+t.test('a browser shows the soak picture', { skip: executablePath === undefined && 'needs Chromium' }, async (t) => {
   const directory = t.testdir({ 'soak.svg': picture(report()) })
   const browser = await chromium.launch({ executablePath: executablePath as string, args: ['--no-sandbox'] })
   t.teardown(() => browser.close())
   const page = await browser.newPage({ viewport: { width: 1240, height: 800 } })
   await page.goto(pathToFileURL(join(directory, 'soak.svg')).href)
 
-  t.test('the renegotiations are marked, in order, where there is something to be seen', async (t) => {
+  t.test('the picture marks every renegotiation, visibly and in order', async (t) => {
     for (const [begunBy, count] of Object.entries({ client: 3, server: 3 })) {
       const marks = await page.locator(`g.renegotiation.${begunBy}`).all()
       t.equal(marks.length, count)
@@ -83,13 +83,13 @@ t.test('a browser shows it', { skip: executablePath === undefined && 'there is n
     t.equal(titles.at(-1), '2 renegotiations begun by the server at 55 s')
   })
 
-  t.test('so are the holds of both ends', async (t) => {
+  t.test('the picture shows how long each end held its writes', async (t) => {
     const holds = page.locator('circle.hold')
     t.equal(await holds.count(), 12)
     t.equal(await holds.first().locator('title').textContent(), 'client held for 2.00 ms at 5 s')
   })
 
-  t.test('nothing in it lies upon something else that is to be read, or out of it', async (t) => {
+  t.test('no text of the picture overlaps another text or leaves the picture', async (t) => {
     const boxes = await page.locator('text').evaluateAll((texts) =>
       texts.map((text) => {
         const { left, right, top, bottom } = (
@@ -109,7 +109,7 @@ t.test('a browser shows it', { skip: executablePath === undefined && 'there is n
     )
   })
 
-  t.test('it needs nothing but itself, and says what it shows to those who can not see', async (t) => {
+  t.test('the picture refers to no other file, and has a text alternative for screen readers', async (t) => {
     t.notMatch(picture(report()), /(?:href|src|url\()/)
     t.equal(await page.locator('svg').getAttribute('aria-label'), 'passed: 1 min, 7 renegotiations, both ends')
   })
@@ -127,7 +127,7 @@ function overlap(one: Box, other: Box): boolean {
   return !apart
 }
 
-t.test('a run that was over before it began', async (t) => {
+t.test('picture() draws a run that failed before it began', async (t) => {
   const svg = picture(
     report({
       verdict: 'failed',
@@ -143,14 +143,14 @@ t.test('a run that was over before it began', async (t) => {
   t.notMatch(svg, /NaN|Infinity|undefined|null/)
 })
 
-t.test('a run of weeks', async (t) => {
+t.test('picture() draws a run of several weeks', async (t) => {
   const { columns } = report().timeline
   const svg = picture(report({ timeline: { columnMs: 10_000_000, columns } }))
   t.match(svg, />168 h</)
   t.notMatch(svg, /NaN|Infinity|undefined/)
 })
 
-t.test('of one column only', async (t) => {
+t.test('picture() draws a run of a single column', async (t) => {
   const [column] = report().timeline.columns
   t.notMatch(
     picture(report({ timeline: { columnMs: 250, columns: column ? [column] : [] } })),
@@ -158,7 +158,7 @@ t.test('of one column only', async (t) => {
   )
 })
 
-t.test("a server's name is text, whatever is in it", async (t) => {
+t.test("picture() escapes special characters in the server's name", async (t) => {
   const { options } = report()
   const svg = picture(report({ options: { ...options, server: '<&">:1' } }))
   t.match(svg, /&#60;&#38;&#34;&#62;:1/)

@@ -14,7 +14,7 @@ import { dersOf } from '../fixtures/tls12/credentials.ts'
 import { RawPeer } from '../fixtures/tls12/peer.ts'
 import { listen, webServer } from '../fixtures/web.ts'
 
-/** Probes a server on loopback; the exit code, and what it says in JSON. */
+/** Probes a server on loopback. Returns the exit code, and the report that was printed as JSON. */
 async function probe(t: Test, port: number, ...args: string[]): Promise<{ code: number; report: ProbeReport }> {
   const directory = t.testdir({ 'ca.pem': ca, 'client.pem': client.cert, 'key.pem': client.key })
   const to = [`127.0.0.1:${port}`, '--servername', 'localhost', '--ca', 'ca.pem', '--json']
@@ -28,7 +28,7 @@ async function readable(port: number, ...args: string[]): Promise<string> {
   return stdout
 }
 
-/** A server that is there, and does with its connections what it likes. */
+/** Starts a TCP server that handles its connections with `serve`. Returns its port. */
 async function tcpServer(t: Test, serve: (socket: net.Socket) => void): Promise<number> {
   const server = net.createServer((socket) => {
     t.teardown(() => socket.destroy())
@@ -45,7 +45,7 @@ for (const [args, expected, code] of [
   [['-client_renegotiation'], 'allowed', 0],
   [[], 'refused', 1],
 ] as const) {
-  t.test(`openssl s_server ${args.join(' ')}: ${expected}`, { skip: noOpenSSL }, async (t) => {
+  t.test(`probe reports "${expected}" for openssl s_server ${args.join(' ')}`, { skip: noOpenSSL }, async (t) => {
     const directory = t.testdir({ 'server.pem': `${identity.key}\n${identity.cert}\n` })
     const common = ['-accept', '127.0.0.1:0', '-cert', `${directory}/server.pem`]
     const server = new OpenSSL('s_server', ...common, ...args)
@@ -70,7 +70,7 @@ for (const [args, expected, code] of [
   })
 }
 
-t.test('one connection and one attempt, as it says', async (t) => {
+t.test('probe makes one connection and one attempt to renegotiate, and prints its result as text', async (t) => {
   let renegotiations = 0
   const { port, sockets } = await listen(t, {}, (socket) => {
     socket.resume()
@@ -87,14 +87,14 @@ t.test('one connection and one attempt, as it says', async (t) => {
   t.equal(renegotiations, 1)
 })
 
-t.test('for people, with a certificate that is in order', async (t) => {
+t.test('probe prints that the certificate was verified, if it is valid', async (t) => {
   const { port } = await listen(t, {}, (socket) => socket.resume())
   const directory = t.testdir({ 'ca.pem': ca })
   const { stdout } = await cli(['probe', `localhost:${port}`, '--ca', 'ca.pem'], directory)
   t.match(stdout, /certificate +verified/)
 })
 
-t.test('with a request under way, to a web server', async (t) => {
+t.test('probe --http renegotiates during a request, and counts the bytes of the response', async (t) => {
   const requests: string[] = []
   const { port } = await webServer(t, (request, response) => {
     requests.push(`${request.headers.host}${request.url}`)
@@ -109,7 +109,7 @@ t.test('with a request under way, to a web server', async (t) => {
   t.equal(requests.at(-1), `127.0.0.1:${port}/`)
 })
 
-t.test('a server that answers and closes: nothing is known', async (t) => {
+t.test('probe --http has no result (code 3) if the server answers and closes before it renegotiates', async (t) => {
   const server = await tlsServer(t)
   let secured = false
   server.on('secureConnection', (socket: tls.TLSSocket) => {
@@ -120,7 +120,7 @@ t.test('a server that answers and closes: nothing is known', async (t) => {
     const upstream = net.connect(server.port, '127.0.0.1')
     t.teardown(() => upstream.destroy())
     upstream.pipe(socket)
-    // Of what comes after the first handshake only application data gets through, so that the answer comes first.
+    // After the first handshake, only application data gets through, so that the server answers the request first.
     socket.on('data', (chunk) => {
       if (!secured) upstream.write(chunk)
       else if (chunk[0] === 23) upstream.write(chunk.subarray(0, 5 + chunk.readUInt16BE(3)))
@@ -131,7 +131,7 @@ t.test('a server that answers and closes: nothing is known', async (t) => {
   t.match(report, { clientInitiated: null, reason: /answered and closed/, traffic: { during: 3, after: 0 } })
 })
 
-t.test('with any other protocol', async (t) => {
+t.test('probe --send sends the text before and after the renegotiation, with \\r and \\n replaced', async (t) => {
   let received = ''
   const { port } = await listen(t, {}, (socket) => {
     socket.on('data', (chunk) => {
@@ -144,27 +144,27 @@ t.test('with any other protocol', async (t) => {
   t.match(report, { clientInitiated: 'allowed', traffic: { after: Number } })
 })
 
-t.test('one that has nothing to say afterwards allows it all the same', async (t) => {
+t.test('probe --send reports "allowed" if the server renegotiates but never answers the text', async (t) => {
   const { port } = await listen(t, {}, (socket) => socket.resume())
   const { code, report } = await probe(t, port, '--send', 'anybody there?', '--timeout', '500ms')
   t.equal(code, 0)
   t.match(report, { clientInitiated: 'allowed', traffic: { during: 0, after: 0 } })
 })
 
-t.test('it shows its certificate where it is asked', async (t) => {
+t.test('probe shows the certificate of --cert and --key if the server requests one', async (t) => {
   const { port, sockets } = await listen(t, { requestCert: true }, (socket) => socket.resume())
   const { code } = await probe(t, port, '--cert', 'client.pem', '--key', 'key.pem')
   t.equal(code, 0)
   t.equal(sockets[0]?.authorized, true)
 })
 
-t.test('a server that does not answer', async (t) => {
+t.test('probe reports "no answer" if the server does not answer the renegotiation in time', async (t) => {
   const server = await tlsServer(t)
   const port = await tcpServer(t, (socket) => {
     const upstream = net.connect(server.port, '127.0.0.1')
     t.teardown(() => upstream.destroy())
     socket.pipe(upstream).pipe(socket)
-    // What the client says from now on is not heard.
+    // From now on, nothing of the client reaches the server.
     server.once('secureConnection', () => socket.unpipe(upstream))
   })
   const { code, report } = await probe(t, port, '--timeout', '500ms')
@@ -172,7 +172,7 @@ t.test('a server that does not answer', async (t) => {
   t.match(report, { attempts: 1, clientInitiated: 'no answer', reason: /did not finish in time/ })
 })
 
-t.test('a server that closes instead', async (t) => {
+t.test('probe reports "connection lost" if the server closes the connection instead of renegotiating', async (t) => {
   const server = await tlsServer(t)
   server.on('secureConnection', (socket: tls.TLSSocket) => {
     socket.on('error', () => {})
@@ -186,7 +186,7 @@ t.test('a server that closes instead', async (t) => {
   t.match(report, { attempts: 1, clientInitiated: 'connection lost', reason: String })
 })
 
-t.test('a server that comes out with another certificate', async (t) => {
+t.test('probe reports that the server showed another certificate in the renegotiation', async (t) => {
   const server = await tlsServer(t)
   server.on('secureConnection', (socket: tls.TLSSocket) => {
     socket.setKeyCert(tls.createSecureContext(otherServer))
@@ -208,8 +208,8 @@ t.test('a server that comes out with another certificate', async (t) => {
 })
 
 /**
- * A server whose request for the next handshake comes with the end of the one before it, so that nobody else can begin
- * one: so many times.
+ * Starts a server that sends a HelloRequest together with the end of a handshake, so that the client cannot begin the
+ * next one. It does that `times` times.
  */
 async function beginning(t: Test, times: number) {
   const listening = await RawPeer.listen({ key: identity.key, certificates: dersOf(identity.cert) }, t)
@@ -225,15 +225,15 @@ async function beginning(t: Test, times: number) {
   return { port: listening.port, served }
 }
 
-t.test('a server that begins a renegotiation itself is asked all the same', async (t) => {
+t.test('probe still renegotiates if the server has begun a renegotiation first', async (t) => {
   const { port, served } = await beginning(t, 1)
   const { code, report } = await probe(t, port)
   t.equal(code, 0)
   t.match(report, { attempts: 1, clientInitiated: 'allowed' })
-  t.equal(await served, 3, 'the first handshake, its own, and ours')
+  t.equal(await served, 3, 'there were three handshakes: the first, that of the server, and that of probe')
 })
 
-t.test('a server that always begins one itself is never asked', async (t) => {
+t.test('probe has no result (code 3) if the server begins a renegotiation each time', async (t) => {
   const { port, served } = await beginning(t, Infinity)
   const { code, report } = await probe(t, port)
   t.equal(code, 3)
@@ -241,7 +241,7 @@ t.test('a server that always begins one itself is never asked', async (t) => {
   t.ok(Number(await served) >= 3)
 })
 
-t.test('a server that closes before it is asked', async (t) => {
+t.test('probe has no result (code 3) if the server closes the connection before the attempt', async (t) => {
   const server = await tlsServer(t)
   server.on('secureConnection', (socket: tls.TLSSocket) => socket.on('error', () => {}).end())
   const port = await tcpServer(t, (socket) => {
@@ -250,7 +250,7 @@ t.test('a server that closes before it is asked', async (t) => {
     socket.pipe(upstream)
     upstream.once('data', (firstFlight) => {
       socket.write(firstFlight)
-      // All else comes at once, so that the end of the handshake and that of the connection are read together.
+      // The rest is sent at once, so that the ends of the handshake and of the connection are read together.
       const rest: Buffer[] = []
       upstream.on('data', (chunk) => rest.push(chunk)).on('end', () => socket.end(Buffer.concat(rest)))
     })
@@ -260,20 +260,20 @@ t.test('a server that closes before it is asked', async (t) => {
   t.match(report, { attempts: 0, clientInitiated: null, reason: /closed the connection before/ })
 })
 
-for (const [level, description, library, expected] of [
-  [1, 100, 'OpenSSL: no_renegotiation', 'refused'],
+for (const [level, description, alert, expected] of [
+  [1, 100, 'no_renegotiation (OpenSSL)', 'refused'],
   [2, 40, 'handshake_failure', 'refused'],
-  [2, 10, 'Go and wolfSSL: unexpected_message', 'refused'],
+  [2, 10, 'unexpected_message (Go, wolfSSL)', 'refused'],
   [2, 80, 'internal_error', 'connection lost'],
 ] as const) {
-  t.test(`a server that answers with an alert, ${library}: ${expected}`, async (t) => {
+  t.test(`probe reports "${expected}" if the server answers with the alert ${alert}`, async (t) => {
     const { code, report } = await probe(t, await alertingServer(t, level, description))
     t.equal(code, 1)
     t.match(report, { attempts: 1, clientInitiated: expected, reason: String })
   })
 }
 
-t.test('where OpenSSL on this side was told not to renegotiate, nothing is known of the server', async (t) => {
+t.test('probe has no result (code 3) if the OpenSSL configuration on its side forbids renegotiation', async (t) => {
   const { port } = await listen(t, {}, (socket) => socket.resume())
   const sections = ['nodejs_conf = all', '[all]', 'ssl_conf = ssl', '[ssl]', 'system_default = contexts', '[contexts]']
   const directory = t.testdir({ 'openssl.cnf': `${sections.join('\n')}\nOptions = NoRenegotiation\n` })
@@ -288,14 +288,14 @@ t.test('where OpenSSL on this side was told not to renegotiate, nothing is known
   t.match(JSON.parse(stdout), { attempts: 0, clientInitiated: null, reason: /could not begin a renegotiation: / })
 })
 
-t.test('what the other failures of a renegotiation say of the server', async (t) => {
+t.test('withoutRenegotiation() reports a legacy peer, a drain timeout and unexpected data', async (t) => {
   const legacy = new Error('error:0A000152:SSL routines::unsafe legacy renegotiation disabled')
   t.match(withoutRenegotiation(new RenegotiationError('ERR_RENEGOTIATION_REFUSED', 'A legacy peer', legacy), 1, 0), {
     secureRenegotiation: false,
     clientInitiated: 'impossible',
     reason: /^A legacy peer: .*unsafe legacy renegotiation disabled$/,
   })
-  // A write that does not finish within the timeout would have to find all buffers on the way full.
+  // There is no server for this case: a write exceeds the timeout only if all buffers on the way are full.
   const drain = new RenegotiationError('ERR_RENEGOTIATION_DRAIN_TIMEOUT', 'The write in flight did not finish in time')
   t.same(withoutRenegotiation(drain, 0, 0), { reason: 'The write in flight did not finish in time' })
   const record = new Error('error:0A0000F4:SSL routines::unexpected record')
@@ -305,7 +305,7 @@ t.test('what the other failures of a renegotiation say of the server', async (t)
   })
 })
 
-t.test('a server of TLS 1.3 only', async (t) => {
+t.test('probe reports "impossible" for a server that speaks TLS 1.3 only', async (t) => {
   const server = await tlsServer(t, { minVersion: 'TLSv1.3', maxVersion: 'TLSv1.3' })
   const { code, report } = await probe(t, server.port)
   t.equal(code, 1)
@@ -325,7 +325,7 @@ t.test('a server of TLS 1.3 only', async (t) => {
   t.match(said, /client-initiated +impossible; it speaks TLS 1.3 only/)
 })
 
-t.test('a server that knows nothing of RFC 5746', async (t) => {
+t.test('probe reports "impossible" for a server without secure renegotiation (RFC 5746)', async (t) => {
   const port = await tcpServer(t, (socket) => {
     // ServerHello: TLS 1.2, a random, no session, ECDHE-ECDSA-AES128-GCM-SHA256, no compression, and no extension.
     const hello = Buffer.from([3, 3, ...Buffer.alloc(32, 'random'), 0, 0xc0, 0x2b, 0])
@@ -344,7 +344,7 @@ t.test('a server that knows nothing of RFC 5746', async (t) => {
   t.match(await readable(port), /secure renegotiation +no$/m)
 })
 
-t.test('a legacy server', { skip: skip.gnutls }, async (t) => {
+t.test('probe reports "impossible" for a GnuTLS server without RFC 5746', { skip: skip.gnutls }, async (t) => {
   const { port } = await legacyServer(t)
   const { code, report } = await probe(t, port)
   t.equal(code, 1)
@@ -352,7 +352,7 @@ t.test('a legacy server', { skip: skip.gnutls }, async (t) => {
   t.match(await readable(port), /secure renegotiation +no/)
 })
 
-t.test('a server of TLS 1.0 is not too old', async (t) => {
+t.test('probe can renegotiate with a server that speaks TLS 1.0 only', async (t) => {
   const server = await tlsServer(t, { minVersion: 'TLSv1', maxVersion: 'TLSv1', ciphers: 'DEFAULT@SECLEVEL=0' })
   server.on('secureConnection', (socket: tls.TLSSocket) => socket.resume())
   const { code, report } = await probe(t, server.port)
@@ -360,13 +360,13 @@ t.test('a server of TLS 1.0 is not too old', async (t) => {
   t.match(report, { protocol: 'TLSv1', clientInitiated: 'allowed' })
 })
 
-t.test('a server that refuses by its options', async (t) => {
+t.test('probe prints "refused" for a server with SSL_OP_NO_RENEGOTIATION', async (t) => {
   const server = await tlsServer(t, { secureOptions: constants.SSL_OP_NO_RENEGOTIATION })
   server.on('secureConnection', (socket: tls.TLSSocket) => socket.on('error', () => {}).resume())
   t.match(await readable(server.port), /client-initiated +refused; The renegotiation was refused: .*no renegotiation/)
 })
 
-t.test('no server', async (t) => {
+t.test('probe has no result (code 3) if there is no TLS server, no answer or no such host', async (t) => {
   const port = await tcpServer(t, (socket) => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'))
   const plain = await probe(t, port)
   t.equal(plain.code, 3)

@@ -25,7 +25,7 @@ async function soak(t: Test, args: string[], whileRunning?: Parameters<typeof cl
   return { ...result, report, svg }
 }
 
-/** Against a server of ours, which does `serve` with each connection. */
+/** Runs a soak against a server of this package, which calls `serve` with each connection. */
 async function against(
   t: Test,
   serve: (socket: RenegotiationTLSSocket) => void,
@@ -53,7 +53,7 @@ function failed(t: Test, { code, stdout, report }: CliResult & { report: SoakRep
 
 const seconds = Number(process.env['SOAK_SECONDS'] ?? 60)
 
-t.test(`two processes, both on a schedule of 30 to 60 ms for ${seconds} s, and not a byte is lost`, async (t) => {
+t.test(`soak loses no byte in ${seconds} s between two processes that renegotiate every 30 to 60 ms`, async (t) => {
   const args = ['--duration', `${seconds}s`, '--every', '30ms-60ms', '--chunk', '1B-256KiB']
   const { code, stdout, stderr, report, svg } = await soak(t, args)
   t.equal(code, 0, stderr)
@@ -68,7 +68,7 @@ t.test(`two processes, both on a schedule of 30 to 60 ms for ${seconds} s, and n
     intact: true,
     hold: { client: { count: Number }, server: { count: Number } },
   })
-  // Each comes at most 60 ms after the last, and what a handshake takes.
+  // Each begins at most 60 ms after the end of the one before.
   t.ok(total > seconds * 2, `${total} renegotiations`)
   t.ok(byClient > total / 10 && byServer > total / 10, `${byClient} by the client, ${byServer} by the server`)
   t.ok(report.bytes.toServer > 1e6 && report.bytes.toClient > 1e6, JSON.stringify(report.bytes))
@@ -86,11 +86,11 @@ t.test(`two processes, both on a schedule of 30 to 60 ms for ${seconds} s, and n
 })
 
 for (const [signal, title] of [
-  // Its terminal sends it to all of its processes.
-  ['SIGINT', 'Ctrl-C'],
-  ['SIGTERM', 'kill'],
+  // A terminal sends the signal of Ctrl-C to all processes of the command.
+  ['SIGINT', 'Ctrl-C (SIGINT)'],
+  ['SIGTERM', 'SIGTERM'],
 ] as const) {
-  t.test(`${title} ends it early, with a verdict on what was`, async (t) => {
+  t.test(`soak ends early on ${title}, with a verdict on the run so far`, async (t) => {
     let pid = 0
     const echo = (socket: RenegotiationTLSSocket) => {
       socket.pipe(socket)
@@ -105,7 +105,7 @@ for (const [signal, title] of [
   })
 }
 
-t.test('without a renegotiation nothing is proven', async (t) => {
+t.test('soak fails if there was no renegotiation', async (t) => {
   let pid = 0
   const sink = (socket: RenegotiationTLSSocket) => socket.once('data', () => process.kill(pid, 'SIGINT')).resume()
   const result = await against(t, sink, ['--duration', '2h', '--every', '1h', '--mode', 'sink'], {}, (child) => {
@@ -114,7 +114,7 @@ t.test('without a renegotiation nothing is proven', async (t) => {
   failed(t, result, /no renegotiation, so nothing is proven/)
 })
 
-t.test('an end whose process is gone', { skip: process.platform !== 'linux' && 'needs /proc' }, async (t) => {
+t.test('soak fails if one end is killed', { skip: process.platform !== 'linux' && 'needs /proc' }, async (t) => {
   const result = await soak(t, ['--duration', '1h'], async ({ pid }) => {
     const children = () => readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ')
     while (children().length < 2) await turn()
@@ -123,7 +123,7 @@ t.test('an end whose process is gone', { skip: process.platform !== 'linux' && '
   failed(t, result, /client: its process ended early \(SIGKILL\)/)
 })
 
-t.test('an echo of yours', async (t) => {
+t.test('soak --connect passes with an echo server', async (t) => {
   const args = ['--duration', '2s', '--every', '50ms-100ms']
   const { code, report } = await against(t, (socket) => socket.pipe(socket), args)
   t.equal(code, 0)
@@ -137,7 +137,7 @@ t.test('an echo of yours', async (t) => {
   t.equal(report.bytes.toServer, report.bytes.toClient)
 })
 
-t.test('an echo that changes a byte', async (t) => {
+t.test('soak --connect fails if the echo server changes a byte', async (t) => {
   const change = () =>
     new Transform({
       transform(chunk: Buffer, _, done) {
@@ -153,7 +153,7 @@ t.test('an echo that changes a byte', async (t) => {
 
 const briefly = ['--duration', '500ms', '--every', '50ms']
 
-t.test('an echo that keeps the connection open is left alone after a while, longer than a stall', async (t) => {
+t.test('soak --connect passes if the echo server leaves the connection open for longer than --stall', async (t) => {
   const echo = (socket: RenegotiationTLSSocket) => socket.pipe(socket, { end: false })
   const result = await against(t, echo, [...briefly, '--stall', '3s'], { allowHalfOpen: true })
   t.same(result.report.problems, [])
@@ -165,7 +165,7 @@ for (const [title, more] of [
   ['before it closes', (socket: RenegotiationTLSSocket) => socket.end('more')],
   ['and keeps the connection open', (socket: RenegotiationTLSSocket) => socket.write('more')],
 ] as const) {
-  t.test(`an echo that sends more than it got, ${title}`, async (t) => {
+  t.test(`soak --connect fails if the echo server sends more than it received, ${title}`, async (t) => {
     const echo = (socket: RenegotiationTLSSocket) => {
       socket.pipe(socket, { end: false })
       socket.on('end', () => more(socket))
@@ -178,36 +178,36 @@ for (const [title, more] of [
 
 const sink = [...briefly, '--mode', 'sink']
 
-t.test('a sink of yours, of which can only be known what went in', async (t) => {
+t.test('soak --mode sink passes, without a statement on whether the data arrived intact', async (t) => {
   const { code, report } = await against(t, (socket) => socket.resume(), sink)
   t.equal(code, 0)
   t.match(report, { verdict: 'passed', intact: null, bytes: { toClient: 0 } })
 })
 
-t.test('one that does not close is left alone after a while', async (t) => {
+t.test('soak --mode sink passes if the server does not close the connection', async (t) => {
   const { code } = await against(t, (socket) => socket.resume(), sink, { allowHalfOpen: true })
   t.equal(code, 0)
 })
 
-t.test('a server that closes the connection', async (t) => {
+t.test('soak --connect fails if the server closes the connection', async (t) => {
   const closes = (socket: RenegotiationTLSSocket) => socket.once('data', () => socket.end()).resume()
-  // It must not come in the middle of a renegotiation, where it would be another error.
+  // There is no renegotiation before that. If the server closed during one, the error would be another.
   const args = ['--duration', '2h', '--every', '1h', '--mode', 'sink']
   failed(t, await against(t, closes, args), /client: the other end has closed the connection/)
 })
 
-t.test('a server that refuses', async (t) => {
+t.test('soak --connect fails if the server refuses renegotiation', async (t) => {
   const refuses = { secureOptions: constants.SSL_OP_NO_RENEGOTIATION }
   const result = await against(t, (socket) => socket.resume(), sink.with(1, '1h'), refuses)
   failed(t, result, /client: ERR_RENEGOTIATION_REFUSED: /)
 })
 
-t.test('a server that takes nothing', async (t) => {
+t.test('soak --connect fails if no byte is sent or received for the time of --stall', async (t) => {
   const args = ['--duration', '2h', '--every', '1h', '--stall', '500ms']
   failed(t, await against(t, () => {}, args), /no byte for 0.5 s/)
 })
 
-t.test('a server that is not there', async (t) => {
+t.test('soak --connect fails if there is no server at the address', async (t) => {
   const server = net.createServer().listen(0, '127.0.0.1')
   await new Promise((resolve) => server.once('listening', resolve))
   const { port } = server.address() as net.AddressInfo
@@ -217,7 +217,7 @@ t.test('a server that is not there', async (t) => {
   t.match(result.report, { protocol: null, milliseconds: 0 })
 })
 
-t.test('a certificate that does not verify, and with --insecure need not', async (t) => {
+t.test('soak --connect fails if the certificate does not verify, and passes with --insecure', async (t) => {
   const { port } = await listen(t, {}, (socket) => socket.on('error', () => {}).resume())
   const args = ['--connect', `localhost:${port}`, ...sink]
   failed(t, await soak(t, args), /client: (UNABLE_TO|SELF_SIGNED|DEPTH)\w*/)

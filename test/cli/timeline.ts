@@ -2,7 +2,7 @@ import t from 'tap'
 import { Timeline } from '../../src/cli/timeline.ts'
 import { mark, status } from '../fixtures/soak-report.ts'
 
-t.test('what the client sends and receives goes into the columns of its time', async (t) => {
+t.test('Timeline adds what the client sends and receives to the column of that time', async (t) => {
   const timeline = new Timeline()
   timeline.status(10, 'client', status(100, 50, 7, 20))
   timeline.status(260, 'client', status(300, 60, 8))
@@ -15,7 +15,7 @@ t.test('what the client sends and receives goes into the columns of its time', a
   ])
 })
 
-t.test('renegotiations are counted as the client sees them, holds at both ends, the longest', async (t) => {
+t.test('Timeline counts the renegotiations of the client, and keeps the longest hold of each end', async (t) => {
   const timeline = new Timeline()
   timeline.mark(600, 'client', mark('local', 3))
   timeline.mark(610, 'client', mark('local', 5))
@@ -26,7 +26,7 @@ t.test('renegotiations are counted as the client sees them, holds at both ends, 
   t.match(timeline.columns[2], { byClient: 2, byServer: 1, clientHoldMs: 5, serverHoldMs: 2 })
 })
 
-t.test('however long it goes on, there are not more columns, and nothing gets lost', async (t) => {
+t.test('Timeline merges columns in a long run, so that their number is limited and no count is lost', async (t) => {
   const timeline = new Timeline()
   const quarters = 3 * Timeline.MAX_COLUMNS
   for (let i = 0; i <= quarters; i++) {
@@ -47,14 +47,14 @@ t.test('however long it goes on, there are not more columns, and nothing gets lo
   t.match(columns[10], { clientHoldMs: 43, serverHoldMs: 43, clientRss: 44, serverRss: 44 })
 })
 
-t.test('a column that is alone when all are halved keeps what it has', async (t) => {
+t.test('Timeline keeps the values of a last column that has no neighbour to merge with', async (t) => {
   const timeline = new Timeline()
   timeline.status(0, 'client', status(5, 0, 7))
   timeline.status(250 * Timeline.MAX_COLUMNS, 'client', status(6, 0, 8))
   t.match(timeline.columns[0], { toServer: 5, clientRss: 7 })
 })
 
-t.test('memory is that of the first third and of the last', async (t) => {
+t.test('Timeline reports the median memory use of the first and the last third of the run', async (t) => {
   const timeline = new Timeline()
   t.same(timeline.memory('client'), [0, 0])
   for (const [index, rss] of [10, 30, 20, 0, 50, 60, 40].entries()) {

@@ -34,13 +34,13 @@ const mistakes: [args: string[], message: RegExp][] = [
 const files = { 'not.pem': 'not PEM', 'some.pem': '-----BEGIN CERTIFICATE-----' }
 
 for (const [args, message] of mistakes) {
-  t.test(`a mistake: ${args.join(' ') || '(nothing)'}`, async (t) => {
+  t.test(`the command line rejects these arguments: ${args.join(' ') || '(none)'}`, async (t) => {
     const directory = t.testdir(files)
     const { code, stdout, stderr } = await cli(args, directory)
     t.equal(code, 2)
     t.equal(stdout, '')
     t.match(stderr, message)
-    t.notMatch(stderr, /\n +at /, 'no stack')
+    t.notMatch(stderr, /\n +at /, 'no stack trace is printed')
     t.match(
       readdirSync(directory).filter((name) => !(name in files) && name !== 'soak.json'),
       [],
@@ -48,7 +48,7 @@ for (const [args, message] of mistakes) {
   })
 }
 
-t.test('--help and --version are no mistakes', async (t) => {
+t.test('--help and --version print to stdout and exit with code 0', async (t) => {
   const { version } = JSON.parse(readFileSync('package.json', 'utf8'))
   t.match(await cli(['--version']), { code: 0, stdout: `${version}\n`, stderr: '' })
   t.match(await cli(['--help']), { code: 0, stdout: /soak.*probe/s, stderr: '' })
@@ -57,14 +57,14 @@ t.test('--help and --version are no mistakes', async (t) => {
   for (const option of ['duration', 'every', 'chunk', 'connect', 'mode', 'json', 'picture']) {
     t.match(soak.stdout, `--${option}`)
   }
-  t.match(soak.stdout, /default: 1m.*default:\s+7s-14s.*default:\s+1KiB-256KiB/s, 'as they would be given')
+  t.match(soak.stdout, /default: 1m.*default:\s+7s-14s.*default:\s+1KiB-256KiB/s, 'defaults as they are entered')
   t.match(await cli(['probe', '--help']), { code: 0, stdout: /one TLS connection.*one attempt/s })
 })
 
-t.test('who imports the package loads none of it', async (t) => {
+t.test('importing the package does not load the command line', async (t) => {
   const directory = t.testdir()
   const index = new URL('../../src/index.js', import.meta.url).href
-  // By a shell, or the coverage would go where that of all tests goes.
+  // A shell sets the variables. Otherwise, the coverage would be written to the directory of all tests.
   const command = `NODE_OPTIONS= NODE_V8_COVERAGE='${directory}' node --input-type=module --eval 'import "${index}"'`
   execFileSync('/bin/sh', ['-c', command])
   const [file] = readdirSync(directory) as [string]

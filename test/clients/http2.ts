@@ -12,20 +12,20 @@ import { body, connector, hashOf, listen, RENEGOTIATIONS_PER_BODY, Renegotiation
 
 const expected = await hashOf(body())
 
-/** An http2 server of Node's on our TLS. It has a TLS of its own, which it doesn't use. */
+/** Starts Node's HTTP/2 server on streams of this package. Its own TLS is not used. */
 async function http2Server(t: Test, options: http2.SecureServerOptions = {}) {
   const web = http2.createSecureServer({ ...identity, ...options })
   web.on('sessionError', () => {})
   const ALPNProtocols = options.allowHTTP1 ? ['h2', 'http/1.1'] : ['h2']
   const server = await listen(t, { ALPNProtocols }, (socket) => {
-    // Node 20 and 22 look for their settings of HTTP/1.1 there.
+    // Node 20 and 22 read their settings for HTTP/1.1 from `socket.server`.
     Object.assign(socket, { server: web })
     web.emit('secureConnection', socket)
   })
   return { web, ...server }
 }
 
-/** A session of an http2 client of Node's on our TLS. */
+/** Returns a session of Node's HTTP/2 client on a stream of this package. */
 function http2Client(t: Test, port: number) {
   const { connect, sockets } = connector(t, { ALPNProtocols: ['h2'] })
   const session = http2.connect(`https://localhost:${port}`, { createConnection: () => connect(port) })
@@ -34,7 +34,7 @@ function http2Client(t: Test, port: number) {
   return { session, socket: sockets[0] as RenegotiationTLSSocket }
 }
 
-/** Asks for renegotiations that can't be, and looks at how that is said. */
+/** Requests renegotiations, which HTTP/2 forbids, and checks the errors. */
 function refusals(t: Test) {
   const asked: Promise<Error>[] = []
   return {
@@ -47,7 +47,7 @@ function refusals(t: Test) {
   }
 }
 
-t.test("Node's client and server: 4 MB each way at once, while renegotiate() says what forbids it", async (t) => {
+t.test("Node's HTTP/2 client and server exchange 4 MB, while renegotiate() fails as unsupported", async (t) => {
   const { web, port, sockets } = await http2Server(t)
   const { askOf, clear } = refusals(t)
   web.on('stream', async (stream) => {
@@ -63,8 +63,8 @@ t.test("Node's client and server: 4 MB each way at once, while renegotiate() say
     const request = session.request({ ':method': 'POST' })
     const trailers = once(request, 'trailers')
     const sent = pipeline(Readable.from(body(() => askOf(socket))), request)
-    t.equal(await hashOf(request), expected, 'what it receives')
-    t.match((await trailers)[0], { received: expected }, 'what it sent')
+    t.equal(await hashOf(request), expected, 'the client received the whole body')
+    t.match((await trailers)[0], { received: expected }, 'the server received the whole body')
     await sent
     await clear(time * 2 * RENEGOTIATIONS_PER_BODY)
   }
@@ -76,10 +76,10 @@ t.test("Node's client and server: 4 MB each way at once, while renegotiate() say
   await closed(socket)
 })
 
-t.test('many streams at once on one connection, and a server that pings', async (t) => {
+t.test('twenty HTTP/2 streams on one connection echo their data, and the client answers a ping', async (t) => {
   const { web, port, sockets } = await http2Server(t)
   web.on('request', (request, response) => request.pipe(response))
-  web.on('session', (session) => session.ping(() => t.pass('pong')))
+  web.on('session', (session) => session.ping(() => t.pass('the ping is answered')))
   const { session, socket } = http2Client(t, port)
   const { askOf, clear } = refusals(t)
   const echoes = Array.from({ length: 20 }, async (_, i) => {
@@ -90,14 +90,14 @@ t.test('many streams at once on one connection, and a server that pings', async 
     askOf(socket)
     return Buffer.concat(chunks).equals(Buffer.alloc(200_000, `stream ${i}`))
   })
-  t.ok((await Promise.all(echoes)).every(Boolean), 'byte for byte')
+  t.ok((await Promise.all(echoes)).every(Boolean), 'every stream receives what it sent')
   await clear(20)
   t.equal(sockets.length, 1)
   session.close()
   await closed(socket)
 })
 
-t.test('undici on h2', async (t) => {
+t.test('undici sends and receives 4 MB with HTTP/2, while renegotiate() fails as unsupported', async (t) => {
   const { web, port } = await http2Server(t)
   web.on('request', (request, response) => request.pipe(response))
   const { connect, sockets } = connector(t, { ALPNProtocols: ['h2'] })
@@ -109,8 +109,8 @@ t.test('undici on h2', async (t) => {
     },
   })
   const { askOf, clear } = refusals(t)
-  // Not a stream as the body: undici 7.30 (writeStream() of client-h2.js) hears `data` of the answer as that of what it
-  // sends, so that the first chunk is lost where it comes in one piece with the headers, as it does over any stream.
+  // The body is not a stream, because of a defect of undici 7.30 with any socket: writeStream() of client-h2.js takes
+  // `data` of the response for that of the body, and loses the first chunk if it arrives together with the headers.
   const response = await client.request({ method: 'POST', path: '/', body: Buffer.concat([...body()]) })
   const received: Buffer[] = []
   for await (const chunk of response.body) {
@@ -118,11 +118,11 @@ t.test('undici on h2', async (t) => {
   }
   t.equal(await hashOf(received), expected)
   await clear(Math.ceil(received.length / 10))
-  // Before its socket: undici 7.30 throws where the socket of an h2 session closes first, over a plain one, too.
+  // The client is destroyed before its socket: undici 7.30 throws if the socket closes first, a plain one as well.
   await client.destroy()
 })
 
-t.test('with allowHTTP1 the same server speaks HTTP/1.1 to others, and there renegotiates', async (t) => {
+t.test('an HTTP/2 server with allowHTTP1 serves an HTTP/1.1 client, and both ends renegotiate', async (t) => {
   const { web, port, sockets } = await http2Server(t, { allowHTTP1: true })
   const renegotiations = new Renegotiations()
   web.on('request', async (request, response) => {
@@ -146,7 +146,7 @@ t.test('with allowHTTP1 the same server speaks HTTP/1.1 to others, and there ren
   t.equal(client.sockets.length, 1)
 })
 
-t.test('http2 knows that its session is encrypted, and waits for the handshake', async (t) => {
+t.test('an HTTP/2 session waits for the TLS handshake, and reports that it is encrypted', async (t) => {
   const { port } = await http2Server(t)
   const { session, socket } = http2Client(t, port)
   t.equal(session.connecting, true)

@@ -13,7 +13,7 @@ else {
   const { port: refusing } = await redis(t)
   const { port: allowing } = await redis(t, { allowRenegotiation: true })
 
-  /** A client by its option `Connector`, and the sockets that it was given, one for each time that it connected. */
+  /** Returns a client with its own `Connector`, and the sockets of its connections, in order. */
   function client(t: Test, port: number, maxVersion: 'TLSv1.2' | 'TLSv1.3' = 'TLSv1.2') {
     const sockets: RenegotiationTLSSocket[] = []
     class Connector extends AbstractConnector {
@@ -28,7 +28,7 @@ else {
         return socket
       }
     }
-    // `tls` makes it wait for `secureConnect`, no more. Reconnecting goes without a delay.
+    // The option `tls` only makes it wait for `secureConnect`. It reconnects without a delay.
     const redis = new Redis({ Connector, tls: {}, retryStrategy: () => 0 })
     t.teardown(() => redis.disconnect())
     return { redis, sockets }
@@ -37,7 +37,7 @@ else {
   const values = Array.from({ length: 20 }, () => randomBytes(300_000))
   const all = Buffer.concat(values)
 
-  t.test('6 MB go in, come out and are published at once, while both connections renegotiate', async (t) => {
+  t.test('ioredis sets, gets and publishes 6 MB while both connections renegotiate', async (t) => {
     const { redis, sockets } = client(t, allowing)
     const { redis: subscriber, sockets: others } = client(t, allowing)
     await subscriber.subscribe('news')
@@ -64,15 +64,15 @@ else {
     }
     t.ok((await piped)?.every(([error]) => error === null))
     const got = (await Promise.all(back)) as Buffer[]
-    t.ok(Buffer.concat(got.filter((_, i) => i % 2 === 0)).equals(all), 'what was set in a pipeline')
-    t.ok(Buffer.concat(got.filter((_, i) => i % 2 === 1)).equals(all), 'what was set one by one')
+    t.ok(Buffer.concat(got.filter((_, i) => i % 2 === 0)).equals(all), 'all values that were set in a pipeline')
+    t.ok(Buffer.concat(got.filter((_, i) => i % 2 === 1)).equals(all), 'all values that were set one by one')
     await published
-    t.ok(Buffer.concat(messages).equals(all), 'what was published')
+    t.ok(Buffer.concat(messages).equals(all), 'all values that were published')
     await renegotiations.verified(t, 1 + 4 + 4)
-    t.equal(sockets.length + others.length, 2, 'each on its one connection')
+    t.equal(sockets.length + others.length, 2, 'no client had to reconnect')
   })
 
-  t.test('as Debian has it, Redis refuses: the client is told, connects again, and loses no command', async (t) => {
+  t.test('if Redis refuses (as on Debian), ioredis emits the error, reconnects and loses no command', async (t) => {
     const { redis, sockets } = client(t, refusing)
     await redis.ping()
     const [socket] = sockets as [RenegotiationTLSSocket]
@@ -80,15 +80,15 @@ else {
     const sets = values.map((value, i) => redis.set(`refused ${i}`, value))
     const refused = { code: 'ERR_RENEGOTIATION_REFUSED', cause: { code: 'ERR_SSL_NO_RENEGOTIATION' } }
     t.match(await rejection(socket.renegotiate()), refused)
-    t.match((await error)[0], refused, "in the client's `error` as well")
+    t.match((await error)[0], refused, 'the client emits the same error')
     await closed(socket)
     await Promise.all(sets)
     const back = await redis.mgetBuffer(values.map((_, i) => `refused ${i}`))
-    t.ok(Buffer.concat(back as Buffer[]).equals(all), 'on another connection')
+    t.ok(Buffer.concat(back as Buffer[]).equals(all), 'all commands were carried out on the second connection')
     t.equal(sockets.length, 2)
   })
 
-  t.test('with TLS 1.3 it is told at once that there is none, and no command is harmed', async (t) => {
+  t.test('with TLS 1.3, renegotiate() fails at once, and all commands of ioredis succeed', async (t) => {
     const { redis, sockets } = client(t, allowing, 'TLSv1.3')
     const sets = values.map((value, i) => redis.set(`unsupported ${i}`, value))
     t.match(await rejection(sockets[0]!.renegotiate()), { code: 'ERR_RENEGOTIATION_UNSUPPORTED' })
@@ -98,7 +98,7 @@ else {
     t.equal(sockets.length, 1)
   })
 
-  t.test('the client quits, and its socket with it; then there is nothing to renegotiate', async (t) => {
+  t.test('quit() of ioredis closes the stream, and renegotiate() is rejected after it', async (t) => {
     const { redis, sockets } = client(t, allowing)
     await redis.ping()
     const [socket] = sockets as [RenegotiationTLSSocket]

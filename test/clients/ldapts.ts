@@ -10,7 +10,7 @@ if (skip.slapd) t.plan(0, skip.slapd)
 else {
   const { port } = await slapd(t)
 
-  /** A client by its option `createSecureConnection`, and the sockets that it was given, one for each time that it connected. */
+  /** Returns a client with its own `createSecureConnection`, and the sockets of its connections, in order. */
   async function client(t: Test, maxVersion: 'TLSv1.2' | 'TLSv1.3' = 'TLSv1.2', at = port) {
     const sockets: RenegotiationTLSSocket[] = []
     const createSecureConnection = (...args: unknown[]) => {
@@ -41,7 +41,7 @@ else {
     return searchEntries.sort((a, b) => (String(a['cn']) < String(b['cn']) ? -1 : 1)).map((entry) => entry['jpegPhoto'])
   }
 
-  t.test('6 MB go there and back, over TLS, by our stream', async (t) => {
+  t.test('ldapts writes 6 MB to slapd and reads them back over a stream of this package', async (t) => {
     const { ldap, sockets } = await client(t)
     const [socket] = sockets as [RenegotiationTLSSocket]
     await ldap.add('dc=test', { objectClass: ['dcObject', 'organization'], dc: 'test', o: 'test' })
@@ -59,7 +59,7 @@ else {
     t.equal(sockets.length, 1)
   })
 
-  t.test('with TLS 1.3 it is told at once that there is none, and no operation is harmed', async (t) => {
+  t.test('with TLS 1.3, renegotiate() fails at once, and all operations of ldapts succeed', async (t) => {
     const { ldap, sockets } = await client(t, 'TLSv1.3')
     const photos = photosOf(ldap)
     t.match(await rejection(sockets[0]!.renegotiate()), { code: 'ERR_RENEGOTIATION_UNSUPPORTED' })

@@ -8,10 +8,10 @@ import { closed, rejection } from '../fixtures/settled.ts'
 
 if (skip.mosquitto) t.plan(0, skip.mosquitto)
 else {
-  // It refuses even so: net.c sets SSL_OP_NO_RENEGOTIATION.
+  // Mosquitto refuses even with this configuration: its net.c sets SSL_OP_NO_RENEGOTIATION.
   const { port } = await mosquitto(t, { allowRenegotiation: true })
 
-  /** A client by the streamBuilder, and the sockets that it was given, one for each time that it connected. */
+  /** Returns a client with its own streamBuilder, and the sockets of its connections, in order. */
   async function client(t: Test, maxVersion: 'TLSv1.2' | 'TLSv1.3' = 'TLSv1.2') {
     const sockets: RenegotiationTLSSocket[] = []
     const streamBuilder = () => {
@@ -19,7 +19,7 @@ else {
       sockets.push(socket)
       return socket
     }
-    // 0 would be never again.
+    // The value 0 would turn reconnecting off.
     const mqtt = new MqttClient(streamBuilder, { protocolVersion: 5, reconnectPeriod: 1 })
     const errors: Error[] = []
     mqtt.on('error', (error) => errors.push(error))
@@ -30,7 +30,7 @@ else {
 
   const messages = Array.from({ length: 20 }, () => randomBytes(300_000))
 
-  /** As many messages as were published. */
+  /** Resolves with all messages in one buffer, when as many as were published have arrived. */
   async function received(mqtt: MqttClient): Promise<Buffer> {
     const chunks: Buffer[] = []
     return new Promise((resolve) => {
@@ -40,7 +40,7 @@ else {
     })
   }
 
-  t.test('6 MB go from one client to another, over TLS, by our streams', async (t) => {
+  t.test('mqtt clients exchange 6 MB through Mosquitto over streams of this package', async (t) => {
     for (const qos of [0, 1, 2] as const) {
       const { mqtt: publisher } = await client(t)
       const { mqtt: subscriber, sockets, errors } = await client(t)
@@ -56,7 +56,7 @@ else {
 
   const refused = { code: 'ERR_RENEGOTIATION_REFUSED', cause: { code: 'ERR_SSL_NO_RENEGOTIATION' } }
 
-  t.test('Mosquitto refuses: the client is told, connects again, and loses no message', async (t) => {
+  t.test('if Mosquitto refuses to renegotiate, mqtt emits the error, reconnects and loses no message', async (t) => {
     const { mqtt: publisher, sockets, errors } = await client(t)
     const { mqtt: subscriber } = await client(t)
     await subscriber.subscribeAsync('refused', { qos: 2 })
@@ -64,13 +64,13 @@ else {
     const published = messages.map((message) => publisher.publishAsync('refused', message, { qos: 2 }))
     t.match(await rejection(sockets[0]!.renegotiate()), refused)
     await Promise.all(published)
-    t.ok((await all).equals(Buffer.concat(messages)), 'each once, in order')
+    t.ok((await all).equals(Buffer.concat(messages)), 'every message arrived once and in order')
     await closed(sockets[0]!)
-    t.match(errors, [refused], 'in its `error` as well')
+    t.match(errors, [refused], 'the client emits the same error')
     t.equal(sockets.length, 2)
   })
 
-  t.test('with TLS 1.3 it is told at once that there is none, and no message is harmed', async (t) => {
+  t.test('with TLS 1.3, renegotiate() fails at once, and mqtt loses no message', async (t) => {
     const { mqtt, sockets, errors } = await client(t, 'TLSv1.3')
     await mqtt.subscribeAsync('unsupported', { qos: 1 })
     const all = received(mqtt)

@@ -5,7 +5,7 @@ import t, { type Test } from 'tap'
 import type { RenegotiationTLSSocket } from '../../src/index.ts'
 import { body, connector, hashOf, listen, RENEGOTIATIONS_PER_BODY, Renegotiations } from '../fixtures/web.ts'
 
-/** A broker on our TLS. */
+/** Starts a broker on streams of this package. */
 async function mqttBroker(t: Test) {
   const broker = await Aedes.createBroker()
   const server = await listen(t, {}, (socket) => broker.handle(socket))
@@ -13,12 +13,12 @@ async function mqttBroker(t: Test) {
   return { broker, ...server }
 }
 
-/** Now, or again. */
+/** Waits until the client has connected, or has reconnected. */
 async function connected(client: MqttClient): Promise<void> {
   return new Promise((resolve) => client.once('connect', () => resolve()))
 }
 
-/** A client on our TLS. */
+/** Connects a client by streams of this package. */
 async function mqttClient(t: Test, port: number, clientId: string) {
   const { connect, sockets } = connector(t)
   const client = new MqttClient(() => connect(port), { clientId, reconnectPeriod: 1 })
@@ -31,7 +31,7 @@ async function mqttClient(t: Test, port: number, clientId: string) {
 const count = [...body()].length
 const expected = await hashOf(body())
 
-/** As many messages as a body has chunks. */
+/** Resolves with the messages, when as many as a body has chunks have arrived. */
 async function messagesTo(client: MqttClient): Promise<Buffer[]> {
   const messages: Buffer[] = []
   return new Promise((resolve) => {
@@ -42,7 +42,7 @@ async function messagesTo(client: MqttClient): Promise<Buffer[]> {
 }
 
 for (const qos of [0, 1, 2] as const) {
-  t.test(`4 MB through the broker with QoS ${qos}, and all four ends renegotiate`, async (t) => {
+  t.test(`4 MB pass through an aedes broker with QoS ${qos} while all four ends renegotiate`, async (t) => {
     const { port, sockets } = await mqttBroker(t)
     const publisher = await mqttClient(t, port, 'publisher')
     const subscriber = await mqttClient(t, port, 'subscriber')
@@ -54,14 +54,14 @@ for (const qos of [0, 1, 2] as const) {
     for (const chunk of body(() => ends.forEach((end) => void renegotiations.of(end)))) {
       await publisher.client.publishAsync('plant/boiler', chunk, { qos })
     }
-    t.equal(await hashOf(await received), expected, 'message by message')
+    t.equal(await hashOf(await received), expected, 'the subscriber received all messages in order')
     await renegotiations.verified(t, 4 * RENEGOTIATIONS_PER_BODY)
     await Promise.all([publisher.client.endAsync(), subscriber.client.endAsync()])
-    t.equal(publisher.sockets.length + subscriber.sockets.length, 2, 'nobody had to connect again')
+    t.equal(publisher.sockets.length + subscriber.sockets.length, 2, 'no client had to reconnect')
   })
 }
 
-t.test('a client whose connection is lost in the middle of a renegotiation connects again, and goes on', async (t) => {
+t.test('an mqtt client whose connection breaks in a renegotiation reconnects and publishes its message', async (t) => {
   const { broker, port, sockets } = await mqttBroker(t)
   const { client, sockets: clientSockets } = await mqttClient(t, port, 'client')
   const [first] = clientSockets as [RenegotiationTLSSocket]
@@ -76,7 +76,7 @@ t.test('a client whose connection is lost in the middle of a renegotiation conne
   t.equal(broker.connectedClients, 1)
 })
 
-t.test('pings go on, and the broker answers', async (t) => {
+t.test('an mqtt ping during a renegotiation reaches the broker and is answered', async (t) => {
   const { broker, port, sockets } = await mqttBroker(t)
   const { client, sockets: clientSockets } = await mqttClient(t, port, 'client')
   for (const socket of [clientSockets[0], sockets[0]] as RenegotiationTLSSocket[]) {

@@ -11,15 +11,16 @@ import { Renegotiations } from '../fixtures/web.ts'
 
 type Version = 'TLSv1.2' | 'TLSv1.3'
 
-/** What mysql2 doesn't declare. */
+/** With members that the types of mysql2 do not declare. */
 interface Connection extends mysql.Connection {
   stream: tls.TLSSocket
   startTLS(onSecure: (error?: Error) => void): void
 }
 
 /**
- * mysql2's option `stream` is for what lies below its TLS, which it always
- * makes by itself; so what it has made is wrapped, with its listeners.
+ * Wraps the TLS socket that mysql2 has made, and moves its listeners to the
+ * stream. The option `stream` of mysql2 does not help: it is for the connection
+ * below TLS, and mysql2 always makes the TLS socket itself.
  */
 function wrap(connection: Connection): void {
   const { stream: plain } = connection
@@ -34,14 +35,14 @@ function wrap(connection: Connection): void {
   connection.stream = stream
 }
 
-/** When to do that. */
+/** When the socket is wrapped. */
 const hooks: Record<string, (connection: Connection) => Promise<void>> = {
-  async 'once it is connected'(connection) {
+  async 'after it is connected'(connection) {
     await once(connection, 'connect')
     wrap(connection)
   },
 
-  async 'as soon as it is made'(connection) {
+  async 'before it is connected'(connection) {
     const { startTLS } = connection
     connection.startTLS = (onSecure) => {
       startTLS.call(connection, onSecure)
@@ -73,7 +74,7 @@ else {
   const md5 = (chunk: Buffer) => createHash('md5').update(chunk).digest('hex')
   const echo = 'select cast(? as binary) as chunk, md5(?) as md5'
 
-  /** 5 MB go there, twice, and come back, together with what MariaDB makes of them. */
+  /** Sends 5 MB twice. Whether MariaDB returns the same 5 MB and their right hash. */
   async function roundTrip(database: Database, meanwhile: () => void = () => {}): Promise<boolean> {
     const answers = chunks.map(async (chunk) => {
       const [[row]] = await database.execute<mysql.RowDataPacket[]>(echo, [chunk, chunk])
@@ -84,7 +85,7 @@ else {
   }
 
   for (const hook of Object.keys(hooks)) {
-    t.test(`wrapped ${hook}, 5 MB go there and back while the connection renegotiates`, async (t) => {
+    t.test(`a mysql2 connection wrapped ${hook} sends and receives 5 MB while it renegotiates`, async (t) => {
       const { database, socket, errors } = await client(t, hook, allowing)
       const renegotiations = new Renegotiations()
       renegotiations.of(socket)
@@ -97,17 +98,17 @@ else {
       t.match(errors, [])
     })
 
-    t.test(`wrapped ${hook}, as Debian has it, MariaDB refuses, and all queries in the middle fail`, async (t) => {
+    t.test(`if MariaDB refuses (as on Debian), pending queries fail on a connection wrapped ${hook}`, async (t) => {
       const { database, socket, errors } = await client(t, hook, refusing)
       const queries = chunks.map(async (chunk) => rejection(database.query(echo, [chunk, chunk])))
       t.match(await rejection(socket.renegotiate()), refused)
       for (const error of await Promise.all(queries)) t.match(error, { ...refused, fatal: true })
       await closed(socket)
-      t.match(errors, [], 'which nobody else is told of')
+      t.match(errors, [], 'the connection emits no error, because the queries got it')
       t.match(await rejection(database.query('select 1')), { message: /closed state/ })
     })
 
-    t.test(`wrapped ${hook}, an idle client is told by its error, and takes no queries any more`, async (t) => {
+    t.test(`if MariaDB refuses, an idle connection wrapped ${hook} emits the error and is closed`, async (t) => {
       const { database, socket, errors } = await client(t, hook, refusing)
       t.match(await rejection(socket.renegotiate()), refused)
       await closed(socket)
@@ -115,7 +116,7 @@ else {
       t.match(await rejection(database.query('select 1')), { message: /closed state/ })
     })
 
-    t.test(`wrapped ${hook}, with TLS 1.3 it is told at once that there is none, and no query is harmed`, async (t) => {
+    t.test(`with TLS 1.3, renegotiate() fails but queries succeed on a connection wrapped ${hook}`, async (t) => {
       const { database, socket, errors } = await client(t, hook, allowing, 'TLSv1.3')
       const trip = roundTrip(database)
       t.match(await rejection(socket.renegotiate()), { code: 'ERR_RENEGOTIATION_UNSUPPORTED' })

@@ -9,9 +9,9 @@ import type { RenegotiationTLSSocket } from '../../src/index.ts'
 import { client as known } from '../fixtures/pki.ts'
 import { body, connector, hashOf, listen, RENEGOTIATIONS_PER_BODY, Renegotiations } from '../fixtures/web.ts'
 
-/** An SMTP server on our TLS, and a pool of one connection to it, on ours as well. */
+/** Starts an SMTP server, and a pool of one connection to it, both on streams of this package. */
 async function mail(t: Test, options: SMTPServerOptions, identity: tls.SecureContextOptions = {}) {
-  // `secured`: somebody else does TLS.
+  // `secured` means that the connection is encrypted already.
   const smtp = new SMTPServer({ secure: true, secured: true, logger: false, ...options })
   smtp.on('error', () => {})
   const { port, sockets } = await listen(t, {}, (socket) => smtp.server.emit('connection', socket))
@@ -29,12 +29,12 @@ async function mail(t: Test, options: SMTPServerOptions, identity: tls.SecureCon
   return { transport, sockets, clientSockets: client.sockets }
 }
 
-/** What a message of a body arrives as: the end of its last line is SMTP's. */
+/** The hash of a body as the server receives it: SMTP adds the end of the last line. */
 const expected = await hashOf([...body(), Buffer.from('\r\n')])
 
 const envelope = { from: 'us@localhost', to: 'them@localhost' }
 
-t.test('three messages of 4 MB on one connection, and both ends renegotiate in the middle of each', async (t) => {
+t.test('nodemailer sends three messages of 4 MB on one connection while both ends renegotiate', async (t) => {
   const renegotiations = new Renegotiations()
   const { transport, sockets, clientSockets } = await mail(t, {
     authOptional: true,
@@ -55,7 +55,7 @@ t.test('three messages of 4 MB on one connection, and both ends renegotiate in t
     const { response } = await transport.sendMail({ envelope, raw })
     t.equal(response, `250 ${expected}`)
   }
-  // 4,000,002 bytes: the server's are four.
+  // The server receives 4,000,002 bytes each time, and renegotiates after each million: four times.
   await renegotiations.verified(t, 3 * (RENEGOTIATIONS_PER_BODY + 4))
   t.equal(clientSockets.length, 1)
   const closed = once(sockets[0] as RenegotiationTLSSocket, 'close')
@@ -63,7 +63,7 @@ t.test('three messages of 4 MB on one connection, and both ends renegotiate in t
   await closed
 })
 
-t.test('a server that asks for a certificate before it takes the mail', async (t) => {
+t.test('an SMTP server requests a client certificate, and accepts mail only if it is valid', async (t) => {
   for (const [who, identity] of Object.entries({ known, unknown: {} })) {
     const options: SMTPServerOptions = {
       authOptional: true,

@@ -17,12 +17,12 @@ const refused = { code: 'ERR_RENEGOTIATION_REFUSED', cause: { code: 'ERR_SSL_NO_
 /** SSLRequest, of PostgreSQL's protocol; the answer is one byte, `S` for yes. */
 const sslRequest = Buffer.from([0, 0, 0, 8, 4, 210, 22, 47])
 
-/** Where pg takes a connection that somebody else makes. */
+/** The options of pg that accept a connection made elsewhere. */
 const hooks: Record<
   string,
   (port: number, maxVersion: Version) => Promise<[pg.ClientConfig, () => RenegotiationTLSSocket]>
 > = {
-  /** A connection that is secure already, which pg believes to be plain, and not to be connected yet. */
+  /** A connection that is already encrypted. pg takes it for a plain one that is not connected yet. */
   async stream(port, maxVersion) {
     const socket = net.connect(port, '127.0.0.1')
     socket.write(sslRequest)
@@ -33,7 +33,7 @@ const hooks: Record<
     return [{ stream: () => stream as Duplex }, () => stream]
   },
 
-  /** pg's own connection, but for the socket that it has made: that is wrapped before anyone listens to it. */
+  /** A connection of pg, whose TLS socket is wrapped before pg adds its listeners. */
   async connection(port, maxVersion) {
     class Connection extends pg.Connection {
       declare stream: RenegotiationTLSSocket
@@ -52,7 +52,7 @@ const hooks: Record<
 
 if (skip.postgres) t.plan(0, skip.postgres)
 else {
-  // It refuses even so: be-secure-openssl.c sets SSL_OP_NO_RENEGOTIATION.
+  // PostgreSQL refuses even with this configuration: its be-secure-openssl.c sets SSL_OP_NO_RENEGOTIATION.
   const { port } = await postgres(t, { allowRenegotiation: true })
 
   async function client(t: Test, hook: string, maxVersion: Version = 'TLSv1.2') {
@@ -68,7 +68,7 @@ else {
   const chunks = Array.from({ length: 10 }, (_, i) => Buffer.alloc(500_000, `chunk ${i} `))
   const md5 = (chunk: Buffer) => createHash('md5').update(chunk).digest('hex')
 
-  /** 5 MB go there and come back, together with what PostgreSQL makes of them. */
+  /** Sends 5 MB. Whether PostgreSQL returns the same 5 MB and their right hash. */
   async function roundTrip(client: pg.Client): Promise<boolean> {
     for (const chunk of chunks) {
       const { rows } = await client.query('select $1::bytea as chunk, md5($1::bytea) as md5', [chunk])
@@ -78,26 +78,26 @@ else {
   }
 
   for (const hook of Object.keys(hooks)) {
-    t.test(`by ${hook}, 5 MB go there and back, over TLS, by our stream`, async (t) => {
+    t.test(`pg sends and receives 5 MB over a stream of this package (option ${hook})`, async (t) => {
       const { client: database, socket } = await client(t, hook)
       t.ok(await roundTrip(database))
       const { rows } = await database.query('select version from pg_stat_ssl where pid = pg_backend_pid()')
       t.match(rows, [{ version: 'TLSv1.2' }])
-      t.ok(socket.bytesRead > 10_000_000, 'the hexadecimal digits of 5 MB')
+      t.ok(socket.bytesRead > 10_000_000, 'at least the hexadecimal digits of 5 MB went through the stream')
       await database.end()
       await closed(socket)
     })
 
-    t.test(`by ${hook}, PostgreSQL refuses, and the query in the middle fails`, async (t) => {
+    t.test(`if PostgreSQL refuses to renegotiate, the running query of pg fails (option ${hook})`, async (t) => {
       const { client: database, socket, errors } = await client(t, hook)
       const query = rejection(database.query('select $1::bytea', [Buffer.concat(chunks)]))
       t.match(await rejection(socket.renegotiate()), refused)
       t.match(await query, refused)
       await closed(socket)
-      t.match(errors, [], 'which nobody else is told of')
+      t.match(errors, [], 'the client emits no error, because the query got it')
     })
 
-    t.test(`by ${hook}, an idle client is told by its error, and takes no queries any more`, async (t) => {
+    t.test(`if PostgreSQL refuses, an idle client of pg emits the error and ends (option ${hook})`, async (t) => {
       const { client: database, socket, errors } = await client(t, hook)
       const ended = new Promise((resolve) => database.once('end', resolve))
       t.match(await rejection(socket.renegotiate()), refused)
@@ -107,7 +107,7 @@ else {
       t.match(await rejection(database.query('select 1')), { message: /not queryable/ })
     })
 
-    t.test(`by ${hook}, with TLS 1.3 it is told at once that there is none, and no query is harmed`, async (t) => {
+    t.test(`with TLS 1.3, renegotiate() fails at once, and all queries of pg succeed (option ${hook})`, async (t) => {
       const { client: database, socket, errors } = await client(t, hook, 'TLSv1.3')
       const trip = roundTrip(database)
       t.match(await rejection(socket.renegotiate()), { code: 'ERR_RENEGOTIATION_UNSUPPORTED' })

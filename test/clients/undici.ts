@@ -7,7 +7,7 @@ import { body, connector, hashOf, RENEGOTIATIONS_PER_BODY, Renegotiations, webSe
 
 const expected = await hashOf(body())
 
-/** Answers with a body of its own, renegotiates in the middle of it, and says in a trailer what it received. */
+/** Starts a server that renegotiates while it sends a body, and sends the hash of the request in a trailer. */
 async function busyServer(t: Test) {
   const renegotiations = new Renegotiations()
   const server = await webServer(t, async (request, response) => {
@@ -21,7 +21,7 @@ async function busyServer(t: Test) {
   return { ...server, renegotiations }
 }
 
-/** undici's option `connect`, on our TLS. */
+/** Returns undici's option `connect`, which makes streams of this package. */
 function undiciConnector(t: Test) {
   const { connect, sockets } = connector(t)
   const option: buildConnector.connector = ({ port }, callback) => {
@@ -36,7 +36,7 @@ function undiciConnector(t: Test) {
 }
 
 t.test(
-  'a Client sends 4 MB and receives 4 MB at once, and both ends renegotiate, twice on one connection',
+  'two requests of an undici Client on one connection carry 4 MB each way while both ends renegotiate',
   async (t) => {
     const { port, renegotiations } = await busyServer(t)
     const { connect, sockets } = undiciConnector(t)
@@ -48,15 +48,15 @@ t.test(
         path: '/',
         body: Readable.from(body(() => renegotiations.of(sockets[0] as RenegotiationTLSSocket))),
       })
-      t.equal(await hashOf(response.body), expected, 'what it receives')
-      t.strictSame(response.trailers, { received: expected }, 'what it sent')
+      t.equal(await hashOf(response.body), expected, 'the client received the whole body')
+      t.strictSame(response.trailers, { received: expected }, 'the server received the whole body')
       await renegotiations.verified(t, time * 2 * RENEGOTIATIONS_PER_BODY)
     }
     t.equal(sockets.length, 1)
   },
 )
 
-t.test('requests in a pipeline, and a renegotiation between any two of them', async (t) => {
+t.test('undici gets the answers to 20 pipelined requests, with a renegotiation after each request', async (t) => {
   const { port } = await webServer(t, (request, response) => response.end(`answer to ${request.url}`))
   const { connect, sockets } = undiciConnector(t)
   const client = new Client(`https://localhost:${port}`, { connect, pipelining: 10 })
@@ -77,7 +77,7 @@ t.test('requests in a pipeline, and a renegotiation between any two of them', as
   t.equal(sockets.length, 1)
 })
 
-t.test('fetch() through an Agent, with more than one connection', async (t) => {
+t.test('three calls of fetch() through an undici Agent receive 4 MB each while the server renegotiates', async (t) => {
   const { port, renegotiations } = await busyServer(t)
   const { connect, sockets } = undiciConnector(t)
   const dispatcher = new Agent({ connect })
@@ -96,7 +96,7 @@ t.test('fetch() through an Agent, with more than one connection', async (t) => {
   t.equal(sockets.length, 3)
 })
 
-t.test('a connection that cannot be is told as undici tells it', async (t) => {
+t.test('undici reports ECONNREFUSED if the connection cannot be made', async (t) => {
   const { connect } = undiciConnector(t)
   const client = new Client('https://localhost:1', { connect })
   t.teardown(() => client.destroy())

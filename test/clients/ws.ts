@@ -9,7 +9,7 @@ import { body, connector, hashOf, RENEGOTIATIONS_PER_BODY, Renegotiations, webSe
 
 type Connect = (options: tls.ConnectionOptions) => RenegotiationTLSSocket
 
-/** The two ways in which ws takes a connection that somebody else makes. */
+/** The two options of ws that accept a connection made elsewhere. */
 const hooks: Record<string, (t: Test, connect: Connect) => ClientOptions> = {
   createConnection: (_t, connect) => ({ createConnection: connect as never }),
   agent(t, connect) {
@@ -20,9 +20,9 @@ const hooks: Record<string, (t: Test, connect: Connect) => ClientOptions> = {
   },
 }
 
-/** Both ends of a WebSocket, and what they stand on. */
+/** Returns both ends of a WebSocket, and the streams below them. */
 async function webSockets(t: Test, hook: keyof typeof hooks, perMessageDeflate: boolean) {
-  const { web, port } = await webServer(t, () => t.fail('a request that is no upgrade'))
+  const { web, port } = await webServer(t, () => t.fail('the server got a request that is no upgrade'))
   const listening = new WebSocketServer({ server: web as https.Server, perMessageDeflate })
   t.teardown(() => listening.close())
   const { connect, sockets } = connector(t)
@@ -38,7 +38,7 @@ async function webSockets(t: Test, hook: keyof typeof hooks, perMessageDeflate: 
 const count = [...body()].length
 const expected = await hashOf(body())
 
-/** As many messages as a body has chunks. */
+/** Resolves with the messages, when as many as a body has chunks have arrived. */
 async function messagesOf(socket: WebSocket): Promise<Buffer[]> {
   const messages: Buffer[] = []
   return new Promise((resolve) => {
@@ -50,8 +50,8 @@ async function messagesOf(socket: WebSocket): Promise<Buffer[]> {
 
 for (const hook of Object.keys(hooks)) {
   for (const perMessageDeflate of [false, true]) {
-    const how = perMessageDeflate ? 'compressed' : 'as they are'
-    t.test(`by ${hook}, messages of 4 MB go both ways, ${how}, while both ends renegotiate`, async (t) => {
+    const how = perMessageDeflate ? 'compressed' : 'uncompressed'
+    t.test(`ws carries 4 MB each way, ${how}, while both ends renegotiate (option ${hook})`, async (t) => {
       const { client, clientSocket, server, serverSocket } = await webSockets(t, hook, perMessageDeflate)
       const received = Promise.all([messagesOf(client), messagesOf(server)])
       const renegotiations = new Renegotiations()
@@ -64,14 +64,14 @@ for (const hook of Object.keys(hooks)) {
           for (const chunk of chunks) await new Promise((resolve) => from.send(chunk, resolve))
         }),
       )
-      for (const messages of await received) t.equal(await hashOf(messages), expected, 'message by message')
+      for (const messages of await received) t.equal(await hashOf(messages), expected, 'all messages arrived in order')
       await renegotiations.verified(t, 2 * RENEGOTIATIONS_PER_BODY)
       t.equal(clientSocket.counters.failed + serverSocket.counters.failed, 0)
     })
   }
 }
 
-t.test('pings, a message in fragments, and the close with its code are the same after it', async (t) => {
+t.test('pings, fragmented messages and the close code of ws work during and after a renegotiation', async (t) => {
   const { client, clientSocket, server, serverSocket } = await webSockets(t, 'agent', false)
   for (const [ours, theirs, socket] of [
     [client, server, clientSocket],
@@ -90,5 +90,5 @@ t.test('pings, a message in fragments, and the close with its code are the same 
   const renegotiated = clientSocket.renegotiate()
   client.close(4000, 'goodbye')
   for (const [code, reason] of await closes) t.equal(`${code} ${reason}`, '4000 goodbye')
-  t.match(await renegotiated, { verified: true }, 'which was asked for before the close')
+  t.match(await renegotiated, { verified: true }, 'the renegotiation that was requested before the close succeeds')
 })

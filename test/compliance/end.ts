@@ -3,7 +3,7 @@ import t from 'tap'
 import { End, same } from '../../src/compliance/end.ts'
 import type { TransportEvents, WriteCallback } from '../../src/index.ts'
 
-t.test('a write of several parts waits where a handshake comes between them', async (t) => {
+t.test('a write that was taken in part continues only after the handshake that began meanwhile', async (t) => {
   let events!: TransportEvents
   const offers: [string, WriteCallback][] = []
   const end = new End({
@@ -33,7 +33,7 @@ t.test('a write of several parts waits where a handshake comes between them', as
   await written
 })
 
-t.test('where bytes differ is told', (t) => {
+t.test('same() reports the first byte at which two buffers differ', (t) => {
   const message = /5 bytes for 4, and from byte 2 they differ/
   t.throws(() => same(Buffer.from('abXde'), Buffer.from('abcd')), { message })
   same(Buffer.from('abc'), Buffer.from('abc'))

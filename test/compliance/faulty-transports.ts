@@ -6,13 +6,13 @@ import { MemoryTransport } from '../fixtures/memory-transport.ts'
 import { SEED } from '../fixtures/random.ts'
 
 /*
- * A suite that passes everything proves nothing: each of these transports breaks
- * the contract in one way, and has to be found out.
+ * Tests the compliance tests themselves: each of these transports breaks the
+ * contract in one way, and the compliance tests must fail for it.
  */
 
 t.comment(`SEED=${SEED}`)
 
-/** How a transport differs from one that keeps the contract: in what is called, and in what it tells. */
+/** How a transport differs from one that keeps the contract: in its methods (`calls`) and in its events (`tells`). */
 interface Fault {
   calls?: (inner: Transport) => Partial<Transport>
   tells?: (events: TransportEvents, inner: Transport) => Partial<TransportEvents>
@@ -62,13 +62,13 @@ const writev =
   })
 
 const faults: Record<string, [Fault, RegExp]> = {
-  'is never ready': [
+  'never calls ready()': [
     { tells: () => ({ ready() {} }) },
     /not done after 1000 ms. near end: it waits until it is ready; it was told of nothing; and received 0 bytes. far end: /,
   ],
-  'is ready twice': [{ tells: (events) => ({ ready: twice(() => events.ready()) }) }, /ready\(\) came 2 times/],
-  'takes a second stream': [{ calls: (inner) => ({ attach: attachOnce(inner) }) }, /must throw the second time/],
-  'starts out flowing': [
+  'calls ready() twice': [{ tells: (events) => ({ ready: twice(() => events.ready()) }) }, /ready\(\) came 2 times/],
+  'accepts a second attach()': [{ calls: (inner) => ({ attach: attachOnce(inner) }) }, /must throw the second time/],
+  'delivers data before resume()': [
     {
       tells: (events, inner) => ({
         ready: both(
@@ -79,29 +79,29 @@ const faults: Record<string, [Fault, RegExp]> = {
     },
     /data\(\) came while paused|nothing comes before resume/,
   ],
-  'does not pause': [{ calls: () => ({ pause() {} }) }, /data\(\) came while paused/],
-  'calls back twice': [
+  'ignores pause()': [{ calls: () => ({ pause() {} }) }, /data\(\) came while paused/],
+  'calls a write callback twice': [
     {
       calls: write((inner, buffer, done) => inner.write(buffer, (...result) => twice(() => done(...result))())),
     },
     /a callback was called twice/,
   ],
-  'never calls back': [{ calls: write((inner, buffer) => inner.write(buffer, () => {})) }, /not done/],
+  'never calls a write callback': [{ calls: write((inner, buffer) => inner.write(buffer, () => {})) }, /not done/],
   'fails its writes': [{ calls: write((_inner, _buffer, done) => setImmediate(done, new Error('EPIPE'), 0)) }, /EPIPE/],
-  'never calls back for an empty write': [
+  'never calls the callback of an empty write': [
     { calls: write((inner, buffer, done) => buffer.length > 0 && inner.write(buffer, done)) },
     /not done/,
   ],
-  'takes nothing, ever': [{ calls: write((_inner, _buffer, done) => setImmediate(done, null, 0)) }, /not done/],
-  'does not say how much it took': [
+  'never takes any byte': [{ calls: write((_inner, _buffer, done) => setImmediate(done, null, 0)) }, /not done/],
+  'does not report how many bytes it took': [
     { calls: write((inner, buffer, done) => inner.write(buffer, (error) => done(error))) },
     /of \d+ bytes it took undefined/,
   ],
-  'claims more than it was offered': [
+  'reports more bytes than it was offered': [
     { calls: write((inner, buffer, done) => inner.write(buffer, (error, taken = 0) => done(error, taken + 1))) },
     /of \d+ bytes it took \d+/,
   ],
-  'claims what it did not take': [
+  'reports bytes that it did not send': [
     {
       calls: write((inner, buffer, done) =>
         inner.write(buffer.subarray(0, Math.min(buffer.length, 1000)), (error) => done(error, buffer.length)),
@@ -109,7 +109,7 @@ const faults: Record<string, [Fault, RegExp]> = {
     },
     /not done/,
   ],
-  'sends what it did not claim': [
+  'sends a byte that it did not report': [
     {
       calls: write((inner, buffer, done) =>
         inner.write(buffer, (error, taken = 0) => done(error, taken > 1000 ? taken - 1 : taken)),
@@ -117,7 +117,7 @@ const faults: Record<string, [Fault, RegExp]> = {
     },
     /what arrives is not what was written/,
   ],
-  'changes what it is given': [
+  'changes the buffer that it is given to write': [
     {
       calls: write((inner, buffer, done) => {
         inner.write(Buffer.from(buffer), done)
@@ -126,7 +126,7 @@ const faults: Record<string, [Fault, RegExp]> = {
     },
     /write\(\) changed the buffer/,
   ],
-  'changes what it sends': [
+  'delivers other bytes than were written': [
     {
       tells: (events) => ({
         data: (chunk) => events.data(chunk.length > 2000 ? Buffer.from(chunk).reverse() : chunk),
@@ -134,7 +134,7 @@ const faults: Record<string, [Fault, RegExp]> = {
     },
     /what arrives is not what was written/,
   ],
-  'delivers nothing as data': [
+  'calls data() with an empty chunk': [
     {
       tells: (events) => ({
         data: (chunk) =>
@@ -146,20 +146,20 @@ const faults: Record<string, [Fault, RegExp]> = {
     },
     /without any data/,
   ],
-  'delivers text': [
+  'calls data() with a string': [
     { tells: (events) => ({ data: (chunk) => events.data(chunk.toString('latin1') as never) }) },
     /not as a Buffer/,
   ],
-  'uses memory again that it has handed over': [
+  'reuses the memory of a chunk that it has delivered': [
     { tells: (events) => ({ data: inOneBuffer(events) }) },
     /was used again/,
   ],
-  'counts the buffers of a writev() wrongly': [
+  'reports a wrong number of bytes for writev()': [
     { calls: writev((bytes) => Math.ceil(bytes / 2)) },
     /what arrives is not what was written/,
   ],
-  'tells the end twice': [{ tells: (events) => ({ end: twice(() => events.end()) }) }, /end\(\) came 2 times/],
-  'tells data after the end': [
+  'calls end() twice': [{ tells: (events) => ({ end: twice(() => events.end()) }) }, /end\(\) came 2 times/],
+  'calls data() after end()': [
     {
       tells: (events) => ({
         end: both(
@@ -170,9 +170,9 @@ const faults: Record<string, [Fault, RegExp]> = {
     },
     /data\(\) came after end/,
   ],
-  'never closes': [{ tells: () => ({ closed() {} }) }, /not done/],
-  'closes twice': [{ tells: (events) => ({ closed: twice(() => events.closed()) }) }, /closed\(\)/],
-  'tells something after it has closed': [
+  'never calls closed()': [{ tells: () => ({ closed() {} }) }, /not done/],
+  'calls closed() twice': [{ tells: (events) => ({ closed: twice(() => events.closed()) }) }, /closed\(\)/],
+  'calls error() after closed()': [
     {
       tells: (events) => ({
         closed: both(
@@ -183,25 +183,22 @@ const faults: Record<string, [Fault, RegExp]> = {
     },
     /after closed\(\) there came error/,
   ],
-  'closes of itself': [{ tells: (events) => ({ data: () => events.closed() }) }, /closed/],
-  'fails of itself': [{ tells: (events) => ({ data: () => events.error(new Error('of itself')) }) }, /of itself/],
-  'can not renegotiate after all': [{ calls: () => ({ unsupported: () => 'no' }) }, /no/],
-  'can renegotiate after all': [{ renegotiates: false }, /must be a sentence/],
-  'does not tell that a handshake starts': [
-    { tells: () => ({ handshakeStarted() {} }) },
-    /told that a handshake starts/,
-  ],
-  'does not tell that a handshake is done': [{ tells: () => ({ handshakeDone() {} }) }, /not done/],
-  'has always the same keys': [{ calls: () => ({ session: () => sameKeys }) }, /changes with the keys/],
-  'has other keys whenever it is asked': [
+  'closes by itself': [{ tells: (events) => ({ data: () => events.closed() }) }, /closed/],
+  'fails by itself': [{ tells: (events) => ({ data: () => events.error(new Error('by itself')) }) }, /by itself/],
+  'says that it cannot renegotiate, although it should': [{ calls: () => ({ unsupported: () => 'no' }) }, /no/],
+  'says that it can renegotiate, although it should not': [{ renegotiates: false }, /must be a sentence/],
+  'never calls handshakeStarted()': [{ tells: () => ({ handshakeStarted() {} }) }, /told that a handshake starts/],
+  'never calls handshakeDone()': [{ tells: () => ({ handshakeDone() {} }) }, /not done/],
+  'always returns the same keys': [{ calls: () => ({ session: () => sameKeys }) }, /changes with the keys/],
+  'returns other keys in each call': [
     { calls: () => ({ session: () => ({ keys: randomBytes(8) }) }) },
     /changes only with the keys/,
   ],
-  'tells twice that a handshake is done': [
+  'calls handshakeDone() twice': [
     { tells: (events) => ({ handshakeDone: twice(() => events.handshakeDone()) }) },
     /told once that it is done/,
   ],
-  'reads what it was given after it has called back': [
+  'reads the buffer of a write after its callback': [
     {
       calls: write((inner, buffer, done) => {
         setTimeout(() => inner.write(buffer, () => {}), 1)
@@ -210,7 +207,7 @@ const faults: Record<string, [Fault, RegExp]> = {
     },
     /what arrives is not what was written|Written while|not done/,
   ],
-  'tells of its keys now and then': [{ calls: (inner) => ({ session: everyOther(inner) }) }, /always or never/],
+  'returns keys only in every other call': [{ calls: (inner) => ({ session: everyOther(inner) }) }, /always or never/],
 }
 
 function attachOnce(inner: Transport): Transport['attach'] {
@@ -234,7 +231,7 @@ function everyOther(inner: Transport): Transport['session'] {
   return () => (count++ % 2 === 0 ? inner.session() : {})
 }
 
-t.test('bad arguments are told at once, and what connect() makes when it is there', async (t) => {
+t.test('complianceTests() throws for invalid options, and a test rejects if connect() is invalid', async (t) => {
   const connect = () => MemoryTransport.pair()
   const bad: [unknown, RegExp][] = [
     [undefined, /options must be an object, got undefined/],
@@ -251,7 +248,7 @@ t.test('bad arguments are told at once, and what connect() makes when it is ther
   await complianceTests({ connect, timeout: 0 })[0]?.run()
 })
 
-t.test('a stream test that is not done in time tells what the streams were doing', async (t) => {
+t.test('a stream test that exceeds its timeout reports the state of both streams', async (t) => {
   const connect = () =>
     MemoryTransport.pair().map((inner) => faulty(inner, { calls: write(() => {}) })) as [Transport, Transport]
   const late = complianceTests({ connect, timeout: 100 }).find(({ name }) => name.startsWith('a stream'))
@@ -261,7 +258,7 @@ t.test('a stream test that is not done in time tells what the streams were doing
 })
 
 for (const [name, [fault, message]] of Object.entries(faults)) {
-  t.test(`a transport that ${name} is found out`, async (t) => {
+  t.test(`the compliance tests fail for a transport that ${name}`, async (t) => {
     const connect = () => MemoryTransport.pair().map((inner) => faulty(inner, fault)) as [Transport, Transport]
     const { renegotiates = true } = fault
     for (const { run } of complianceTests({ connect, seed: SEED, timeout: 1000, renegotiates })) {
@@ -274,6 +271,6 @@ for (const [name, [fault, message]] of Object.entries(faults)) {
       t.match(error.message, `(seed ${SEED})`)
       return
     }
-    t.fail('it passes')
+    t.fail('all compliance tests pass')
   })
 }

@@ -51,7 +51,7 @@ function overCipher(inner: Duplex): Transport {
 
 const subjects: Record<string, Omit<ComplianceOptions, 'seed'> & { skip?: string | boolean }> = {
   'TLS 1.2 over TCP': { connect: async () => overTLS(...(await tcp())) },
-  'TLS 1.2 over a Duplex in JavaScript': {
+  'TLS 1.2 over a JavaScript Duplex': {
     async connect() {
       const [near, far] = await tcp()
       return overTLS(new JavaScriptDuplex(near), new JavaScriptDuplex(far))
@@ -65,20 +65,20 @@ const subjects: Record<string, Omit<ComplianceOptions, 'seed'> & { skip?: string
       return [duplexTransport(near), duplexTransport(far)]
     },
   },
-  "a Duplex with a rekey of one's own": {
+  'a Duplex with its own way to change keys': {
     async connect() {
       const [near, far] = await tcp()
       return [overCipher(near), overCipher(far)]
     },
   },
-  'a transport in memory': { connect: () => MemoryTransport.pair() },
-  'a transport in memory that takes crumbs, or nothing at first': {
+  'an in-memory transport': { connect: () => MemoryTransport.pair() },
+  'an in-memory transport with partial and refused writes': {
     connect: () => MemoryTransport.pair({ portion: 1000, refuseEvery: 3 }),
   },
 }
 for (const { name, libssl, skip } of everyLibSSL) {
   for (const partialWrites of [false, true]) {
-    subjects[`${name}, with${partialWrites ? '' : 'out'} partial writes, over buffers of 4 KiB`] = {
+    subjects[`an engine on ${name} with${partialWrites ? '' : 'out'} partial writes`] = {
       skip,
       connect() {
         const { client, server } = enginePair({ ...(libssl && { libssl }), partialWrites, portion: 16384 })
@@ -90,11 +90,11 @@ for (const { name, libssl, skip } of everyLibSSL) {
 }
 
 for (const [name, { skip = false, ...options }] of Object.entries(subjects)) {
-  t.test(name, { skip }, async (t) => {
+  t.test(`${name} passes the compliance tests`, { skip }, async (t) => {
     for (const { name, run } of complianceTests({ ...options, seed: SEED })) {
       t.test(name, async (t) => {
         await run()
-        t.pass('as the contract says')
+        t.pass('the transport keeps the contract')
       })
     }
   })
