@@ -180,7 +180,7 @@ t.test('every link leads to an existing file, and to an existing heading if it n
   }
 })
 
-t.test('docs/compatibility.md shows for each TLS stack what its tests expect', (t) => {
+t.test('docs/compatibility.md shows for each TLS stack what its tests expect', async (t) => {
   const rows = read('docs/compatibility.md').split('\n')
   for (const [name, { ours }] of Object.entries(stacks)) {
     for (const role of ['client', 'server'] as const) {
