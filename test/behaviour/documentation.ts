@@ -28,6 +28,7 @@ import { transitions } from '../../src/core/state.ts'
 import * as api from '../../src/index.ts'
 import * as pki from '../fixtures/pki.ts'
 import { Plant } from '../fixtures/plant.ts'
+import { stacks } from '../fixtures/stacks.ts'
 
 const root = fileURLToPath(new URL('../../../', import.meta.url))
 const built = new URL('../../', import.meta.url)
@@ -175,6 +176,22 @@ t.test('every link leads to an existing file, and to an existing heading if it n
       const file = target === '' ? page : join(dirname(page), target)
       t.ok(existsSync(resolve(root, file)), `${page}: ${target}`)
       if (anchor !== undefined) t.ok(anchors(read(file)).includes(anchor), `${page}: ${target}#${anchor}`)
+    }
+  }
+})
+
+t.test('docs/compatibility.md shows for each TLS stack what its tests expect', async (t) => {
+  const rows = read('docs/compatibility.md').split('\n')
+  for (const [name, { ours }] of Object.entries(stacks)) {
+    for (const role of ['client', 'server'] as const) {
+      const row = rows.find((row) => row.includes(`<!-- ${name} --> | ${role} |`))
+      const cells = row?.split(' | ').slice(2)
+      const survives = cells?.map((cell) => cell.startsWith('all 20;'))
+      t.same(
+        survives,
+        [ours[role].we, ours[role].peer, ours[role].both].map((expected) => expected === 'all'),
+        `${name}, ${role}`,
+      )
     }
   }
 })

@@ -1,0 +1,3 @@
+import { testStack } from '../../fixtures/stack-tests.ts'
+
+testStack('go')
