@@ -206,8 +206,9 @@ export class Renegotiator {
 
   /** Returns the error for the application. During a handshake, it explains why the handshake failed. */
   explain(error: Error): Error {
-    if (this.#handshake === undefined) return error
-    return explain(error, this.#host.transport.failure(error), this.#handshake.origin)
+    const handshake = this.#handshake
+    // If the transport's failure() throws, the stream is destroyed, and has no handshake any more.
+    return handshake === undefined ? error : explain(error, this.#host.transport.failure(error), handshake.origin)
   }
 
   /** Settles everything, because the stream was destroyed, with or without an error. */
