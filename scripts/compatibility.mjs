@@ -25,8 +25,9 @@ function rowsOf(name, title, results) {
       if (stacks[name].ours[role][begins] === 'never') return '–'
       const ours = results[`${role} ${begins}`]
       const plain = results[`plain ${role} ${begins}`]
-      const chance = ours.failure !== undefined || stacks[name].ours[role][begins] === 'all' ? '' : ' or lost'
-      return `${words(ours)}${chance}; plain: ${words(plain)}`
+      const expected = stacks[name].ours[role][begins]
+      const outcome = expected !== 'all' && expected.test('all') ? 'may be lost' : words(ours)
+      return `${outcome}; plain: ${words(plain)}`
     })
     const version = results[`${role} we`].version
     return `| ${version.includes(title) ? version : `${title} ${version}`} <!-- ${name} --> | ${role} | ${cells.join(' | ')} |`
