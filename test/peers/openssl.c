@@ -17,6 +17,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "commands.h"
+
 #define CHUNK 16384
 
 static SSL *ssl;
@@ -53,29 +55,13 @@ static void on_info(const SSL *s, int where, int value) {
   if ((where & SSL_CB_HANDSHAKE_DONE) && handshakes++ > 0) printf("renegotiated\n");
 }
 
-static void on_command(char *line) {
+static void on_command(const char *line) {
   if (strcmp(line, "renegotiate") == 0) {
     if (!SSL_renegotiate(ssl)) fail("SSL_renegotiate");
   } else if (strcmp(line, "stop") == 0) {
     stopping = 1;
   } else if (sscanf(line, "expect %llu", &expected) == 1) {
     expecting = 1;
-  }
-}
-
-static void read_commands(void) {
-  static char buffer[256];
-  static size_t length;
-  ssize_t n = read(0, buffer + length, sizeof buffer - 1 - length);
-  if (n <= 0) exit(0);
-  length += (size_t)n;
-  buffer[length] = 0;
-  char *end;
-  while ((end = strchr(buffer, '\n'))) {
-    *end = 0;
-    on_command(buffer);
-    length -= (size_t)(end + 1 - buffer);
-    memmove(buffer, end + 1, length + 1);
   }
 }
 
