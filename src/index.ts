@@ -4,9 +4,17 @@
 export type { RenegotiationTrace } from './core/diagnostics.ts'
 export { AbortError, RenegotiationError, type RenegotiationErrorCode } from './core/errors.ts'
 export { type InboundBudget, inboundBudget } from './core/inbound-budget.ts'
-export type { KeyLimits, PeerLimit, RekeyOptions, RenegotiateOptions, RenegotiationOptions } from './core/options.ts'
+export type { PeerLimit, RenegotiateOptions, RenegotiationOptions } from './core/options.ts'
+export type { KeyLimits, RekeyOptions } from './core/rekey-options.ts'
 export type { RenegotiationEvents, RenegotiationStream } from './core/renegotiation-stream.ts'
-export type { Origin, RenegotiationCounters, RenegotiationReport } from './core/report.ts'
+export type {
+  DirectionCounters,
+  KeyCounters,
+  Origin,
+  RenegotiationCounters,
+  RenegotiationKind,
+  RenegotiationReport,
+} from './core/report.ts'
 export type { State } from './core/state.ts'
 export type {
   CertificatePolicy,
@@ -18,15 +26,14 @@ export type {
 } from './core/transport.ts'
 export { RenegotiationDuplex } from './faces/renegotiation-duplex.ts'
 export type { RenegotiationTLSSocket } from './faces/renegotiation-tls-socket.ts'
+export type { GuardCounts, LeftAloneReason } from './register/counts.ts'
+export type { RegisterOptions } from './register/options.ts'
+export { register } from './register/register.ts'
 export { connect, type RenegotiationConnectionOptions } from './tls/connect.ts'
 export { createServer, type RenegotiationServerOptions } from './tls/create-server.ts'
 export { wrapTLSSocket } from './tls/wrap-tls-socket.ts'
 export { type DuplexTransportOptions, duplexTransport, type PeerHandshakes } from './transports/duplex.ts'
-export {
-  type EngineTransportOptions,
-  engineTransport,
-  type RecordType,
-  type TLSEngine,
-  type Want,
-} from './transports/engine.ts'
+export { type EngineTransportOptions, engineTransport } from './transports/engine.ts'
+export type { PostHandshakeCounts } from './transports/post-handshake-messages.ts'
+export type { RecordType, TLSEngine, Want } from './transports/tls-engine.ts'
 export { tlsTransport } from './transports/tls-socket.ts'

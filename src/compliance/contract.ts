@@ -217,6 +217,55 @@ export const renegotiatingContractTests: Tests = {
   },
 }
 
+/** Tests for a transport that has key updates in place of renegotiations. */
+export const keyUpdateContractTests: Tests = {
+  'says that it can renegotiate, and that it has key updates': async ({ near }) => {
+    assert.equal(near.transport.unsupported(), undefined)
+    assert.equal(near.transport.hasKeyUpdates, true)
+  },
+
+  'updates its keys: tells when the request is sent and answered, the other end that its peer has new keys': async (
+    ends,
+  ) => {
+    const { near, far, random } = ends
+    near.resume()
+    far.resume()
+    for (let time = 1; time <= 5; time++) {
+      await updateKeys(near, far)
+      const there = random.bytes(random.size(32 * KIB))
+      const back = random.bytes(random.size(32 * KIB))
+      const sums = [far.received, near.received]
+      await Promise.all([near.write(there), far.write(back)])
+      await received(far, Buffer.concat([sums[0] as Buffer, there]))
+      await received(near, Buffer.concat([sums[1] as Buffer, back]))
+    }
+    await turns(SOME_TURNS)
+    assert.deepEqual(counts(near), { requestSent: 5, requestAnswered: 5, peerUpdated: 0 })
+    assert.deepEqual(counts(far), { requestSent: 0, requestAnswered: 0, peerUpdated: 5 })
+  },
+
+  'updates its keys in the middle of data': async ({ near, far, random }) => {
+    const [there, back] = [random.bytes(256 * KIB), random.bytes(256 * KIB)]
+    near.resume()
+    far.resume()
+    const written = Promise.all([near.write(there), far.write(back)])
+    written.catch(() => {})
+    await updateKeys(near, far)
+    await written
+    await received(far, there)
+    await received(near, back)
+  },
+
+  'gets along where both ends update their keys at once': async ({ near, far, random }) => {
+    near.resume()
+    far.resume()
+    await Promise.all([updateKeys(near, far), updateKeys(far, near)])
+    const bytes = random.bytes(10 * KIB)
+    await near.write(bytes)
+    await received(far, bytes)
+  },
+}
+
 /** Tests for a transport that cannot renegotiate. */
 export const otherContractTests: Tests = {
   'says why it can not renegotiate': async ({ near }) => {
@@ -243,4 +292,20 @@ async function renegotiate(from: End, to: End): Promise<void> {
       () => end.count('handshakeDone') > (done[index] as number) && !end.handshaking,
     )
   }
+}
+
+function counts(end: End): Record<string, number> {
+  const names = ['requestSent', 'requestAnswered', 'peerUpdated'] as const
+  return Object.fromEntries(names.map((name) => [name, end.count(name)]))
+}
+
+/** Begins a key update at `from` and waits until both ends have reported it. */
+async function updateKeys(from: End, to: End): Promise<void> {
+  const sent = from.count('requestSent')
+  const answered = from.count('requestAnswered')
+  const updated = to.count('peerUpdated')
+  from.transport.renegotiate({ requestCert: false, rejectUnauthorized: false })
+  await from.until('the request is sent', () => from.count('requestSent') > sent)
+  await from.until('the request is answered', () => from.count('requestAnswered') > answered)
+  await to.until('the keys of the peer are new', () => to.count('peerUpdated') > updated)
 }

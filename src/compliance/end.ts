@@ -1,7 +1,17 @@
 import type { Transport, TransportEvents, WriteCallback } from '../core/transport.ts'
 
 /** The events of a transport. The content of `data` is in {@link End.received}. */
-type Told = 'ready' | 'data' | 'end' | 'handshakeStarted' | 'handshakeDone' | 'error' | 'closed'
+type Told =
+  | 'ready'
+  | 'data'
+  | 'end'
+  | 'handshakeStarted'
+  | 'handshakeDone'
+  | 'requestSent'
+  | 'requestAnswered'
+  | 'peerUpdated'
+  | 'error'
+  | 'closed'
 
 interface Waiting {
   readonly what: string
@@ -80,6 +90,18 @@ export class End implements TransportEvents {
   handshakeDone(): void {
     this.handshaking = false
     this.#heard('handshakeDone')
+  }
+
+  requestSent(): void {
+    this.#heard('requestSent')
+  }
+
+  requestAnswered(): void {
+    this.#heard('requestAnswered')
+  }
+
+  peerUpdated(): void {
+    this.#heard('peerUpdated')
   }
 
   error(error: Error): void {

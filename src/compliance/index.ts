@@ -1,11 +1,11 @@
 import { invalidType } from '../core/errors.ts'
-import { flag, integer, milliseconds, mustBeObject, quote } from '../core/options.ts'
 import type { Transport } from '../core/transport.ts'
+import { flag, integer, milliseconds, mustBeObject, quote } from '../core/values.ts'
 import { RenegotiationDuplex } from '../faces/renegotiation-duplex.ts'
-import { contractTests, otherContractTests, renegotiatingContractTests } from './contract.ts'
+import { contractTests, keyUpdateContractTests, otherContractTests, renegotiatingContractTests } from './contract.ts'
 import { End } from './end.ts'
 import { Random } from './random.ts'
-import { otherStreamTests, renegotiatingStreamTests, streamTests } from './stream.ts'
+import { keyUpdateStreamTests, otherStreamTests, renegotiatingStreamTests, streamTests } from './stream.ts'
 
 /** The options of {@link complianceTests}. */
 export interface ComplianceOptions {
@@ -22,6 +22,13 @@ export interface ComplianceOptions {
    * @default true
    */
   renegotiates?: boolean | undefined
+  /**
+   * Whether the connections have key updates in place of renegotiations, as in
+   * TLS 1.3.
+   *
+   * @default false
+   */
+  keyUpdates?: boolean | undefined
   /**
    * An integer that determines all random sizes and bytes. The message of a
    * failure contains it.
@@ -73,8 +80,12 @@ export function complianceTests(options: ComplianceOptions): ComplianceTest[] {
   const renegotiates = flag(options, 'renegotiates') ?? true
   const timeout = milliseconds(options, 'timeout') ?? 60_000
   const seed = integer(options, 'seed') ?? Math.floor(Math.random() * 2 ** 31)
-  const contract = { ...contractTests, ...(renegotiates ? renegotiatingContractTests : otherContractTests) }
-  const streams = { ...streamTests, ...(renegotiates ? renegotiatingStreamTests : otherStreamTests) }
+  const [changing, streamsChanging] =
+    (flag(options, 'keyUpdates') ?? false)
+      ? [keyUpdateContractTests, keyUpdateStreamTests]
+      : [renegotiatingContractTests, renegotiatingStreamTests]
+  const contract = { ...contractTests, ...(renegotiates ? changing : otherContractTests) }
+  const streams = { ...streamTests, ...(renegotiates ? streamsChanging : otherStreamTests) }
 
   const test = (name: string, run: (ends: Transports, random: Random) => Promise<void>): ComplianceTest[] =>
     [false, true].map((swap) => ({

@@ -43,6 +43,8 @@ export function reasonAgainstPeers(host: AdmissionHost): RenegotiationError | un
 
 /** RFC 7627, 5.4, forbids to renegotiate such a session. The check is an option, because many peers lack the secret. */
 function lacksExtendedMasterSecret(transport: GuardedTransport, settings: Settings): string | undefined {
-  if (!settings.requireExtendedMasterSecret || transport.session().extendedMasterSecret === true) return undefined
+  // In TLS 1.3, every secret depends on the whole handshake, so there is no such extension (RFC 8446, appendix D).
+  if (!settings.requireExtendedMasterSecret || transport.hasKeyUpdates) return undefined
+  if (transport.session().extendedMasterSecret === true) return undefined
   return 'The session lacks the extended master secret (RFC 7627, 5.4; option requireExtendedMasterSecret)'
 }

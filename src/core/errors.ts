@@ -69,6 +69,18 @@ export function refusedError(message: string, cause?: Error): RenegotiationError
   return new RenegotiationError('ERR_RENEGOTIATION_REFUSED', message, cause)
 }
 
+/** The error of a renegotiation whose drain took too long. */
+export function drainTimedOut(bytesInFlight: number): RenegotiationError {
+  const message = `The write in flight (${bytesInFlight} bytes) did not finish in time`
+  return new RenegotiationError('ERR_RENEGOTIATION_DRAIN_TIMEOUT', message)
+}
+
+/** The error of a stream that could not write after a handshake, because the peer has closed its side. */
+export function flushTimedOut(): RenegotiationError {
+  const message = 'The peer closed the connection, and nothing could be written after the handshake'
+  return new RenegotiationError('ERR_RENEGOTIATION_HANDSHAKE_TIMEOUT', message)
+}
+
 /**
  * The error of a renegotiation that was given up by its `signal`. It looks like Node's own: `name` is `'AbortError'`,
  * `code` is `'ABORT_ERR'`. `cause` is the reason of the signal.
@@ -103,6 +115,16 @@ export function closedBeforeConnection(): Error {
 /** The error for a write after the peer closed the connection and this side was closed in return. */
 export function endedByPeer(): Error {
   return withCode(new Error('This socket has been ended by the other party'), 'EPIPE')
+}
+
+/** The error of Node for a write to a connection that the peer has reset. */
+export function brokenPipe(): Error {
+  return Object.assign(withCode(new Error('write EPIPE'), 'EPIPE'), { syscall: 'write' })
+}
+
+/** The error of Node for a connection that was closed too early. */
+export function connectionReset(message: string): Error & { code: string } {
+  return withCode(new Error(message), 'ECONNRESET')
 }
 
 /** The error of Node when a client begins more than `tls.CLIENT_RENEG_LIMIT` handshakes. */

@@ -3,13 +3,15 @@ import { RenegotiationError, streamDestroyed } from './errors.ts'
 import { GuardedTransport, type GuardHost } from './guarded-transport.ts'
 import { Inbox } from './inbox.ts'
 import { KeyUsage } from './key-usage.ts'
-import type { PeerLimit, RekeySettings, RenegotiateOptions, Settings } from './options.ts'
+import type { PeerLimit, RenegotiateOptions, Settings } from './options.ts'
 import { type BatchCallback, Outbox, type OutboxHost } from './outbox.ts'
 import { PeerHandshakes } from './peer-limit.ts'
+import type { RekeySettings } from './rekey-options.ts'
 import { RekeySchedule } from './rekey-schedule.ts'
 import type { RenegotiationEvents } from './renegotiation-stream.ts'
-import { Renegotiator, type RenegotiatorHost } from './renegotiator.ts'
-import type { Origin, RenegotiationCounters, RenegotiationReport } from './report.ts'
+import { Renegotiator } from './renegotiator.ts'
+import type { RenegotiatorHost } from './renegotiator-host.ts'
+import type { Origin, RenegotiationCounters, RenegotiationKind, RenegotiationReport } from './report.ts'
 import type { State } from './state.ts'
 import type { Transport, TransportEvents } from './transport.ts'
 
@@ -78,10 +80,8 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
   }
 
   get counters(): RenegotiationCounters {
-    const { heldBytes } = this
     const { counts, hold } = this.#renegotiator
-    const { bytes, records, ageMs } = this.#usage
-    return { ...counts, hold: hold.summary, heldBytes, keys: { bytes, records, ageMs } }
+    return { ...counts, hold: hold.summary, heldBytes: this.heldBytes, keys: this.#usage.counters }
   }
 
   /** writableLength includes the whole current batch until its callback, also what the transport was given of it. */
@@ -108,7 +108,7 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
     this.outbox.offer(buffers, done)
   }
 
-  /** Called after every write, end and uncork of the application, whether `write` was called for it or not. */
+  /** Called after every write, end and uncork of the application, and after every batch. */
   written(): void {
     this.outbox.flush()
     const { state } = this
@@ -124,7 +124,7 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
     this.inbox.want()
   }
 
-  /** Called after every read() of the application, or of the Readable in its place. `size` is the argument. */
+  /** Called after every read() of the application, or of the Readable in its place. */
   wasRead(size: number | undefined): void {
     // When a `readable` listener is added, the Readable calls read(0).
     if (size !== 0 || this.face.listenerCount('readable') > 0) this.inbox.wasRead()
@@ -168,7 +168,7 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
     }
   }
 
-  /** Returns the error for the application: one that explains the failure of a handshake, or else `error` itself. */
+  /** Returns the error for the application: one that explains a failed handshake, or else `error` itself. */
   explain(error: Error): Error {
     return this.#renegotiator.explain(error)
   }
@@ -185,7 +185,7 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
   // TransportEvents: called by the transport.
 
   ready(): void {
-    this.#usage.restart()
+    this.#usage.restart('both')
     this.#schedule?.start()
     this.#renegotiator.ready()
     // Read from the beginning, like a net.Socket, or a closed connection would go unnoticed. Asynchronous, because the
@@ -205,28 +205,34 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
 
   end(): void {
     this.#peerEnded = true
-    try {
+    this.#tell(() => {
       try {
         this.inbox.end()
       } finally {
         // A `data` listener of the application may have thrown.
         this.#renegotiator.peerEnded()
       }
-    } catch (error) {
-      this.applicationThrew(error)
-    }
+    })
   }
 
   handshakeStarted(): void {
-    try {
-      this.#renegotiator.handshakeStarted()
-    } catch (error) {
-      this.applicationThrew(error)
-    }
+    this.#tell(() => this.#renegotiator.handshakeStarted())
   }
 
   handshakeDone(): void {
     this.#renegotiator.handshakeDone()
+  }
+
+  requestSent(): void {
+    this.#tell(() => this.#renegotiator.requestSent())
+  }
+
+  requestAnswered(kind: RenegotiationKind): void {
+    this.#tell(() => this.#renegotiator.postHandshake.answered(kind))
+  }
+
+  peerUpdated(kind: RenegotiationKind): void {
+    this.#tell(() => this.#renegotiator.postHandshake.peerUpdated(kind))
   }
 
   error(error: Error): void {
@@ -268,13 +274,13 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
 
   // RenegotiatorHost: called by the renegotiator.
 
-  keysChanged(): void {
-    if (this.#schedule !== undefined) {
+  keysChanged(of: 'both' | 'sending' | 'receiving'): void {
+    if (this.#schedule !== undefined && of === 'both') {
       this.#peerHandshakes ??= new PeerHandshakes()
       this.#peerHandshakes.keysChanged(this.#schedule.share)
     }
-    this.#usage.restart()
-    this.#schedule?.restart()
+    this.#usage.restart(of)
+    if (of !== 'receiving') this.#schedule?.restart()
   }
 
   exceededPeerLimit(): PeerLimit | undefined {
@@ -303,13 +309,23 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
     throw error
   }
 
+  /** Passes a report of the transport on. It calls listeners of the application, which may throw. */
+  #tell(report: () => void): void {
+    try {
+      report()
+    } catch (error) {
+      this.applicationThrew(error)
+    }
+  }
+
   #newSchedule(settings: RekeySettings): RekeySchedule {
-    const face = this.face
-    const renegotiator = this.#renegotiator
+    const [face, renegotiator] = [this.face, this.#renegotiator]
     return new RekeySchedule(
       {
         usage: this.#usage,
         unsupported: () => this.transport.unsupported(),
+        recordLimit: () => this.transport.recordLimit,
+        hasKeyUpdates: () => this.transport.hasKeyUpdates,
         over: () => renegotiator.isOver,
         busy: () => renegotiator.isBusy || !this.inbox.hasRoom,
         answered: () => renegotiator.state === 'handshaking' && this.transport.peerAnswered,

@@ -1,6 +1,7 @@
 import { invalidType } from './errors.ts'
-import { type PeerLimit, quote, type RenegotiateOptions } from './options.ts'
+import type { PeerLimit, RenegotiateOptions } from './options.ts'
 import type { CertificatePolicy, HandshakeFailure, Session, Transport, WriteCallback } from './transport.ts'
+import { quote } from './values.ts'
 
 /** What the guard needs from the stream. */
 export interface GuardHost {
@@ -84,6 +85,14 @@ export class GuardedTransport {
 
   get peerAnswered(): boolean {
     return this.#call((transport) => transport.peerAnswered) ?? false
+  }
+
+  get hasKeyUpdates(): boolean {
+    return this.#call((transport) => transport.hasKeyUpdates) ?? false
+  }
+
+  get recordLimit(): number {
+    return this.#call((transport) => transport.recordLimit) ?? Infinity
   }
 
   unsupported(): string | undefined {

@@ -3,10 +3,10 @@ import { RenegotiationError } from './errors.ts'
 import type { GuardedTransport } from './guarded-transport.ts'
 import type { Inbox } from './inbox.ts'
 import type { Settings } from './options.ts'
-import type { Origin, RenegotiationReport } from './report.ts'
+import type { Origin, RenegotiationKind, RenegotiationReport } from './report.ts'
 import type { Request } from './request.ts'
 import type { Session } from './transport.ts'
-import { type Expectation, judge, type Verdict } from './verdict.ts'
+import { type Expectation, isOther, judge, judgePostHandshake, type Verdict } from './verdict.ts'
 
 /** The parts of the stream that a handshake needs. */
 export interface HandshakeHost {
@@ -29,6 +29,7 @@ export interface Prelude {
 /** One handshake, from its start to its report. It keeps the session before it, and what is expected of the new one. */
 export class Handshake {
   readonly origin: Origin
+  readonly kind: RenegotiationKind
   /** The request that this handshake serves. Undefined when the peer began it. */
   readonly request: Request | undefined
   readonly expected: Expectation
@@ -41,8 +42,8 @@ export class Handshake {
   readonly #startedAt = performance.now()
   #tracer: Tracer | undefined
 
-  /** Reads the session before the handshake from the transport. */
-  constructor(host: HandshakeHost, prelude?: Prelude) {
+  /** Reads the session before the handshake from the transport. `kind` is given for what the peer has requested. */
+  constructor(host: HandshakeHost, prelude?: Prelude, kind?: RenegotiationKind) {
     const { transport, settings } = host
     const { request, drainMs = 0, bytesReadBefore = host.inbox.bytesRead } = prelude ?? {}
     const asked = request?.options ?? {}
@@ -53,11 +54,14 @@ export class Handshake {
     this.#bytesReadBefore = bytesReadBefore
     this.origin = request === undefined ? 'peer' : 'local'
     this.request = request
+    this.kind = kind ?? kindOf(transport.hasKeyUpdates, asked.requestCert)
     this.timeout = asked.handshakeTimeout ?? settings.handshakeTimeout
     this.expected = {
       // A client that has shown a certificate is asked for it again. Otherwise it would have none afterwards.
       requestCert:
-        asMade !== undefined && (asked.requestCert ?? (asMade.requestCert || this.#before.identity !== undefined)),
+        this.kind === 'renegotiation'
+          ? asMade !== undefined && (asked.requestCert ?? (asMade.requestCert || this.#before.identity !== undefined))
+          : this.kind === 'post-handshake-auth' && request !== undefined,
       rejectUnauthorized: asked.rejectUnauthorized ?? (asked.requestCert || asMade?.rejectUnauthorized === true),
       allowIdentityChange: settings.allowIdentityChange,
       requireExtendedMasterSecret: settings.requireExtendedMasterSecret,
@@ -78,13 +82,25 @@ export class Handshake {
     return judge(this.#before, after, this.expected)
   }
 
+  /** The same for what TLS 1.3 has in place of a renegotiation. */
+  judgePostHandshake(after: Session): RenegotiationError | undefined {
+    return judgePostHandshake(this.#before, after, this.expected)
+  }
+
+  /** Whether the peer has another certificate than before. */
+  isOtherPeer(after: Session): boolean {
+    return isOther(this.#before, after)
+  }
+
   /** Makes the report of a handshake that was accepted. */
   report(
     after: Session,
-    { verified, peerCertificateChanged }: Extract<Verdict, { outcome: 'renegotiated' }>,
+    { verified, peerCertificateChanged }: Omit<Extract<Verdict, { outcome: 'renegotiated' }>, 'outcome'>,
   ): RenegotiationReport {
     return {
       origin: this.origin,
+      kind: this.kind,
+      freshSecret: this.kind === 'renegotiation' && after.resumed !== true,
       drainMs: this.#drainMs,
       handshakeMs: performance.now() - this.#startedAt,
       heldBytes: this.#host.heldBytes,
@@ -106,6 +122,11 @@ export class Handshake {
     const message = `${whose} handshake did not finish in time${why}`
     return new RenegotiationError('ERR_RENEGOTIATION_HANDSHAKE_TIMEOUT', message)
   }
+}
+
+function kindOf(hasKeyUpdates: boolean, requestCert: boolean | undefined): RenegotiationKind {
+  if (!hasKeyUpdates) return 'renegotiation'
+  return requestCert === true ? 'post-handshake-auth' : 'key-update'
 }
 
 /** Picks the properties for the report, without those that are undefined. */

@@ -1,6 +1,6 @@
 /* The limit of what all streams of the process read ahead of their applications. */
 import { invalidType } from './errors.ts'
-import { bytes as checkedBytes, quote } from './options.ts'
+import { bytes as checkedBytes, quote } from './values.ts'
 
 /** The limit of what all streams of the process read ahead together. See {@link inboundBudget}. */
 export interface InboundBudget {

@@ -120,7 +120,7 @@ export class Inbox implements BudgetWaiter {
 
   /** Starts or stops reading ahead of the application. */
   readAhead(on: boolean): void {
-    this.#readingAhead = on
+    this.#readingAhead = on && !this.#ended
     this.#adjust()
     this.#dropEmptySlab()
   }
@@ -129,6 +129,8 @@ export class Inbox implements BudgetWaiter {
   end(): void {
     this.#ended = true
     leaveBudget(this)
+    // Nothing comes any more, so the share of this stream must not grow from here on.
+    this.#readingAhead = false
     try {
       this.#handOver()
     } finally {
@@ -222,7 +224,7 @@ export class Inbox implements BudgetWaiter {
     this.#charge(Math.max(0, held - readableHighWaterMark))
     if (held >= maxInboundBytes) return false
     if (this.#charged === 0 || budgetHasRoom()) return true
-    if (!this.#ended) waitForBudget(this)
+    waitForBudget(this)
     return false
   }
 

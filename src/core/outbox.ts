@@ -32,6 +32,8 @@ export interface OutboxHost {
   finished(done: BatchCallback): void
   /** Destroys the stream, and with it the outbox, because a write has failed. */
   failed(error: Error): void
+  /** Called after a batch was offered, when no code of the application is on the stack. It must {@link Outbox.flush}. */
+  written(): void
   /** Rethrows what the application has thrown inside a write callback of the transport. */
   applicationThrew(error: unknown): never
 }
@@ -96,12 +98,16 @@ export class Outbox {
    * because a transport may report data before its write() returns, and the application may write or throw then. In the
    * middle of _writev, a Writable tolerates neither: it resets its queue afterwards, with everything that was added, or
    * stays marked as processing it forever.
+   *
+   * The stream flushes at the end of its own write(), end() and uncork(). The pipe() of Node 26.12 calls none of these,
+   * but _write() itself (writeKnownBuffer), so the batch is also flushed when the call is over.
    */
   offer(buffers: readonly Uint8Array[], done: BatchCallback): void {
     this.#batch = new Batch(buffers)
     this.#taken = 0
     this.#begun = false
     this.#done = done
+    if (this.#offer === null && !this.#pumping) process.nextTick(written, this.#host)
   }
 
   /** Must be called after every call that may have led to {@link offer}. It returns before `done` is called. */
@@ -316,6 +322,10 @@ export class Outbox {
     this.#batch = this.#done = null
     if (done !== null) this.#host.finished(done)
   }
+}
+
+function written(host: OutboxHost): void {
+  host.written()
 }
 
 /** Whether `bytesTaken` is a possible count of bytes out of `offered`. */

@@ -76,7 +76,8 @@ export class Outcomes {
       if (request !== undefined) this.#requests.fail(request, outcome.error)
       tracer?.failed(outcome.error)
     } else {
-      request?.resolve(outcome.report)
+      // The application may have aborted a request that was sent already (TLS 1.3).
+      if (request?.isSettled === false) request.resolve(outcome.report)
       tracer?.succeeded(outcome.report)
       this.#face.emit('renegotiated', outcome.report)
     }

@@ -41,6 +41,14 @@ export class Phase {
     else if (this.#state === 'open') this.hold.ends()
   }
 
+  /** Moves to `flushing`. Calls `flushed` when everything received was read once more, unless a handshake begins. */
+  flush(trigger: 'handshakeDone' | 'requestSent', flushed: () => void): void {
+    this.to(trigger)
+    // A function of its own: if another handshake begins, this barrier is not that of the next one.
+    this.#outbox.barrier(() => flushed())
+    this.adjustInbox()
+  }
+
   /**
    * Makes the inbox read ahead of the application while a handshake is due or in progress. Not a part of {@link to},
    * because the transport may report anything, even a handshake, from inside resume().

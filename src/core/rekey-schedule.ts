@@ -1,12 +1,16 @@
 import { RenegotiationError } from './errors.ts'
 import { type KeyUsage, RECORD_BYTES } from './key-usage.ts'
-import type { RekeySettings } from './options.ts'
+import type { RekeySettings } from './rekey-options.ts'
 
 /** What the schedule needs from the stream. */
 export interface RekeyHost {
   readonly usage: KeyUsage
   /** Why the connection cannot renegotiate. Undefined if it can. */
   unsupported(): string | undefined
+  /** How many records the cipher allows with one key, if the keys of the connection can be updated. Otherwise Infinity. */
+  recordLimit(): number
+  /** Whether the connection has key updates in place of renegotiations (TLS 1.3). */
+  hasKeyUpdates(): boolean
   /** Whether no renegotiation can begin any more, because one side has ended. */
   over(): boolean
   /** Whether a renegotiation is requested or in progress, or the application has much to read from the last one. */
@@ -21,6 +25,8 @@ export interface RekeyHost {
   destroy(error: RenegotiationError): void
 }
 
+/** Milliseconds between two key updates of this end. OpenSSL is about to close connections whose peer makes more. */
+const KEY_UPDATE_INTERVAL = 100
 /** Milliseconds until it is tried again, if the stream was busy or after a failure. Doubled with each failure. */
 const FIRST_RETRY = 1000
 /** The most milliseconds until it is tried again. */
@@ -44,6 +50,8 @@ export class RekeySchedule {
   /** Whether a renegotiation was requested, and the keys are not new yet. */
   #asked = false
   #failures = 0
+  /** How many records of one direction begin a key update (`rekey: 'auto'`). */
+  #autoRecords = Infinity
   #timer: NodeJS.Timeout | undefined
   #retryTimer: NodeJS.Timeout | undefined
   #limitTimer: NodeJS.Timeout | undefined
@@ -57,6 +65,8 @@ export class RekeySchedule {
   start(): void {
     this.#running = true
     this.#isPossible()
+    // The other half is for data that is sent and received before the keys are new.
+    if (this.#settings.auto) this.#autoRecords = this.#host.recordLimit() / 2
     this.restart()
   }
 
@@ -77,8 +87,10 @@ export class RekeySchedule {
   /** Called after every chunk that was sent or received. */
   used(): void {
     const { everyBytes, everyRecords } = this.#settings
-    const { bytes, records } = this.#host.usage
-    if (bytes >= everyBytes || records >= everyRecords) this.#begin()
+    const { bytes, records, mostRecords } = this.#host.usage
+    const isDue = bytes >= everyBytes || records >= everyRecords || mostRecords >= this.#autoRecords
+    // With a timer to try again, a renegotiation has been due for some time.
+    if (isDue || this.#retryTimer !== undefined) this.#begin()
     this.room(0)
   }
 
@@ -118,9 +130,10 @@ export class RekeySchedule {
   readonly #begin = (): void => {
     const host = this.#host
     if (!this.#running || this.#off || this.#asked || host.over()) return
-    if (host.busy()) {
+    const tooSoon = host.hasKeyUpdates() ? KEY_UPDATE_INTERVAL - host.usage.sendingMs : 0
+    if (host.busy() || tooSoon > 0) {
       // The next chunk checks again as well. If another renegotiation is in progress, it starts all counts again.
-      this.#retryTimer ??= setTimeout(this.#retry, FIRST_RETRY).unref()
+      this.#retryTimer ??= setTimeout(this.#retry, host.busy() ? FIRST_RETRY : tooSoon).unref()
       return
     }
     clearTimeout(this.#retryTimer)

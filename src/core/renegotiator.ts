@@ -1,33 +1,25 @@
-import { type AdmissionHost, reasonAgainstOurs, reasonAgainstPeers } from './admission.ts'
+import { reasonAgainstOurs, reasonAgainstPeers } from './admission.ts'
 import { Tracer } from './diagnostics.ts'
-import { type AbortError, closedError, endsRenegotiation, RenegotiationError, refusedError } from './errors.ts'
-import { Handshake, type HandshakeHost } from './handshake.ts'
+import {
+  type AbortError,
+  closedError,
+  drainTimedOut,
+  endsRenegotiation,
+  flushTimedOut,
+  RenegotiationError,
+  refusedError,
+} from './errors.ts'
+import { Handshake } from './handshake.ts'
 import { explain } from './handshake-failure.ts'
-import type { HoldTime } from './hold-time.ts'
 import type { RenegotiateOptions } from './options.ts'
-import type { Outbox } from './outbox.ts'
 import { Outcomes } from './outcomes.ts'
 import { Phase } from './phase.ts'
-import type { Origin, RenegotiationCounters, RenegotiationReport } from './report.ts'
+import { PostHandshake } from './post-handshake.ts'
+import type { RenegotiatorHost } from './renegotiator-host.ts'
+import type { RenegotiationCounters, RenegotiationReport } from './report.ts'
 import { Request } from './request.ts'
 import { Requests } from './requests.ts'
 import type { State } from './state.ts'
-
-/** What the renegotiator needs from the stream. */
-export interface RenegotiatorHost extends HandshakeHost, AdmissionHost {
-  readonly face: RenegotiatorFace
-  readonly outbox: Outbox
-  /** Called when a handshake is complete and the keys are new. */
-  keysChanged(): void
-}
-
-/** What the renegotiator needs from the stream that the application sees. */
-export interface RenegotiatorFace {
-  readonly writableEnded: boolean
-  emit(event: 'renegotiating' | 'renegotiated', detail: { origin: Origin } | RenegotiationReport): unknown
-  /** Leads to a call of {@link Renegotiator.close}. */
-  destroy(error: Error): unknown
-}
 
 /**
  * Carries out one renegotiation at a time, from request to report. It alone changes the state of the stream.
@@ -44,12 +36,11 @@ export class Renegotiator {
   readonly #phase: Phase
   #ready = false
   #peerEnded = false
-
   readonly #requests = new Requests()
   readonly #outcomes: Outcomes
+  readonly postHandshake: PostHandshake
   #drainStartedAt = 0
   #bytesReadBefore = 0
-
   #handshake: Handshake | undefined
   #whenIdle: (() => void) | undefined
 
@@ -57,14 +48,14 @@ export class Renegotiator {
     this.#host = host
     this.#phase = new Phase(host.outbox, host.inbox)
     this.#outcomes = new Outcomes(this.#requests, host.face)
+    this.postHandshake = new PostHandshake(host, this.#requests, this.#outcomes, () => this.#goOn())
   }
 
   get state(): State {
     return this.#phase.state
   }
 
-  /** How long writes were held. */
-  get hold(): HoldTime {
+  get hold() {
     return this.#phase.hold
   }
 
@@ -72,7 +63,7 @@ export class Renegotiator {
     return this.#outcomes.counts
   }
 
-  /** A getter, because TypeScript assumes that a call does not change `state`, though it may destroy the stream. */
+  /** A getter, because TypeScript assumes that a call does not change `state`. */
   get #isClosed(): boolean {
     return this.state === 'closed'
   }
@@ -92,9 +83,8 @@ export class Renegotiator {
     const request = new Request(options, scheduled, Tracer.begin(this.#host.face, 'local', scheduled))
     const closed = 'The stream was ended or destroyed before the renegotiation'
     const error = request.invalid ?? (this.isOver ? closedError(closed) : undefined)
-    const takeTurn = () => this.#takeTurn()
     if (error !== undefined) this.#requests.fail(request, error)
-    else this.#requests.add(request, takeTurn, (reason) => this.#abort(request, reason))
+    else this.#requests.add(request, this.#takeTurn, (reason) => this.#abort(request, reason))
     return request.promise
   }
 
@@ -114,7 +104,6 @@ export class Renegotiator {
     if (this.state === 'handshaking' || this.state === 'closed') return
     const refusal = this.#handshake === undefined ? reasonAgainstPeers(this.#host) : undefined
     const handshake = this.#handshake ?? new Handshake(this.#host)
-    // If the transport's session() throws, the stream is destroyed.
     if (this.#isClosed) return
     handshake.trace()
     this.#handshake = handshake
@@ -135,7 +124,6 @@ export class Renegotiator {
     if (this.#isClosed || handshake === undefined) return
     const { transport } = this.#host
     const after = transport.session()
-    // If the transport's session() throws, the stream is destroyed.
     if (this.#isClosed) return
     const verdict = handshake.judge(after)
     if (verdict.outcome === 'fatal') {
@@ -152,19 +140,38 @@ export class Renegotiator {
       } else {
         const request = handshake.request ?? (verdict.outcome === 'renegotiated' ? this.#requestServed() : undefined)
         if (request !== undefined) this.#requests.remove(request)
-        this.#host.keysChanged()
+        this.#host.keysChanged('both')
         if (verdict.outcome === 'rejected') this.#outcomes.rejected(handshake, verdict.error)
         else this.#outcomes.renegotiated(handshake, request, handshake.report(after, verdict))
       }
-      this.#phase.to('handshakeDone')
-      this.#host.outbox.barrier(() => this.#flushed())
-      this.#phase.adjustInbox()
+      this.#phase.flush('handshakeDone', this.#flushed)
+    }
+  }
+
+  /** In TLS 1.3, the request of this end is sent, and data flows on. */
+  requestSent(): void {
+    const handshake = this.#handshake
+    if (handshake === undefined) return
+    try {
+      if (this.state === 'draining') {
+        this.#phase.to('drained')
+        this.#entered(handshake)
+      }
+    } finally {
+      // A listener may have thrown, or destroyed the stream.
+      if (this.#handshake === handshake) {
+        this.#handshake = undefined
+        this.postHandshake.sent(handshake)
+        this.#phase.flush('requestSent', this.#flushed)
+      }
     }
   }
 
   /** Called when the peer has closed its side. It takes part in no handshake any more. */
   peerEnded(): void {
     this.#peerEnded = true
+    const when = this.postHandshake.unanswered === undefined ? 'before the renegotiation' : 'before it answered'
+    this.postHandshake.stop()
     if (this.state === 'handshaking' && this.#handshake?.request && this.#host.transport.takeBack()) {
       // Only a request was sent, so writes can continue.
       this.#requests.failAll(closedError('The peer closed the connection before it answered'))
@@ -178,7 +185,7 @@ export class Renegotiator {
       // Wait for a better error: Node reports one in this turn for a client of tls.connect().
       setImmediate(() => (this.#ready ? this.peerEnded() : this.#neverFinished()))
     } else {
-      this.#requests.failAll(closedError('The peer closed the connection before the renegotiation'))
+      this.#requests.failAll(closedError(`The peer closed the connection ${when}`))
       if (this.state === 'draining') this.#giveUp()
       if (this.state === 'flushing') this.#endedFlushing()
     }
@@ -197,17 +204,13 @@ export class Renegotiator {
    * write: if the last messages of a handshake meet a reset, there is no write to report it to (TLSWrap::EncOut).
    */
   #endedFlushing(): void {
-    this.#phase.limit(this.#host.settings.handshakeTimeout, () => {
-      const message = 'The peer closed the connection, and nothing could be written after the handshake'
-      this.#host.face.destroy(new RenegotiationError('ERR_RENEGOTIATION_HANDSHAKE_TIMEOUT', message))
-    })
+    this.#phase.limit(this.#host.settings.handshakeTimeout, () => this.#host.face.destroy(flushTimedOut()))
     this.#outcomes.tell()
   }
 
   /** Returns the error for the application. During a handshake, it explains why the handshake failed. */
   explain(error: Error): Error {
-    const handshake = this.#handshake
-    // If the transport's failure() throws, the stream is destroyed, and has no handshake any more.
+    const handshake = this.#handshake ?? this.postHandshake.unanswered
     return handshake === undefined ? error : explain(error, this.#host.transport.failure(error), handshake.origin)
   }
 
@@ -215,7 +218,8 @@ export class Renegotiator {
   close(error: Error | null): void {
     this.#phase.to('destroyed')
     this.#phase.adjustInbox()
-    const own = this.#handshake?.request
+    const own = (this.#handshake ?? this.postHandshake.unanswered)?.request
+    this.postHandshake.stop()
     if (own !== undefined && error !== null && endsRenegotiation(error)) this.#requests.fail(own, error)
     const closed = closedError('The stream was destroyed before the renegotiation was complete', error ?? undefined)
     this.#requests.failAll(closed)
@@ -226,9 +230,10 @@ export class Renegotiator {
   }
 
   /** Begins the drain for the request whose turn it is, if it can. Called whenever something may have changed that. */
-  #takeTurn(): void {
+  readonly #takeTurn = (): void => {
     const request = this.#requests.turn
     if (request === undefined || !this.#ready || this.state !== 'open') return
+    if (this.postHandshake.unanswered !== undefined) return
     const unsupported = reasonAgainstOurs(this.#host, request.options)
     if (this.#isClosed) return
     if (unsupported !== undefined) {
@@ -240,17 +245,15 @@ export class Renegotiator {
     this.#bytesReadBefore = this.#host.inbox.bytesRead
     this.#phase.to('requested')
     const drainTimeout = request.options.drainTimeout ?? this.#host.settings.drainTimeout
-    this.#phase.limit(drainTimeout, () => this.#drainTimedOut(request), !request.scheduled)
+    const timedOut = () => {
+      this.#requests.fail(request, drainTimedOut(this.#host.outbox.bytesInFlight))
+      this.#giveUp()
+    }
+    this.#phase.limit(drainTimeout, timedOut, !request.scheduled)
     this.#phase.adjustInbox()
     // adjustInbox() resumes the transport, which may have reported anything before it returned.
     const goesOn = this.#requests.turn === request && this.#phase.state === 'draining'
     if (goesOn) this.#host.outbox.barrier(() => this.#begin(request))
-  }
-
-  #drainTimedOut(request: Request): void {
-    const message = `The write in flight (${this.#host.outbox.bytesInFlight} bytes) did not finish in time`
-    this.#requests.fail(request, new RenegotiationError('ERR_RENEGOTIATION_DRAIN_TIMEOUT', message))
-    this.#giveUp()
   }
 
   /** Begins the handshake. The peer has not begun one during the drain, or the barrier would have been forgotten. */
@@ -321,15 +324,19 @@ export class Renegotiator {
     this.#phase.adjustInbox()
   }
 
-  #flushed(): void {
+  readonly #flushed = (): void => {
     this.#phase.to('flushed')
     try {
       this.#outcomes.tell()
     } finally {
       // A `renegotiated` listener of the application may have thrown.
-      this.#takeTurn()
-      this.#checkIdle()
+      this.#goOn()
     }
+  }
+
+  #goOn(): void {
+    process.nextTick(this.#takeTurn) // After the held writes, or requests without a pause would hold them for ever.
+    this.#checkIdle()
   }
 
   #checkIdle(): void {

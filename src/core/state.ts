@@ -24,6 +24,8 @@ export type Trigger =
   | 'handshakeStarted'
   /** The transport reported that the handshake is complete. */
   | 'handshakeDone'
+  /** The transport has sent a key update or a certificate request (TLS 1.3), and data flows on. */
+  | 'requestSent'
   /** Everything received was read once more, and no new handshake has begun: writes may be sent. */
   | 'flushed'
   /** The stream was destroyed. */
@@ -35,8 +37,9 @@ type Transitions = Readonly<Record<State, Readonly<Partial<Record<Trigger, State
  * The whole state machine of a stream. A transition that is not listed is illegal.
  *
  * A handshake that the peer begins takes every state but `closed` to `handshaking`. From there, only success and the
- * end of the stream lead out, because a TLS handshake that has begun cannot be taken back. There is one exception
- * (`givenUp`): a server's HelloRequest, if the client closes the connection without an answer.
+ * end of the stream lead out, because a TLS handshake that has begun cannot be taken back. There are two exceptions: a
+ * server's HelloRequest, if the client closes the connection without an answer (`givenUp`), and the messages of TLS 1.3,
+ * which need no answer before data is sent (`requestSent`).
  */
 export const transitions: Transitions = {
   open: { requested: 'draining', handshakeStarted: 'handshaking', destroyed: 'closed' },
@@ -45,6 +48,7 @@ export const transitions: Transitions = {
     givenUp: 'flushing',
     handshakeStarted: 'handshaking',
     handshakeDone: 'flushing',
+    requestSent: 'flushing',
     destroyed: 'closed',
   },
   flushing: { flushed: 'open', handshakeStarted: 'handshaking', destroyed: 'closed' },

@@ -1,5 +1,6 @@
 /* The contract between a stream and the transport below it. */
 import type { PeerLimit, RenegotiateOptions } from './options.ts'
+import type { RenegotiationKind } from './report.ts'
 
 /**
  * What a transport knows of its session: the keys in use, and the identity of the peer. The stream compares the
@@ -63,6 +64,18 @@ export interface TransportEvents {
    * {@link Transport.session} must return the new session by now.
    */
   handshakeDone(): void
+  /**
+   * In TLS 1.3: what {@link Transport.renegotiate} began is sent, a key update or a certificate request. The stream writes
+   * again. Must be followed by `requestAnswered`, if the peer answers.
+   */
+  requestSent(): void
+  /**
+   * In TLS 1.3: the peer has answered the last request of this kind. The session must include its certificate by now, if
+   * one was requested.
+   */
+  requestAnswered(kind: Exclude<RenegotiationKind, 'renegotiation'>): void
+  /** In TLS 1.3: the peer has updated its keys, or this end has answered a certificate request of the peer. */
+  peerUpdated(kind: Exclude<RenegotiationKind, 'renegotiation'>): void
   /** The connection failed, or was lost without an `end`. The stream then calls `destroy`. */
   error(error: Error): void
   /** Everything is released. Call it once, also after `destroy`, and nothing after it. */
@@ -138,6 +151,9 @@ export interface Transport {
    * `handshakeDone` when it is complete, and may call `handshakeStarted` for it. `requestCert` and `rejectUnauthorized`
    * are always set, to what applies to this handshake. The stream itself checks the certificate, by `session()`.
    *
+   * If {@link hasKeyUpdates} is true, it sends a certificate request if `requestCert` is true, and else a key update,
+   * and calls `requestSent`.
+   *
    * @throws if the handshake cannot begin. The stream goes on then.
    */
   renegotiate(options: RenegotiateOptions): void
@@ -156,6 +172,13 @@ export interface Transport {
    * property, the stream is destroyed when the keys reach `rekey.hardLimit`, even during a handshake.
    */
   readonly peerAnswered?: boolean | undefined
+  /** Whether this connection has key updates in place of renegotiations (TLS 1.3). */
+  readonly hasKeyUpdates?: boolean | undefined
+  /**
+   * With {@link hasKeyUpdates}: how many records the cipher allows with one key, Infinity if it needs no limit. For
+   * `rekey: 'auto'`.
+   */
+  readonly recordLimit?: number | undefined
   /** Returns why this connection cannot renegotiate, as a sentence for the error message. Undefined if it can. */
   unsupported(): string | undefined
   /** Returns what is known of the current session. */

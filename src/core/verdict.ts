@@ -41,55 +41,82 @@ export type Verdict =
  */
 export function judge(before: Session, after: Session, expected: Expectation): Verdict {
   const keysChanged = before.keys && after.keys ? !equal(before.keys, after.keys) : undefined
-
-  const peerCertificateChanged = !equal(before.identity, after.identity)
-  if (!expected.allowIdentityChange) {
-    if (peerCertificateChanged && before.identity !== undefined) {
-      const how = after.identity === undefined ? 'no certificate' : 'another certificate'
-      return fatal('ERR_RENEGOTIATION_IDENTITY_CHANGED', `The peer has ${how} after the renegotiation`)
-    }
-    if (before.pskIdentity !== undefined && !equal(before.pskIdentity, after.pskIdentity)) {
-      const message = 'After the renegotiation, the peer has no pre-shared key any more, or another identity for it'
-      return fatal('ERR_RENEGOTIATION_IDENTITY_CHANGED', message)
-    }
-    const [asked, asks] = [before.servername, after.servername]
-    if (asked !== undefined && asks !== undefined && asked !== asks) {
-      const message = `The client asked for the server '${asks}' (SNI) in the renegotiation, and for '${asked}' before`
-      return fatal('ERR_RENEGOTIATION_IDENTITY_CHANGED', message)
-    }
-  }
+  const changed = identityChange(before, after, expected)
+  if (changed !== undefined) return { outcome: 'fatal', error: changed }
   if (keysChanged === false) return { outcome: 'unchanged' }
 
   if (expected.requireExtendedMasterSecret && after.extendedMasterSecret !== true) {
     const message =
       'The session lacks the extended master secret (RFC 7627) after the renegotiation (option requireExtendedMasterSecret)'
-    return fatal('ERR_RENEGOTIATION_UNSUPPORTED', message)
+    return { outcome: 'fatal', error: new RenegotiationError('ERR_RENEGOTIATION_UNSUPPORTED', message) }
   }
 
-  if (expected.requestCert && expected.rejectUnauthorized) {
-    if (after.identity === undefined && after.resumed) {
-      return {
-        outcome: 'rejected',
-        error: new RenegotiationError(
-          'ERR_RENEGOTIATION_NO_CERTIFICATE',
-          'The renegotiation resumed the session, so the client was not asked for a certificate. To rule that out, ' +
-            "put crypto.constants.SSL_OP_NO_SESSION_RESUMPTION_ON_RENEGOTIATION into the server's secureOptions",
-        ),
-      }
-    }
-    if (after.identity === undefined) {
-      return fatal('ERR_RENEGOTIATION_NO_CERTIFICATE', 'The client was asked for a certificate and gave none')
-    }
-    if (after.authorized !== true) {
-      const why = after.authorizationError ?? 'unknown reason'
-      return fatal('ERR_RENEGOTIATION_NO_CERTIFICATE', `The client's certificate does not verify: ${why}`, why)
+  if (expected.requestCert && expected.rejectUnauthorized && after.identity === undefined && after.resumed) {
+    return {
+      outcome: 'rejected',
+      error: new RenegotiationError(
+        'ERR_RENEGOTIATION_NO_CERTIFICATE',
+        'The renegotiation resumed the session, so the client was not asked for a certificate. To rule that out, ' +
+          "put crypto.constants.SSL_OP_NO_SESSION_RESUMPTION_ON_RENEGOTIATION into the server's secureOptions",
+      ),
     }
   }
-  return { outcome: 'renegotiated', verified: keysChanged === true, peerCertificateChanged }
+  const missing = missingCertificate(after, expected)
+  if (missing !== undefined) return { outcome: 'fatal', error: missing }
+  return { outcome: 'renegotiated', verified: keysChanged === true, peerCertificateChanged: isOther(before, after) }
 }
 
-function fatal(code: ConstructorParameters<typeof RenegotiationError>[0], message: string, cause?: unknown): Verdict {
-  return { outcome: 'fatal', error: new RenegotiationError(code, message, cause) }
+/**
+ * Judges what TLS 1.3 has in place of a renegotiation, by the sessions before and after it. Returns the error with which
+ * the stream must be destroyed, or undefined. What the keys have to do with it, the messages themselves tell.
+ */
+export function judgePostHandshake(
+  before: Session,
+  after: Session,
+  expected: Expectation,
+): RenegotiationError | undefined {
+  return identityChange(before, after, expected) ?? missingCertificate(after, expected)
+}
+
+/** Whether the peer has another certificate than before, or its first, or none any more. */
+export function isOther(before: Session, after: Session): boolean {
+  return !equal(before.identity, after.identity)
+}
+
+function identityChange(before: Session, after: Session, expected: Expectation): RenegotiationError | undefined {
+  if (expected.allowIdentityChange) return undefined
+  if (before.identity !== undefined && isOther(before, after)) {
+    const how = after.identity === undefined ? 'no certificate' : 'another certificate'
+    return identityChanged(`The peer has ${how} after the renegotiation`)
+  }
+  if (before.pskIdentity !== undefined && !equal(before.pskIdentity, after.pskIdentity)) {
+    return identityChanged(
+      'After the renegotiation, the peer has no pre-shared key any more, or another identity for it',
+    )
+  }
+  const [asked, asks] = [before.servername, after.servername]
+  if (asked !== undefined && asks !== undefined && asked !== asks) {
+    return identityChanged(
+      `The client asked for the server '${asks}' (SNI) in the renegotiation, and for '${asked}' before`,
+    )
+  }
+  return undefined
+}
+
+function identityChanged(message: string): RenegotiationError {
+  return new RenegotiationError('ERR_RENEGOTIATION_IDENTITY_CHANGED', message)
+}
+
+function missingCertificate(after: Session, expected: Expectation): RenegotiationError | undefined {
+  if (!expected.requestCert || !expected.rejectUnauthorized) return undefined
+  if (after.identity === undefined) {
+    const message = 'The client was asked for a certificate and gave none'
+    return new RenegotiationError('ERR_RENEGOTIATION_NO_CERTIFICATE', message)
+  }
+  if (after.authorized === true) return undefined
+  const why = after.authorizationError ?? 'unknown reason'
+  const message = `The client's certificate does not verify: ${why}`
+  return new RenegotiationError('ERR_RENEGOTIATION_NO_CERTIFICATE', message, why)
 }
 
 function equal(a: Uint8Array | undefined, b: Uint8Array | undefined): boolean {

@@ -51,9 +51,10 @@
 import { Duplex, type DuplexOptions, Writable } from 'readable-stream'
 import { invalidType } from '../core/errors.ts'
 import { type Face, Gate } from '../core/gate.ts'
-import { parseOptions, quote, type RenegotiationOptions } from '../core/options.ts'
+import { parseOptions, type RenegotiationOptions } from '../core/options.ts'
 import type { RenegotiationListening, RenegotiationStream } from '../core/renegotiation-stream.ts'
 import type { Transport } from '../core/transport.ts'
+import { quote } from '../core/values.ts'
 import { addHooks, type Gated, gateHooks } from './gate-hooks.ts'
 
 /** readable-stream's Duplex, with typed listeners for the events of this package. */

@@ -1,21 +1,18 @@
-/*
- * The face that can be used wherever a tls.TLSSocket can.
- */
+/* The face that can be used wherever a tls.TLSSocket can. */
 import { Duplex, type DuplexOptions, getDefaultHighWaterMark, Writable } from 'node:stream'
 import tls from 'node:tls'
-import { closedBeforeConnection, endedByPeer, invalidType } from '../core/errors.ts'
+import { closedBeforeConnection, endedByPeer } from '../core/errors.ts'
 import { type Face, Gate } from '../core/gate.ts'
-import {
-  mustBeObject,
-  parseOptions,
-  quote,
-  type RenegotiateOptions,
-  type RenegotiationOptions,
-} from '../core/options.ts'
+import { parseOptions, type RenegotiateOptions, type RenegotiationOptions } from '../core/options.ts'
 import type { RenegotiationListening, RenegotiationStream } from '../core/renegotiation-stream.ts'
 import type { RenegotiationReport } from '../core/report.ts'
 import { handleOf, isSecured, offersOnlyHTTP2 } from '../transports/node-internals.ts'
-import { type ShownSession, sessionMethods, sessionProperties } from '../transports/shown-session.ts'
+import {
+  type ShownSession,
+  type ShownTransport,
+  sessionMethods,
+  sessionProperties,
+} from '../transports/shown-session.ts'
 import { tlsSocketTransport } from '../transports/tls-socket.ts'
 import { addHooks, type Gated, gateHooks } from './gate-hooks.ts'
 import { addSocketMembers } from './socket-members.ts'
@@ -33,26 +30,20 @@ const DuplexOfTLSSocket = Duplex as unknown as new (
 ) => RenegotiationListening & tls.TLSSocket & Omit<Gated, 'renegotiate'>
 
 /**
- * A drop-in replacement for a `tls.TLSSocket` that can renegotiate while data
- * flows in both directions. `connect()`, `createServer()` and `wrapTLSSocket()`
- * return it.
+ * A drop-in replacement for a `tls.TLSSocket` that can renegotiate while data flows in both directions. `connect()`,
+ * `createServer()` and `wrapTLSSocket()` return it.
  *
- * `instanceof` and TypeScript accept it as a `tls.TLSSocket`. Data passes
- * through this stream; all other methods and properties use the socket below.
- * What it reports of the session (certificate, cipher, names) is what the last
+ * `instanceof` and TypeScript accept it as a `tls.TLSSocket`. Data passes through this stream; all other methods and
+ * properties use the socket below. What it reports of the session (certificate, cipher, names) is what the last
  * successful handshake has proven.
  *
- * Differences from Node's socket: `secureConnect` and `secure` are emitted only
- * once, and the timeout stays set through a renegotiation. docs/compatibility.md
- * lists all of them.
- *
- * Events besides those of a TLS socket: see `RenegotiationEvents`.
+ * Differences from Node's socket: `secureConnect` and `secure` are emitted only once, and the timeout stays set through a
+ * renegotiation. docs/compatibility.md lists all of them. Events besides those of a TLS socket: see `RenegotiationEvents`.
  */
 export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements RenegotiationStream {
-  /** The socket below this stream. Use it only to look at its properties: do not write to it or read from it. */
-  readonly socket: tls.TLSSocket
   /** For tls.connect({ socket: stream }): `_unrefTimer` of net.Socket (Node 20, 22) follows it until it is null. */
   readonly _parent = null
+  readonly #socket: tls.TLSSocket
   readonly #gate: Gate
   /** The answers of the getters about the session. */
   readonly #shown: ShownSession
@@ -61,9 +52,13 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
   /** The listeners that pass on events of the socket below, by event. Made when needed: most connections have none. */
   #passing: Map<string | symbol, Listener> | undefined
 
-  constructor(socket: tls.TLSSocket, options?: RenegotiationOptions) {
+  /** `transport` carries the data of `socket`. Default: Node's own TLS. */
+  constructor(
+    socket: tls.TLSSocket,
+    options?: RenegotiationOptions,
+    transport: ShownTransport = tlsSocketTransport(socket),
+  ) {
     const settings = parseOptions(options)
-    const transport = tlsSocketTransport(socket)
     const isPaused = socket.isPaused()
     super({
       allowHalfOpen: transport.allowHalfOpen,
@@ -74,7 +69,7 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
       // _destroy() emits `close` itself, with the argument that net.Socket gives it: whether there was an error.
       emitClose: false,
     })
-    this.socket = socket
+    this.#socket = socket
     this.#shown = transport.shown
     // The tls.Server that accepted the socket. An own property, because http assigns to it. Some types don't have it.
     Object.assign(this, { server: (socket as { server?: unknown }).server })
@@ -90,19 +85,23 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
     if (isPaused) this.pause()
   }
 
+  /** The socket below this stream. Use it only to look at its properties: do not write to it or read from it. */
+  get socket(): tls.TLSSocket {
+    return this.#socket
+  }
+
   // What every stream of this package has
 
   /**
-   * Begins a renegotiation when the write in flight has finished, and returns a
-   * promise of a report. It never throws; see {@link RenegotiationStream.renegotiate}.
+   * Begins a renegotiation when the write in flight has finished, and returns a promise of a report. It never throws; see
+   * {@link RenegotiationStream.renegotiate}.
    */
   override renegotiate(options?: RenegotiateOptions): Promise<RenegotiationReport>
   /**
-   * The form of Node.js: calls `callback` exactly once, with an error or null.
-   * Returns undefined if the stream is already destroyed, else true.
+   * The form of Node.js: calls `callback` exactly once, with an error or null. Returns undefined if the stream is
+   * already destroyed, else true. The default of `rejectUnauthorized` is what the server was made with.
    *
-   * @throws TypeError (`ERR_INVALID_ARG_TYPE`) if `options` is not an object or
-   *   `callback` is not a function.
+   * @throws TypeError (`ERR_INVALID_ARG_TYPE`) if `options` is not an object or `callback` is not a function.
    */
   override renegotiate(options: RenegotiateOptions, callback: RenegotiateCallback): boolean | undefined
   override renegotiate(
@@ -110,11 +109,15 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
     callback?: RenegotiateCallback,
   ): Promise<RenegotiationReport> | boolean | undefined {
     if (callback === undefined) return this.#gate.renegotiate(options)
-    mustBeObject('options', options)
-    if (typeof callback !== 'function') throw invalidType(`callback must be a function, got ${quote(callback)}`)
+    if (!isPlainObject(options) || typeof callback !== 'function') {
+      // Node throws its own error.
+      return this.#socket.renegotiate(options as object, callback)
+    }
     const asked = this.destroyed ? undefined : true
+    const asMade = this.#gate.transport.certificatePolicy
+    const { rejectUnauthorized = asMade?.rejectUnauthorized } = options as RenegotiateOptions
     // In a tick of its own: if the callback throws, that is an uncaught exception, as with Node, not a rejection.
-    this.#gate.renegotiate(options).then(
+    this.#gate.renegotiate({ ...options, rejectUnauthorized }).then(
       () => process.nextTick(callback, null),
       (error: Error) => process.nextTick(callback, error),
     )
@@ -126,6 +129,11 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
   static readonly #hooks = gateHooks(Duplex, Writable, (face: RenegotiationTLSSocket) => face.#gate)
   static {
     addHooks(RenegotiationTLSSocket.prototype, RenegotiationTLSSocket.#hooks)
+    addSocketMembers<RenegotiationTLSSocket>(
+      RenegotiationTLSSocket.prototype,
+      (face) => face.#socket,
+      (face) => face.#gate.heldBytes,
+    )
   }
 
   // biome-ignore lint/suspicious/noExplicitAny: Writable's own signature
@@ -163,9 +171,8 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
   }
 
   /**
-   * Wraps the callback of a write that waits for the connection. If the socket
-   * never connects, the callback gets ERR_SOCKET_CLOSED_BEFORE_CONNECTION when
-   * `close` is emitted, as with net.Socket.
+   * Wraps the callback of a write that waits for the connection. If the socket never connects, the callback gets
+   * ERR_SOCKET_CLOSED_BEFORE_CONNECTION when `close` is emitted, as with net.Socket.
    */
   #beforeConnection(done: Callback): Callback {
     const neverConnected = () => {
@@ -181,10 +188,10 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
 
   override _destroy(reason: Error | null, done: (error: Error | null) => void): void {
     // The socket below may have failed in the turn in which both sides of the stream ended, with `error` still to come.
-    const untold = this.#gate.isTransportClosed ? null : this.socket.errored
+    const untold = this.#gate.isTransportClosed ? null : this.#socket.errored
     const error = reason ?? (untold && this.#gate.explain(untold))
     this.#gate.destroy(error, () => {
-      for (const [event, listener] of this.#passing ?? []) this.socket.off(event, listener)
+      for (const [event, listener] of this.#passing ?? []) this.#socket.off(event, listener)
       // In a later tick, so that it follows `error` even if the socket below had already closed.
       process.nextTick(() => this.emit('close', error !== null))
     })
@@ -195,13 +202,12 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
   // Members that differ from those of the socket below
 
   /**
-   * Null, except for HTTP/2: Node's HTTP parser and tls would use the handle to
-   * bypass the gate. HTTP/2 gets the handle of the socket below. It forbids
-   * renegotiation, and without a handle, http2 would assume that the socket is
-   * connected already and not encrypted.
+   * Null, except for HTTP/2: Node's HTTP parser and tls would use the handle to bypass the gate. HTTP/2 gets the handle of
+   * the socket below. It forbids renegotiation, and without a handle, http2 would assume that the socket is connected
+   * already and not encrypted.
    */
   get _handle(): object | null {
-    const { socket } = this
+    const socket = this.#socket
     if (this.#shown.property('alpnProtocol') !== 'h2' && !offersOnlyHTTP2(socket)) return null
     // An http2 session takes over this stream's buffer, then the handle. What the socket holds must not stay behind.
     while (socket.read() !== null);
@@ -214,7 +220,8 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
   }
 
   override setTimeout(milliseconds: number, callback?: () => void): this {
-    this.socket.setTimeout(milliseconds)
+    // If it is not a function, Node throws its own error.
+    this.#socket.setTimeout(milliseconds, typeof callback === 'function' ? undefined : callback)
     if (callback === undefined) return this
     return milliseconds === 0 ? this.off('timeout', callback) : this.once('timeout', callback)
   }
@@ -282,7 +289,7 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
     this.#passing ??= new Map()
     const listener = (...args: unknown[]) => {
       if (passedOnOnce.has(event)) {
-        this.socket.off(event, listener)
+        this.#socket.off(event, listener)
         this.#passing?.delete(event)
       }
       // OpenSSL reports a new session before the end of its handshake.
@@ -290,8 +297,12 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
       else this.emit(event as string, ...args)
     }
     this.#passing.set(event, listener)
-    this.socket.on(event as string, listener)
+    this.#socket.on(event as string, listener)
   }
+}
+
+function isPlainObject(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 /** The socket's high water mark in bytes, if it was set explicitly and the options of the stream set none. */
@@ -318,9 +329,8 @@ const passedOn = new Set<string | symbol>([
   'OCSPResponse',
 ])
 /**
- * Events that Node emits with every handshake, and this stream only with the
- * first. Passed on from the beginning, because nothing shows later whether they
- * have been emitted.
+ * Events that Node emits with every handshake, and this stream only with the first. Passed on from the beginning, because
+ * nothing shows later whether they have been emitted.
  */
 const passedOnOnce = new Set<string | symbol>(['secure', 'secureConnect'])
 
@@ -332,12 +342,8 @@ function define(
   Object.defineProperty(prototype, name, { configurable: true, ...descriptor })
 }
 
-const { prototype } = RenegotiationTLSSocket
-
 /*
- * Puts instances on the prototype chain of tls.TLSSocket, so that `instanceof`
- * accepts them. super() still calls Duplex, the prototype of the class itself:
- * the constructor of TLSSocket would make a socket of its own.
+ * Puts instances on the prototype chain of tls.TLSSocket, so that `instanceof` accepts them. super() still calls Duplex,
+ * the prototype of the class itself: the constructor of TLSSocket would make a socket of its own.
  */
-Object.setPrototypeOf(prototype, tls.TLSSocket.prototype)
-addSocketMembers(prototype)
+Object.setPrototypeOf(RenegotiationTLSSocket.prototype, tls.TLSSocket.prototype)

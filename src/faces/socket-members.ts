@@ -39,51 +39,63 @@ const properties = [
   'timeout',
 ]
 
-/** What this file needs from a face. */
-interface Face {
-  readonly socket: TLSSocket
-  readonly destroyed: boolean
-  readonly heldBytes: number
-  readonly writableLength: number
-}
+/**
+ * What a stream of this package has and a TLS socket has not. Programs store values of their own on sockets, so an
+ * assignment replaces the member. The stream itself does not use it.
+ */
+const replaceable = ['bytesInFlight', 'counters', 'heldBytes', 'socket', 'state']
+
+type Members = Record<string, unknown>
 
 /** Defines these members on the prototype of a face. */
-export function addSocketMembers(prototype: Face): void {
+export function addSocketMembers<Face extends object>(
+  prototype: Face & Pick<TLSSocket, 'destroyed' | 'writableLength'>,
+  socketOf: (face: Face) => TLSSocket,
+  heldBytesOf: (face: Face) => number,
+): void {
+  const define = (name: string, descriptor: PropertyDescriptor & ThisType<typeof prototype>) =>
+    Object.defineProperty(prototype, name, { configurable: true, ...descriptor })
+  const members = (face: Face) => socketOf(face) as unknown as Members
+
   for (const name of methods) {
-    define(prototype, name, {
+    define(name, {
       writable: true,
       value(...args: unknown[]) {
-        const { socket } = this
-        const result = (socket as unknown as Record<string, (...args: unknown[]) => unknown>)[name]?.(...args)
+        const socket = socketOf(this)
+        const result = (members(this) as Record<string, (...args: unknown[]) => unknown>)[name]?.apply(socket, args)
         return result === socket ? this : result
       },
     })
   }
   for (const name of properties) {
-    define(prototype, name, {
+    define(name, {
       enumerable: true,
       get() {
-        return (this.socket as unknown as Record<string, unknown>)[name]
+        return members(this)[name]
       },
       // With Node, some of these are plain properties, and some programs assign to them.
       set(value: unknown) {
-        ;(this.socket as unknown as Record<string, unknown>)[name] = value
+        members(this)[name] = value
+      },
+    })
+  }
+  for (const name of replaceable) {
+    define(name, {
+      ...Object.getOwnPropertyDescriptor(prototype, name),
+      set(value: unknown) {
+        Object.defineProperty(this, name, { configurable: true, enumerable: true, writable: true, value })
       },
     })
   }
   // As with Node's socket, this includes what has not been sent yet.
-  define(prototype, 'bytesWritten', {
+  define('bytesWritten', {
     get() {
-      return this.socket.bytesWritten + this.heldBytes
+      return socketOf(this).bytesWritten + heldBytesOf(this)
     },
   })
-  define(prototype, 'bufferSize', {
+  define('bufferSize', {
     get() {
       return this.destroyed ? undefined : this.writableLength
     },
   })
-}
-
-function define(prototype: Face, name: string, descriptor: PropertyDescriptor & ThisType<Face>): void {
-  Object.defineProperty(prototype, name, { configurable: true, ...descriptor })
 }

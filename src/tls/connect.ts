@@ -1,6 +1,7 @@
-import tls, { type ConnectionOptions, type TLSSocket } from 'node:tls'
+import type { ConnectionOptions } from 'node:tls'
 import { parseOptions, type RenegotiationOptions } from '../core/options.ts'
 import type { RenegotiationTLSSocket } from '../faces/renegotiation-tls-socket.ts'
+import { connectPlain, optionsOf } from './plain.ts'
 import { wrapTLSSocket } from './wrap-tls-socket.ts'
 
 /** The options of {@link connect}: those of `tls.connect()`, and those of the stream. */
@@ -17,9 +18,6 @@ export interface RenegotiationConnectionOptions extends ConnectionOptions {
 }
 
 type SecureConnectListener = () => void
-
-/** Node's own function. Kept here because a program may assign `tls.connect = connect`. */
-const connectPlain = tls.connect as (...args: unknown[]) => TLSSocket
 
 /**
  * Connects as `tls.connect()` does, and returns a stream that can renegotiate
@@ -57,13 +55,18 @@ export function connect(
   secureConnectListener?: SecureConnectListener,
 ): RenegotiationTLSSocket
 export function connect(...args: unknown[]): RenegotiationTLSSocket {
+  return connectGuarded(args)
+}
+
+/** As {@link connect}, with `defaults` for a connection that has no options of its own. */
+export function connectGuarded(args: readonly unknown[], defaults?: RenegotiationOptions): RenegotiationTLSSocket {
+  const { renegotiation = defaults } = (optionsOf(args) ?? {}) as RenegotiationConnectionOptions
+  parseOptions(renegotiation)
   const listener = args.findLast((arg) => typeof arg === 'function') as SecureConnectListener | undefined
-  const options = args.find((arg): arg is RenegotiationConnectionOptions => typeof arg === 'object' && arg !== null)
-  parseOptions(options?.renegotiation)
   // Not passed to Node: on the socket below, the listener would be called with every handshake.
-  const socket = connectPlain(...args.filter((arg) => arg !== listener))
+  const socket = connectPlain(args.filter((arg) => arg !== listener))
   try {
-    const stream = wrapTLSSocket(socket, options?.renegotiation)
+    const stream = wrapTLSSocket(socket, renegotiation)
     if (listener !== undefined) stream.once('secureConnect', listener)
     return stream
   } catch (error) {

@@ -1,10 +1,8 @@
-import tls, { type TLSSocket, type TlsOptions } from 'node:tls'
-import { RenegotiationError } from '../core/errors.ts'
+import tls, { type TlsOptions } from 'node:tls'
 import { parseOptions, type RenegotiationOptions } from '../core/options.ts'
-import { RenegotiationTLSSocket } from '../faces/renegotiation-tls-socket.ts'
+import type { RenegotiationTLSSocket } from '../faces/renegotiation-tls-socket.ts'
 import { ownTicketKeys } from '../transports/full-handshake.ts'
-import { onHandshakes } from '../transports/node-internals.ts'
-import { wrapTLSSocket } from './wrap-tls-socket.ts'
+import { ServerStreams } from './server-streams.ts'
 
 /** The options of {@link createServer}: those of `tls.createServer()`, and those of each stream. */
 export interface RenegotiationServerOptions extends TlsOptions {
@@ -47,13 +45,12 @@ export function createServer(
 }
 
 class RenegotiationServer extends tls.Server {
-  readonly #renegotiation: RenegotiationOptions | undefined
-  readonly #streams = new WeakMap<TLSSocket, RenegotiationTLSSocket>()
+  readonly #streams: ServerStreams
 
   constructor(options: RenegotiationServerOptions, listener: SecureConnectionListener | undefined) {
     parseOptions(options.renegotiation)
     super(options, listener as (socket: tls.TLSSocket) => void)
-    this.#renegotiation = options.renegotiation
+    this.#streams = new ServerStreams(this, options.renegotiation)
   }
 
   /** The server's own keys, also in a turn in which a renegotiation has others in their place. */
@@ -62,57 +59,6 @@ class RenegotiationServer extends tls.Server {
   }
 
   override emit(event: string | symbol, ...args: unknown[]): boolean {
-    if (event === 'connection') this.#watchFirstHandshakes()
-    if (event === 'secureConnection') args[0] = this.#streamOf(args[0] as TLSSocket)
-    // `keylog` comes before the first handshake is complete. Make a stream only if others than this class listen to it.
-    if (event === 'keylog' && this.listenerCount('keylog', watchFirstHandshake) < this.listenerCount('keylog')) {
-      args[1] = this.#streamOf(args[1] as TLSSocket)
-    }
-    return super.emit(event as string, ...args)
-  }
-
-  #streamOf(socket: TLSSocket): RenegotiationTLSSocket {
-    const known = this.#streams.get(socket)
-    if (known !== undefined) return known
-    const stream = wrapTLSSocket(socket, this.#renegotiation)
-    this.#streams.set(socket, stream)
-    return stream
-  }
-
-  /**
-   * If the server has a listener for `newSession`, Node holds `secure` back until
-   * that listener has called back, and the client can begin another handshake
-   * in between. `keylog` is the only event of a server that carries the socket
-   * before `secure`. The listener must be there when Node makes the TLSSocket.
-   */
-  #watchFirstHandshakes(): void {
-    if (this.listenerCount('newSession') === 0 || this.listeners('keylog').includes(watchFirstHandshake)) return
-    this.on('keylog', watchFirstHandshake)
+    return super.emit(event as string, ...this.#streams.replaceIn(event, args))
   }
 }
-
-/**
- * Destroys the socket if the client begins another handshake before Node has
- * emitted `secure` for the first. Nobody would judge that handshake. If its
- * ClientHello is complete, Node also asks OpenSSL to verify a session that no
- * longer exists (`verifyError`), and Node 20 to 26 crash with a segmentation
- * fault.
- */
-function watchFirstHandshake(_line: Buffer, keylogged: TLSSocket): void {
-  // If others listen to `keylog` as well, the event carries the stream instead of the socket.
-  const socket = keylogged instanceof RenegotiationTLSSocket ? keylogged.socket : keylogged
-  if (watched.has(socket) || socket.getProtocol() === 'TLSv1.3') return
-  watched.add(socket)
-  const remove = onHandshakes(
-    socket,
-    () => {
-      const message =
-        'The client began another handshake before Node had processed the first one, so it cannot be judged'
-      socket.destroy(new RenegotiationError('ERR_RENEGOTIATION_UNSUPPORTED', message))
-    },
-    () => {},
-  )
-  if (remove !== undefined) socket.prependOnceListener('secure', remove)
-}
-
-const watched = new WeakSet<TLSSocket>()

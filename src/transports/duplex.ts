@@ -3,8 +3,9 @@ import type { Duplex } from 'node:stream'
 import tls from 'node:tls'
 import { invalidType, invalidValue } from '../core/errors.ts'
 import { checkedSession } from '../core/guarded-transport.ts'
-import { quote, type RenegotiateOptions } from '../core/options.ts'
+import type { RenegotiateOptions } from '../core/options.ts'
 import type { HandshakeFailure, Session, Transport, WriteCallback } from '../core/transport.ts'
+import { quote } from '../core/values.ts'
 import { StreamTransport } from './stream-transport.ts'
 
 const { TLSSocket } = tls

@@ -1,6 +1,6 @@
 /* The transport over a TLS library with the shape of SSL_read and SSL_write. */
 import { invalidType, invalidValue } from '../core/errors.ts'
-import { flag, milliseconds, type PeerLimit, quote, type RenegotiateOptions } from '../core/options.ts'
+import type { PeerLimit, RenegotiateOptions } from '../core/options.ts'
 import type {
   CertificatePolicy,
   HandshakeFailure,
@@ -9,59 +9,10 @@ import type {
   TransportEvents,
   WriteCallback,
 } from '../core/transport.ts'
+import { flag, milliseconds, quote } from '../core/values.ts'
 import { openSSLFailure } from './openssl-failure.ts'
-
-/** What a call waits for: SSL_ERROR_WANT_READ or SSL_ERROR_WANT_WRITE. Both reads and writes may return either. */
-export type Want = 'want-read' | 'want-write'
-
-/** The type of a TLS record: its first byte, which is not encrypted. Change cipher spec counts as `'handshake'`. */
-export type RecordType = 'data' | 'handshake' | 'alert'
-
-/**
- * A TLS library with the shape of SSL_read and SSL_write, for example a binding of OpenSSL. Its calls never block. The
- * engine sends and receives on a connection of its own, and calls `onReady` when there is something to do.
- *
- * If it throws, the stream is destroyed with that error. A reason of OpenSSL in the message, or in the `code` as Node
- * forms it, lets the transport recognise a refusal, and data in a handshake.
- */
-export interface TLSEngine {
-  /**
-   * Reads application data into `into`, and drives the handshake. Returns how many bytes were read, 0 after the peer
-   * has closed its side, or a {@link Want}. Throws if the connection has failed.
-   */
-  read(into: Uint8Array): number | Want
-  /**
-   * Writes application data. Returns how many bytes of `from` were taken, maybe not all, or a {@link Want}. After a
-   * Want, the same object is offered again. Throws if the connection has failed.
-   */
-  write(from: Uint8Array): number | Want
-  /**
-   * Asks for a handshake; the next read() drives it. `options` has `requestCert` and `rejectUnauthorized`, as they
-   * apply to this handshake. Throws if there can be none.
-   */
-  renegotiate(options?: object): void
-  /** Whether a handshake is due or in progress: `SSL_in_init || SSL_renegotiate_pending`. */
-  readonly handshaking: boolean
-  /**
-   * The type of the record that the next read() reads, also if a part of it was read already. Undefined if none has
-   * arrived. After a record without data, SSL_read goes on to the next one: give it one record at a time, or it reads
-   * more than this property announced. Leave it out if the engine cannot tell.
-   */
-  readonly nextRecord?: RecordType | undefined
-  /** Sends close_notify. Returns true or a {@link Want}. Called when all writes are done, never while `handshaking`. */
-  end(): true | Want
-  /** Releases everything. If either side has ended in order, what write() has taken must still be sent. */
-  destroy(error?: Error | null): void
-  /**
-   * Set by the transport. The engine must call it when read(), write() or end() may get further: when bytes were
-   * received or sent. It must not call it after every call that returned a {@link Want}, or that would never end.
-   */
-  onReady: (() => void) | null
-  /** Returns what is known of the session. Without it, no report is `verified`. */
-  session?(): Session
-  /** On a server that can request a certificate of its client. See {@link Transport.certificatePolicy}. */
-  readonly certificatePolicy?: CertificatePolicy | undefined
-}
+import { PostHandshakeMessages } from './post-handshake-messages.ts'
+import type { RecordType, TLSEngine, Want } from './tls-engine.ts'
 
 /** Options of {@link engineTransport}. */
 export interface EngineTransportOptions {
@@ -110,7 +61,7 @@ export function engineTransport(engine: TLSEngine, options: EngineTransportOptio
 
 /** The most data in a record (RFC 5246, 6.2.1), and so the most that one SSL_read returns. */
 const RECORD_BYTES = 16 * 1024
-/** Reads fill memory of this size, one after the other. */
+/** Small records fill memory of this size, one after the other. A full record gets memory of its own. */
 const POOL_BYTES = 64 * 1024
 /** After so many steps, the rest of the event loop has its turn. */
 const STEPS_PER_TURN = 32
@@ -122,11 +73,20 @@ interface PendingWrite {
   offered: boolean
 }
 
+const NOTHING = Buffer.alloc(0)
+
+// Calls of the engine. As functions of the module, they need no memory for each record.
+const nextRecordOf = (engine: TLSEngine) => engine.nextRecord
+const handshakingOf = (engine: TLSEngine) => engine.handshaking
+const keyUpdatesOf = (engine: TLSEngine) => engine.keyUpdates
+const authenticationsOf = (engine: TLSEngine) => engine.authentications
+
 class EngineTransport implements Transport {
   readonly allowHalfOpen: boolean
   readonly peerLimit: PeerLimit | false = false
   readonly #engine: TLSEngine
   readonly #drainTimeout: number
+  readonly #messages = new PostHandshakeMessages()
   #events!: TransportEvents
 
   #ready = false
@@ -141,7 +101,10 @@ class EngineTransport implements Transport {
   #end: ((error?: Error | null) => void) | undefined
   #destroyed = false
 
-  #pool = Buffer.alloc(0)
+  /** Memory for the next read. */
+  #into = NOTHING
+  /** The last read filled a record. Then the next one probably does too. */
+  #readsFullRecords = false
   #driving = false
   #moved = false
   /** Whether an immediate is due that continues. It is never cleared: see Outbox.#rest. */
@@ -197,6 +160,14 @@ class EngineTransport implements Transport {
     this.#drive()
   }
 
+  get recordLimit(): number | undefined {
+    return this.#engine.recordLimit
+  }
+
+  get hasKeyUpdates(): boolean {
+    return this.#engine.keyUpdates !== undefined
+  }
+
   unsupported(): string | undefined {
     return undefined
   }
@@ -218,8 +189,11 @@ class EngineTransport implements Transport {
     try {
       for (; this.#moved && !this.#destroyed && steps < STEPS_PER_TURN; steps++) {
         this.#moved = false
+        // Before the end of the peer is read, or a request that was sent would count as a handshake in its middle.
+        this.#tellMessages()
         this.#readStep()
         this.#tellHandshake()
+        this.#tellMessages()
         this.#writeStep()
       }
     } finally {
@@ -253,28 +227,42 @@ class EngineTransport implements Transport {
 
   /** True if the engine throws, because nothing may be written then. */
   #isHandshaking(): boolean {
-    return this.#call((engine) => engine.handshaking) ?? true
+    return this.#call(handshakingOf) ?? true
   }
 
   #readStep(): void {
     if (this.#peerEnded || this.#destroyed || (this.#ready && !this.#flowing)) return
     // After a failed read, the engine does not know any more what the record was.
-    const nextRecord = this.#call((engine) => engine.nextRecord)
+    const nextRecord = this.#call(nextRecordOf)
     if (this.#destroyed || !this.#mayRead(nextRecord)) return
-    if (this.#pool.length < RECORD_BYTES) this.#pool = Buffer.allocUnsafe(POOL_BYTES)
-    const read = (engine: TLSEngine) => counted('read', engine.read(this.#pool), this.#pool)
-    const got = this.#call(read, nextRecord === 'handshake')
+    const got = this.#call(this.#read, nextRecord === 'handshake')
     if (typeof got !== 'number') return
     this.#moved = true
     if (got === 0) {
       this.#peerEnded = true
       this.#events.end()
     } else {
-      const chunk = this.#pool.subarray(0, got)
-      this.#pool = this.#pool.subarray(got)
-      this.#events.data(chunk)
+      this.#events.data(this.#taken(got))
     }
   }
+
+  readonly #read = (engine: TLSEngine): number | Want => {
+    if (this.#into.length < RECORD_BYTES) {
+      this.#into = Buffer.allocUnsafe(this.#readsFullRecords ? RECORD_BYTES : POOL_BYTES)
+    }
+    return counted('read', engine.read(this.#into), this.#into)
+  }
+
+  /** Returns the memory with the bytes that were just read. */
+  #taken(bytes: number): Buffer {
+    const into = this.#into
+    this.#readsFullRecords = bytes === RECORD_BYTES
+    const isFull = bytes === into.length
+    this.#into = isFull ? NOTHING : into.subarray(bytes)
+    return isFull ? into : into.subarray(0, bytes)
+  }
+
+  readonly #isDestroyed = (): boolean => this.#destroyed
 
   #mayRead(nextRecord: RecordType | undefined): boolean {
     if (this.#write?.offered !== true) return true
@@ -296,6 +284,15 @@ class EngineTransport implements Transport {
       this.#ready = true
       this.#events.ready()
     }
+  }
+
+  /** Reports the messages of TLS 1.3 that the engine has sent or read. */
+  #tellMessages(): void {
+    if (this.#destroyed || !this.#ready) return
+    const keyUpdates = this.#call(keyUpdatesOf)
+    if (keyUpdates === undefined) return
+    const authentications = this.#call(authenticationsOf)
+    if (this.#messages.report(keyUpdates, authentications, this.#events, this.#isDestroyed)) this.#moved = true
   }
 
   #writeStep(): void {

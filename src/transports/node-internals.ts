@@ -1,7 +1,7 @@
 /*
- * Everything in this package that uses private parts of Node. Each function checks that the part exists; its comment
- * says what is done without it. The names are those of lib/_tls_wrap.js (lib/internal/tls/wrap.js since Node 22),
- * lib/net.js and src/crypto/crypto_tls.cc. They are the same in Node 20 to 26.
+ * What this package uses of the private parts of Node; those of net.Socket are in node-internals-socket.ts. Each function
+ * checks that the part exists; its comment says what is done without it. The names are those of lib/_tls_wrap.js
+ * (lib/internal/tls/wrap.js since Node 22), lib/net.js and src/crypto/crypto_tls.cc. They are the same in Node 20 to 26.
  */
 import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
@@ -20,6 +20,14 @@ interface Handle {
   _secureContext?: { context?: Partial<TicketContext> }
   sni_context?: Partial<TicketContext>
   _parentWrap?: ParentWrap | null
+  _parent?: HandleBelow | null
+  writeQueueSize?: number
+}
+
+/** The handle that a TLSWrap writes to: of TCP or a pipe, of another TLS socket, or of a JSStreamSocket. */
+interface HandleBelow {
+  _parent?: HandleBelow | null
+  writeQueueSize?: number
 }
 
 /** A JSStreamSocket (lib/internal/js_stream_socket.js), or another TLS socket. */
@@ -52,10 +60,15 @@ function internals(socket: TLSSocket): Internals {
   return socket as unknown as Internals
 }
 
+/** Returns a private symbol of Node that is the key of a property. */
+export function hiddenKey(object: object, description: string): symbol | undefined {
+  return Object.getOwnPropertySymbols(object).find((key) => key.description === description)
+}
+
 /** Returns a property whose key is a private symbol of Node. */
 function hidden(object: object | null | undefined, description: string): unknown {
   if (!object) return undefined
-  const symbol = Object.getOwnPropertySymbols(object).find((key) => key.description === description)
+  const symbol = hiddenKey(object, description)
   return symbol && (object as Record<symbol, unknown>)[symbol]
 }
 
@@ -63,21 +76,22 @@ function hidden(object: object | null | undefined, description: string): unknown
  * Calls `started` whenever OpenSSL begins a handshake (SSL_CB_HANDSHAKE_START), before it processes the first message.
  * If a server begins, `started` is called twice: for the HelloRequest and for the ClientHello that answers it. Calls
  * `done` whenever OpenSSL has completed a handshake (SSL_CB_HANDSHAKE_DONE), after Node's own hook and before OpenSSL
- * reads another byte. Both calls are synchronous.
- *
- * Also switches off Node's limit of handshakes (ERR_TLS_SESSION_ATTACK), which would count those of a server twice.
+ * reads another byte. Both calls are synchronous. `before` is called before Node's own hook for a start.
  *
  * Returns a function that undoes it, or undefined without `_handle.onhandshakestart` and `onhandshakedone`. The caller
  * then has only `keylog`, which is emitted in the middle of a handshake, and `secure`, at its end.
  */
-export function onHandshakes(socket: TLSSocket, started: () => void, done: () => void): (() => void) | undefined {
+export function observeHandshakes(
+  socket: TLSSocket,
+  started: () => void,
+  done: () => void,
+  before: (handle: Handle) => void = () => {},
+): (() => void) | undefined {
   const handle = internals(socket)._handle
   const { onhandshakestart, onhandshakedone } = handle ?? {}
   if (!handle || typeof onhandshakestart !== 'function' || typeof onhandshakedone !== 'function') return undefined
   const startHook = function (this: Handle, now: number): void {
-    // With 0, Node's own hook takes this for the first handshake, and checks nothing. If renegotiation is disabled, the
-    // check must run.
-    if (!renegotiationDisabled(socket)) handle.lastHandshakeTime = 0
+    before(handle)
     onhandshakestart.call(this, now)
     if (!socket.destroyed) started()
   }
@@ -91,6 +105,18 @@ export function onHandshakes(socket: TLSSocket, started: () => void, done: () =>
     if (handle.onhandshakestart === startHook) handle.onhandshakestart = onhandshakestart
     if (handle.onhandshakedone === doneHook) handle.onhandshakedone = onhandshakedone
   }
+}
+
+/**
+ * As {@link observeHandshakes}. Also switches off Node's limit of handshakes (ERR_TLS_SESSION_ATTACK), which would
+ * count those of a server twice.
+ */
+export function onHandshakes(socket: TLSSocket, started: () => void, done: () => void): (() => void) | undefined {
+  return observeHandshakes(socket, started, done, (handle) => {
+    // With 0, Node's own hook takes this for the first handshake, and checks nothing. If renegotiation is disabled, the
+    // check must run.
+    if (!renegotiationDisabled(socket)) handle.lastHandshakeTime = 0
+  })
 }
 
 let warned = false
@@ -179,6 +205,11 @@ export function keepTimeout(socket: TLSSocket): boolean {
   return true
 }
 
+/** Why a socket cannot renegotiate for which {@link mendJavaScriptStream} has returned false. */
+export const NOT_MENDED =
+  'The TLS socket runs on a stream in JavaScript instead of a net.Socket, ' +
+  'where Node may fail an assertion of its own in a renegotiation under traffic'
+
 /**
  * Makes renegotiation possible for a socket on a Duplex in JavaScript (directly, or below another TLS socket). Returns
  * whether the socket can renegotiate.
@@ -218,6 +249,18 @@ export function socketsBelow(socket: TLSSocket): Socket[] {
     next = next._handle?._parentWrap
   }
   return below
+}
+
+/**
+ * How many encrypted bytes the socket keeps (`enc_out_`) although the handle at the bottom, of TCP or a pipe, waits for
+ * nothing to be sent. TLSWrap then passes them on as soon as native immediates run. Without `_parent` and
+ * `writeQueueSize`, and on a stream in JavaScript: 0.
+ */
+export function strandedBytes(socket: TLSSocket): number {
+  const handle = internals(socket)._handle
+  let bottom: HandleBelow | null | undefined = handle
+  while (bottom?._parent) bottom = bottom._parent
+  return bottom?.writeQueueSize === 0 ? (handle?.writeQueueSize ?? 0) : 0
 }
 
 /** Whether the socket was made with the option `onread`, so that it emits no `data`. Without Node's symbol: false. */

@@ -1,6 +1,6 @@
 import { X509Certificate } from 'node:crypto'
 import type { DetailedPeerCertificate, TLSSocket } from 'node:tls'
-import type { Session } from '../core/transport.ts'
+import type { Session, Transport } from '../core/transport.ts'
 import { isServer } from './node-internals.ts'
 
 /** The methods of a TLS socket that show its session, and what they return before there is one. */
@@ -40,6 +40,11 @@ export const sessionProperties = Object.keys(properties) as SessionProperty[]
 const DETAILED = 'getPeerCertificate(true)'
 const DETAILED_CALL = ['getPeerCertificate', [true]] as const
 const none: Answers = { ...methods, ...properties, [DETAILED]: methods.getPeerCertificate }
+
+/** A transport whose session is shown to the application. */
+export interface ShownTransport extends Transport {
+  readonly shown: ShownSession
+}
 
 /**
  * What a stream shows of its TLS session: only what a completed and accepted handshake has proven.

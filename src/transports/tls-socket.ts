@@ -1,10 +1,12 @@
 /* The transport over a TLS socket of Node. */
 import tls, { type TLSSocket } from 'node:tls'
 import { invalidType, invalidValue, RenegotiationError } from '../core/errors.ts'
-import { type PeerLimit, quote, type RenegotiateOptions } from '../core/options.ts'
+import type { PeerLimit, RenegotiateOptions } from '../core/options.ts'
 import type { CertificatePolicy, HandshakeFailure, Session, Transport, WriteCallback } from '../core/transport.ts'
+import { quote } from '../core/values.ts'
 import { refuseTickets } from './full-handshake.ts'
 import { gather, reuse } from './gather.ts'
+import { reportIfLost } from './lost-write.ts'
 import {
   certificatePolicy,
   hasBegunAnother,
@@ -13,6 +15,7 @@ import {
   isServer,
   keepTimeout,
   mendJavaScriptStream,
+  NOT_MENDED,
   onHandshakes,
   onHiddenErrors,
   readsIntoBuffer,
@@ -30,7 +33,6 @@ import { exportedKeys, identity, notVerified, readSession, verifiedHere } from '
 
 /** Kept here, because somebody may replace `tls.TLSSocket`. */
 const PlainTLSSocket = tls.TLSSocket
-
 /**
  * Makes a transport over a `tls.TLSSocket` of a client or a server. From then on, do not write to the socket, read
  * from it, end it or renegotiate. It still emits its events, and `secure` and `secureConnect` with every handshake.
@@ -82,6 +84,8 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
   #policy: CertificatePolicy | undefined
   /** Whether the server was verified when the handshake began, and Node does not verify it again. */
   #mustVerify = false
+  /** Whether a HelloRequest was taken back. Node may have lost it, and may lose every write from then on. */
+  #tookBack = false
   #removeHook: (() => void) | undefined
   #below: SocketsBelow | undefined
   /** Whether the stream below the socket can carry a handshake under traffic. See mendJavaScriptStream(). */
@@ -161,6 +165,7 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
   /** Possible after a HelloRequest, which a client may ignore (RFC 5246, 7.4.1.1), and does after its close_notify. */
   takeBack(): boolean {
     if (!this.isServer || this.#removeHook === undefined || this.#starts > 1) return false
+    this.#tookBack = true
     this.#over()
     this.shown.unchanged()
     return true
@@ -174,7 +179,7 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
   }
 
   override write(buffer: Uint8Array, done: WriteCallback): void {
-    if (!this.#below?.isClosing) super.write(buffer, done)
+    if (!this.#below?.isClosing) super.write(buffer, this.#tookBack ? reportIfLost(this.stream, done) : done)
   }
 
   override destroy(): void {
@@ -195,12 +200,7 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
       return "TLS 1.3 has no renegotiation (RFC 8446, 4.1.2); connect with maxVersion: 'TLSv1.2' to have it"
     }
     if (socket.alpnProtocol === 'h2') return 'HTTP/2 forbids renegotiation (RFC 9113, 9.2.1)'
-    if (!this.#carriesHandshakes) {
-      return (
-        'The TLS socket runs on a stream in JavaScript instead of a net.Socket, ' +
-        'where Node may fail an assertion of its own in a renegotiation under traffic'
-      )
-    }
+    if (!this.#carriesHandshakes) return NOT_MENDED
     if (renegotiationDisabled(socket)) return 'disableRenegotiation() was called on the socket'
     return undefined
   }

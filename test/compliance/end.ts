@@ -31,6 +31,10 @@ t.test('a write that was taken in part continues only after the handshake that b
   t.equal(offers[1]?.[0], 'bc')
   offers[1]?.[1](null, 2)
   await written
+  events.requestSent()
+  events.requestAnswered('key-update')
+  events.peerUpdated('key-update')
+  t.strictSame(end.told.slice(-3), ['requestSent', 'requestAnswered', 'peerUpdated'])
 })
 
 t.test('same() reports the first byte at which two buffers differ', (t) => {

@@ -10,6 +10,7 @@ import { JavaScriptDuplex } from '../fixtures/javascript-duplex.ts'
 import { everyLibSSL } from '../fixtures/libssl.ts'
 import { MemoryTransport } from '../fixtures/memory-transport.ts'
 import { enginePair } from '../fixtures/openssl-engine.ts'
+import { openSSLTransports } from '../fixtures/openssl-transports.ts'
 import { ca, server as identity } from '../fixtures/pki.ts'
 import { SEED } from '../fixtures/random.ts'
 
@@ -75,6 +76,20 @@ const subjects: Record<string, Omit<ComplianceOptions, 'seed'> & { skip?: string
   'an in-memory transport with partial and refused writes': {
     connect: () => MemoryTransport.pair({ portion: 1000, refuseEvery: 3 }),
   },
+}
+for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
+  const keyUpdates = version === 'TLSv1.3'
+  subjects[`${version} by OpenSSL over TCP`] = {
+    keyUpdates,
+    connect: async () => openSSLTransports(version, ...(await tcp())),
+  }
+  subjects[`${version} by OpenSSL over a JavaScript Duplex`] = {
+    keyUpdates,
+    async connect() {
+      const [near, far] = await tcp()
+      return openSSLTransports(version, new JavaScriptDuplex(near), new JavaScriptDuplex(far))
+    },
+  }
 }
 for (const { name, libssl, skip } of everyLibSSL) {
   for (const partialWrites of [false, true]) {

@@ -434,6 +434,18 @@ t.test('a share of the budget is released once: on destroy, when read to the end
   }
 })
 
+t.test('a stream that has ended takes no share of the budget any more', async (t) => {
+  budget(t, 1000)
+  const { inbox: it, receive, applicationReadsToTheEnd } = inbox({ room: 10, maxInboundBytes: 1000 })
+  it.want()
+  receive('x'.repeat(30))
+  it.end()
+  it.readAhead(true)
+  t.equal(inboundBudget.bytes, 0, 'nothing would release a share after the end')
+  applicationReadsToTheEnd()
+  it.close()
+})
+
 t.test('a transport that throws when the budget resumes it destroys only its own stream', async (t) => {
   budget(t, 20)
   const streams = [1, 2, 3].map(() => inbox({ room: 10, maxInboundBytes: 1000 }))

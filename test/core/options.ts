@@ -38,7 +38,7 @@ t.test('options that are given are returned unchanged', async (t) => {
       hardLimit: { ms: 13, bytes: 14, records: 15 },
     },
   }
-  t.strictSame(parseOptions(given), given)
+  t.strictSame(parseOptions(given), { ...given, rekey: { auto: false, ...given.rekey } })
 })
 
 t.test('highWaterMark applies to both sides, unless a side has its own', async (t) => {
@@ -191,6 +191,7 @@ t.test('signal must be an AbortSignal', async (t) => {
 
 const rekey = (value: unknown) => () => parseOptions({ rekey: value } as never).rekey
 const nothing = {
+  auto: false,
   everyMs: undefined,
   everyBytes: Infinity,
   everyRecords: Infinity,
@@ -207,6 +208,15 @@ t.test('rekey accepts each of its options alone', async (t) => {
   }
 })
 
+t.test("rekey is also 'auto' or false; another text is an error", async (t) => {
+  t.strictSame(rekey('auto')(), { ...nothing, auto: true })
+  t.equal(rekey(false)(), undefined)
+  t.throws(rekey('sometimes'), {
+    name: 'TypeError',
+    message: "rekey must be 'auto', false or an object, got 'sometimes'",
+  })
+})
+
 t.test('rekey without a limit or a trigger throws a TypeError', async (t) => {
   for (const value of [{}, { hardLimit: {} }, { everyBytes: Infinity }, { hardLimit: { ms: Infinity } }]) {
     t.throws(rekey(value), { name: 'TypeError', message: /^rekey must have everyMs, .*, got {.*}$/ })
@@ -215,7 +225,7 @@ t.test('rekey without a limit or a trigger throws a TypeError', async (t) => {
 
 t.test('rekey and rekey.hardLimit must be objects', async (t) => {
   for (const value of [null, 5, 'often', true]) {
-    t.throws(rekey(value), { name: 'TypeError', message: /^rekey must be an object, got / })
+    t.throws(rekey(value), { name: 'TypeError', message: /^rekey must be 'auto', false or an object, got / })
   }
   t.throws(rekey({ hardLimit: 5 }), { name: 'TypeError', message: 'rekey.hardLimit must be an object, got 5' })
   t.throws(rekey({ hardLimit: null }), { name: 'TypeError', message: 'rekey.hardLimit must be an object, got null' })

@@ -22,8 +22,11 @@ function over<T extends ScriptedTransport>(transport: T) {
     sent: sinon.spy(),
     finished: (done: BatchCallback) => done(),
     applicationThrew: rethrow,
+    // After a failure, the gate has closed the outbox.
+    written: () => void (failed.called || outbox.flush()),
   }
-  return { transport, failed, keys, outbox: new Outbox(guarded(transport), { ...keys, failed }) }
+  const outbox = new Outbox(guarded(transport), { ...keys, failed })
+  return { transport, failed, keys, outbox }
 }
 
 function rethrow(error: unknown): never {
@@ -50,6 +53,15 @@ t.test('a batch of one buffer is offered as the identical object', async (t) => 
   offer(outbox, [buffer], () => {})
   t.equal(transport.offers.length, 1)
   t.equal(transport.offers[0], buffer)
+})
+
+t.test('a batch that was offered by _write() alone is sent when the call is over', async (t) => {
+  const { outbox, transport } = single()
+  const [buffer] = buffers('abc') as [Buffer]
+  outbox.offer([buffer], () => {})
+  t.same(transport.offers, [])
+  await turn()
+  t.same(transport.offers, [buffer])
 })
 
 t.test('several buffers are offered in one call if the transport has writev()', async (t) => {

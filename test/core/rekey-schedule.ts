@@ -1,7 +1,8 @@
 import diagnostics from 'node:diagnostics_channel'
 import sinon from 'sinon'
 import t from 'tap'
-import type { RekeyOptions, RenegotiationOptions } from '../../src/core/options.ts'
+import type { RenegotiationOptions } from '../../src/core/options.ts'
+import type { RekeyOptions } from '../../src/core/rekey-options.ts'
 import { RekeySchedule } from '../../src/core/rekey-schedule.ts'
 import { scriptedStream } from '../fixtures/scripted-stream.ts'
 import { type Script, turn } from '../fixtures/scripted-transport.ts'
@@ -18,7 +19,11 @@ t.afterEach(() => {
 })
 
 /** A stream with a schedule, and how many renegotiations it has begun. */
-function scheduled(rekey: RekeyOptions, script: Script & { reads?: boolean } = {}, options?: RenegotiationOptions) {
+function scheduled(
+  rekey: RekeyOptions | 'auto',
+  script: Script & { reads?: boolean } = {},
+  options?: RenegotiationOptions,
+) {
   const scripted = scriptedStream(script, { rekey, ...options })
   const failures: Error[] = []
   scripted.stream.on('renegotiationFailed', (error) => failures.push(error))
@@ -151,26 +156,26 @@ t.test('the schedule begins only one renegotiation if both bytes and time call f
   t.equal(await begun(), 1)
 })
 
-t.test(
-  'after a failed handshake of the peer, the schedule goes on after a second or with the next chunk',
-  async (t) => {
-    for (const then of ['a second', 'a chunk']) {
-      const { begun, transport } = scheduled({ everyBytes: 10 })
+for (const [due, rekey] of Object.entries({ bytes: { everyBytes: 10 }, time: { everyMs: 500 } })) {
+  for (const then of ['after a second', 'with the next chunk']) {
+    t.test(`if the ${due} ran out in a failed handshake of the peer, the schedule goes on ${then}`, async (t) => {
+      const { begun, transport } = scheduled(rekey)
       transport.peerBegins()
       transport.peerSends('1234567890')
+      if (due === 'time') clock.tick(500)
       transport.peerSends('1234567890')
       transport.peerRefuses()
       t.equal(await begun(), 0)
       clock.tick(999)
       t.equal(await begun(), 0)
-      if (then === 'a second') clock.tick(1)
+      if (then === 'after a second') clock.tick(1)
       else transport.peerSends('x')
       t.equal(await begun(), 1)
       clock.tick(10_000)
       t.equal(await begun(), 1)
-    }
-  },
-)
+    })
+  }
+}
 
 t.test('the schedule waits until the application has read what was read ahead', async (t) => {
   const options = { maxInboundBytes: 100, highWaterMark: 10 }
@@ -427,12 +432,68 @@ t.test('hardLimit alone begins no renegotiation, and does not warn if that is un
   t.equal(stream.state, 'open')
 })
 
+t.test("'auto' updates the keys when one direction has half of the records that the cipher allows", async (t) => {
+  const { begun, transport, stream } = scheduled('auto', { hasKeyUpdates: true, recordLimit: 8 })
+  clock.tick(100)
+  stream.write(Buffer.alloc(3 * 16_384))
+  for (let i = 0; i < 3; i++) transport.peerSends('record')
+  t.equal(await begun(), 0)
+  transport.peerSends('record')
+  t.equal(await begun(), 1)
+  transport.sendsRequest()
+  transport.peerAnswers()
+  stream.write(Buffer.alloc(16_384))
+  clock.tick(100)
+  t.equal(await begun(), 1)
+  stream.write(Buffer.alloc(3 * 16_384))
+  t.equal(await begun(), 2)
+})
+
+t.test("'auto' does nothing without key updates, or if the cipher has no limit; false is no schedule", async (t) => {
+  const warned = sinon.stub(process, 'emitWarning')
+  for (const { rekey, ...script } of [
+    { rekey: 'auto' as const },
+    { rekey: 'auto' as const, hasKeyUpdates: true },
+    { rekey: false as const, hasKeyUpdates: true, recordLimit: 1 },
+  ]) {
+    const { stream, transport } = scriptedStream(script, { rekey })
+    stream.write(Buffer.alloc(100 * 16_384))
+    await turn()
+    await turn()
+    t.equal(transport.renegotiations.length, 0)
+  }
+  t.equal(warned.callCount, 0)
+})
+
+t.test('two key updates of a schedule are at least 100 ms apart', async (t) => {
+  const { begun, transport, stream } = scheduled({ everyBytes: 1 }, { hasKeyUpdates: true })
+  stream.write('x')
+  t.equal(await begun(), 0)
+  clock.tick(99)
+  t.equal(await begun(), 0)
+  clock.tick(1)
+  t.equal(await begun(), 1)
+  transport.sendsRequest()
+  transport.peerAnswers()
+  await turn()
+  stream.write('x')
+  t.equal(await begun(), 1)
+  clock.tick(100)
+  t.equal(await begun(), 2)
+})
+
 t.test('hardLimit.ms is also checked before each write, because a timer may be late', async (t) => {
   const destroy = sinon.spy()
   const usage = { bytes: 0, records: 0, ageMs: 999 }
   const host = { usage, destroy, answered: () => false, unsupported: () => undefined }
   const limits = { ms: 1000, bytes: Infinity, records: Infinity }
-  const settings = { everyMs: undefined, everyBytes: Infinity, everyRecords: Infinity, hardLimit: limits }
+  const settings = {
+    auto: false,
+    everyMs: undefined,
+    everyBytes: Infinity,
+    everyRecords: Infinity,
+    hardLimit: limits,
+  }
   const schedule = new RekeySchedule(host as never, settings)
   t.equal(schedule.room(1), Infinity, 'there are no keys yet')
   schedule.start()

@@ -96,6 +96,8 @@ t.test('the report has the durations of drain and handshake, and the bytes held 
   await transport.takeNext()
   t.strictSame(await renegotiated, {
     origin: 'local',
+    kind: 'renegotiation',
+    freshSecret: false,
     drainMs: 5,
     handshakeMs: 7,
     heldBytes: 4,
@@ -115,6 +117,8 @@ t.test('the report leaves out what the transport cannot tell', async (t) => {
   transport.peerFinishes({ keys: undefined })
   t.strictSame(await renegotiated, {
     origin: 'local',
+    kind: 'renegotiation',
+    freshSecret: true,
     drainMs: 0,
     handshakeMs: 0,
     heldBytes: 0,
@@ -810,6 +814,7 @@ t.test('a handshake of the peer may serve our request', async (t) => {
     await transport.takeNext()
     transport.peerFinishes()
     await transport.takeNext()
+    await turn()
     t.equal(stream.state, 'draining')
     await transport.takeNext()
     t.equal(transport.renegotiations.length, 1)
@@ -825,6 +830,7 @@ t.test('a handshake of the peer may serve our request', async (t) => {
     await transport.takeNext()
     transport.peerRefuses()
     await transport.takeNext()
+    await turn()
     await transport.takeNext()
     t.equal(stream.state, 'handshaking')
     transport.peerFinishes()

@@ -7,6 +7,8 @@ import { Request } from '../../src/core/request.ts'
 
 const report: RenegotiationReport = {
   origin: 'local',
+  kind: 'renegotiation',
+  freshSecret: true,
   drainMs: 0,
   handshakeMs: 0,
   heldBytes: 0,

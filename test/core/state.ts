@@ -2,12 +2,12 @@ import t from 'tap'
 import { next, type State, type Trigger, transitions } from '../../src/core/state.ts'
 
 const table = `
-                requested   drained       givenUp    handshakeStarted   handshakeDone   flushed   destroyed
-  open          draining    -             -          handshaking        -               -         closed
-  draining      -           handshaking   flushing   handshaking        -               -         closed
-  handshaking   -           -             flushing   handshaking        flushing        -         closed
-  flushing      -           -             -          handshaking        -               open      closed
-  closed        -           -             -          -                  -               -         closed
+                requested   drained       givenUp    handshakeStarted   handshakeDone   requestSent   flushed   destroyed
+  open          draining    -             -          handshaking        -               -             -         closed
+  draining      -           handshaking   flushing   handshaking        -               -             -         closed
+  handshaking   -           -             flushing   handshaking        flushing        flushing      -         closed
+  flushing      -           -             -          handshaking        -               -             open      closed
+  closed        -           -             -          -                  -               -             -         closed
 `
 const [triggers, ...rows] = table
   .trim()

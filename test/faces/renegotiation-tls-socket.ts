@@ -183,27 +183,6 @@ t.test("a renegotiation with a certificate changes authorized and the peer's cer
   t.match(client.getPeerX509Certificate()?.subject, /CN=localhost/)
 })
 
-t.test("renegotiate() with a callback calls it once, and returns what Node's renegotiate() returns", async (t) => {
-  const { client, server } = await tlsPair(t)
-  const stream = wrapTLSSocket(client).resume()
-  server.resume()
-  let returned: unknown
-  const error = await new Promise((resolve) => {
-    returned = stream.renegotiate({}, resolve)
-  })
-  t.equal(returned, true)
-  t.equal(error, null)
-  t.equal(stream.counters.renegotiations, 1)
-  const code = 'ERR_INVALID_ARG_TYPE'
-  t.throws(() => stream.renegotiate({}, 'no' as never), { name: 'TypeError', code, message: /callback.*'no'/ })
-  stream.destroy()
-  const late = await new Promise((resolve) => {
-    returned = stream.renegotiate({}, resolve)
-  })
-  t.equal(returned, undefined)
-  t.match(late, { code: 'ERR_RENEGOTIATION_CLOSED' })
-})
-
 t.test('an exception in the callback of renegotiate() is uncaught, as with Node', async (t) => {
   for (const wrap of [(socket: tls.TLSSocket) => socket, wrapTLSSocket]) {
     const { client, server } = await tlsPair(t)
@@ -228,20 +207,6 @@ t.test('an exception in the callback of renegotiate() is uncaught, as with Node'
     }
     process.setUncaughtExceptionCaptureCallback(null)
   }
-})
-
-t.test('setTimeout() sets the timeout of the socket below, and calls our callback', async (t) => {
-  const { client } = await tlsPair(t)
-  const stream = wrapTLSSocket(client)
-  const never = t.captureFn(() => {})
-  stream.setTimeout(60_000, never)
-  t.equal(stream.timeout, 60_000)
-  stream.setTimeout(0, never)
-  t.equal(stream.listenerCount('timeout'), 0)
-  const timedOut = new Promise((resolve) => stream.setTimeout(1, () => resolve(undefined)))
-  await timedOut
-  t.equal(stream.setTimeout(0), stream)
-  t.same(never.calls, [])
 })
 
 t.test('events of the TLS socket are emitted by the stream in the same order', async (t) => {
@@ -278,20 +243,6 @@ t.test('a connect listener that is added after the connection is called on the n
   t.equal(connected.calls.length, 1)
   t.same(never.calls, [])
   t.equal(stream.listenerCount('connect'), 0)
-})
-
-t.test('close is the last event, and tells whether there was an error', async (t) => {
-  for (const error of [undefined, new Error('mine')]) {
-    const { client } = await tlsPair(t)
-    const stream = wrapTLSSocket(client)
-    const events: unknown[] = []
-    stream.on('error', () => events.push('error'))
-    stream.on('close', (hadError) => events.push(hadError))
-    stream.destroy(error)
-    await new Promise((resolve) => stream.once('close', resolve))
-    t.same(events, error ? ['error', true] : [false])
-    t.same([stream.destroyed, stream.closed], [true, true])
-  }
 })
 
 t.test("with a caller's own TCP socket, error is emitted before that socket closes, as with Node", async (t) => {
@@ -336,25 +287,6 @@ t.test('the private _writableState that clients read includes the held bytes', a
   t.match(state, { ended: true })
 })
 
-t.test('destroySoon() sends what was written', async (t) => {
-  const { client, server } = await tlsPair(t)
-  const stream = wrapTLSSocket(client)
-  stream.write('all of it')
-  stream.destroySoon()
-  t.equal(String((await once(server, 'data'))[0]), 'all of it')
-  await closed(stream)
-})
-
-t.test('corked writes of a destroyed stream are called back and returned by unsent()', async (t) => {
-  const { client } = await tlsPair(t)
-  const stream = wrapTLSSocket(client)
-  stream.cork()
-  const called = new Promise((resolve) => stream.write('a', resolve))
-  stream.destroy()
-  t.match(await called, { code: 'ERR_STREAM_DESTROYED' })
-  t.same(stream.unsent(), [Buffer.from('a')])
-})
-
 t.test('properties that can be set on a TLS socket can be set on the stream', async (t) => {
   const { client } = await tlsPair(t)
   const stream = wrapTLSSocket(client)
@@ -386,16 +318,6 @@ t.test('setting a property before the first handshake does not hide the facts of
   t.equal(stream.servername, 'early')
   t.equal(stream.authorized, true)
   t.match(stream.getPeerCertificate(), { subject: { CN: 'localhost' } })
-})
-
-t.test('methods can be replaced, as http does', async (t) => {
-  const { client } = await tlsPair(t)
-  const stream = wrapTLSSocket(client)
-  const replaced = () => stream
-  for (const name of ['on', 'addListener', 'prependListener', 'once', 'setNoDelay'] as const) {
-    Object.assign(stream, { [name]: replaced })
-    t.equal(stream[name], replaced)
-  }
 })
 
 t.test('resetAndDestroy() behaves as on a TLS socket of Node', async (t) => {

@@ -64,7 +64,8 @@ for (const only of [5, undefined]) {
     t.test(`createServer() refuses ${what} while the first session is being stored${listens}`, async (t) => {
       const server = createServer(options)
       const stores = slowStore(server)
-      if (keylog) server.on('keylog', () => {})
+      // A program may store values of its own on the stream.
+      if (keylog) server.on('keylog', (_line, stream) => Object.assign(stream, { socket: 'my socket' }))
       const accepted = t.captureFn(() => {})
       server.on('secureConnection', accepted)
       const raw = await RawPeer.connect({ port: await listen(t, server), ...mallory }, t)
@@ -79,6 +80,22 @@ for (const only of [5, undefined]) {
     })
   }
 }
+
+t.test(
+  'createServer() refuses it as well if the listener for newSession came late, after one for resumeSession',
+  async (t) => {
+    const server = createServer(options)
+    server.on('resumeSession', (_id: Buffer, resume: (error: null, session: null) => void) => resume(null, null))
+    // A whole second ClientHello crashes plain Node here.
+    server.once('connection', () => slowStore(server))
+    const raw = await RawPeer.connect({ port: await listen(t, server), ...mallory }, t)
+    const failed = once(server, 'tlsClientError') as Promise<[Error, TLSSocket]>
+    void raw.handshake({ after: behindFinished(raw) })
+    const [error, socket] = await failed
+    t.match(error, UNJUDGED)
+    await closed(socket)
+  },
+)
 
 t.test('createServer() accepts a waiting client when its session has been stored', async (t) => {
   const server = createServer(options)

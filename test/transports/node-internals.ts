@@ -19,6 +19,7 @@ import {
   requestedName,
   restoreCertificatePolicy,
   socketsBelow,
+  strandedBytes,
   suspendNagle,
   ticketContexts,
   verifyError,
@@ -35,6 +36,8 @@ t.test('this Node has every private part of sockets that is used', async (t) => 
         setVerifyMode: Function,
         verifyError: Function,
         _secureContext: { context: { getTicketKeys: Function, setTicketKeys: Function } },
+        _parent: { writeQueueSize: Number },
+        writeQueueSize: Number,
       },
       _requestCert: Boolean,
       _controlReleased: true,
@@ -118,6 +121,7 @@ t.test('without any private part of Node, every function returns a safe default'
     t.equal(handleOf(socket), nothing._handle ?? null)
     t.equal(offersOnlyHTTP2(socket), false)
     t.same(socketsBelow(socket), [])
+    t.equal(strandedBytes(socket), 0)
     onHiddenErrors(socket, t.fail)
     t.equal(certificatePolicy(socket), undefined)
     t.equal(verifyError(socket), null)
@@ -128,6 +132,20 @@ t.test('without any private part of Node, every function returns a safe default'
     restoreCertificatePolicy(socket, { requestCert: true, rejectUnauthorized: true }, false)
   }
   t.end()
+})
+
+t.test('strandedBytes() counts what the socket keeps while the handle at the bottom has nothing to send', async (t) => {
+  const tcp = { writeQueueSize: 0 }
+  const tlsBelow = { writeQueueSize: 50, _parent: tcp }
+  const stranded = (_handle: object) => strandedBytes({ _handle } as unknown as TLSSocket)
+  t.equal(stranded({ writeQueueSize: 29, _parent: tcp }), 29)
+  t.equal(stranded({ writeQueueSize: 29, _parent: tlsBelow }), 29)
+  t.equal(stranded({ writeQueueSize: 29, _parent: {} }), 0, 'a stream in JavaScript below')
+  t.equal(stranded({ writeQueueSize: 29 }), 0, 'without the private _parent')
+  t.equal(stranded({ _parent: tcp }), 0, 'without the private writeQueueSize')
+  tcp.writeQueueSize = 1
+  t.equal(stranded({ writeQueueSize: 29, _parent: tcp }), 0)
+  t.equal(stranded({ writeQueueSize: 29, _parent: tlsBelow }), 0)
 })
 
 t.test('mendJavaScriptStream() returns false if a private part is missing', (t) => {

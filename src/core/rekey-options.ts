@@ -1,0 +1,131 @@
+/* The options of a schedule of renegotiations, and their check. */
+import { inspect } from 'node:util'
+import { invalidType, invalidValue, outOfRange } from './errors.ts'
+import { MAX_TIMEOUT, mustBeObject, number, quote } from './values.ts'
+
+/** How long, and for how much data, the same keys may be used. */
+export interface KeyLimits {
+  /** Milliseconds since the last handshake. */
+  ms?: number | undefined
+  /** Bytes of application data, in both directions together. */
+  bytes?: number | undefined
+  /**
+   * TLS records, in both directions together. Sent data counts as pieces of at most 16 KiB, received data as one record
+   * for each `data` event of the socket. Node's TLS makes the same records, unless `setMaxSendFragment()` makes them
+   * smaller.
+   */
+  records?: number | undefined
+}
+
+/**
+ * A schedule of renegotiations. Whichever limit is reached first begins one.
+ *
+ * Every completed handshake of either end starts all counts again. A renegotiation that fails without ending the
+ * stream emits `renegotiationFailed` and is tried again after 1 s, then after 2, 4, and so on up to 60 s. None begins
+ * while another is in progress, or after either side has ended. A schedule does not keep the process alive.
+ *
+ * If the connection cannot renegotiate (TLS 1.3, HTTP/2), there is no schedule: the process gets one warning for each
+ * reason (`RENEGOTIATION_REKEY_UNSUPPORTED`), and data flows on. A `hardLimit` applies all the same.
+ *
+ * @example
+ * ```js
+ * const rekey = {
+ *   everyMs: [600_000, 900_000], // at a random moment, 10 to 15 minutes after the last handshake
+ *   everyBytes: 64 * 2 ** 30, // or after 64 GiB, whichever comes first
+ * }
+ * const stream = connect({ host: 'plant.example', port: 8883, maxVersion: 'TLSv1.2', renegotiation: { rekey } })
+ * ```
+ */
+export interface RekeyOptions {
+  /**
+   * Milliseconds since the last handshake. `[min, max]` is a random value between the two, chosen anew each time, so
+   * that many connections do not renegotiate at the same moment.
+   */
+  everyMs?: number | readonly [min: number, max: number] | undefined
+  /** Bytes of application data, in both directions together. */
+  everyBytes?: number | undefined
+  /** TLS records, counted as in {@link KeyLimits}. */
+  everyRecords?: number | undefined
+  /**
+   * Keys that have reached one of these limits are not used any more: the stream is destroyed with
+   * `ERR_RENEGOTIATION_KEYS_EXPIRED`, unless a handshake is in progress that the peer has answered. Each limit must be
+   * greater than the value of the schedule.
+   */
+  hardLimit?: KeyLimits | undefined
+}
+
+/** {@link RekeyOptions} after the check. Infinity stands for an option that was not given. */
+export interface RekeySettings {
+  /** Whether the limit of the cipher begins key updates. */
+  readonly auto: boolean
+  readonly everyMs: readonly [min: number, max: number] | undefined
+  readonly everyBytes: number
+  readonly everyRecords: number
+  readonly hardLimit: { readonly ms: number; readonly bytes: number; readonly records: number }
+}
+
+const NO_LIMIT = { ms: Infinity, bytes: Infinity, records: Infinity }
+const AUTO: RekeySettings = {
+  auto: true,
+  everyMs: undefined,
+  everyBytes: Infinity,
+  everyRecords: Infinity,
+  hardLimit: NO_LIMIT,
+}
+
+/** Checks the option `rekey`. Throws a TypeError or a RangeError. */
+export function parseRekeyOptions(rekey: RekeyOptions | 'auto' | false | undefined): RekeySettings | undefined {
+  if (rekey === undefined || rekey === false) return undefined
+  if (rekey === 'auto') return AUTO
+  if (rekey === null || typeof rekey !== 'object') {
+    throw invalidType(`rekey must be 'auto', false or an object, got ${quote(rekey)}`)
+  }
+  // With a misspelt name, the schedule would never run, and nobody would notice.
+  mustHaveOnly('rekey', rekey, ['everyMs', 'everyBytes', 'everyRecords', 'hardLimit'])
+  const { hardLimit: limit = {} } = rekey
+  mustBeObject('rekey.hardLimit', limit)
+  mustHaveOnly('rekey.hardLimit', limit, ['ms', 'bytes', 'records'])
+  const everyMs = timeWindow(rekey.everyMs)
+  const everyBytes = count('rekey.everyBytes', rekey.everyBytes)
+  const everyRecords = count('rekey.everyRecords', rekey.everyRecords)
+  const hardLimit = {
+    ms: limit.ms === Infinity ? Infinity : (number('rekey.hardLimit.ms', limit.ms, 1, MAX_TIMEOUT) ?? Infinity),
+    bytes: count('rekey.hardLimit.bytes', limit.bytes),
+    records: count('rekey.hardLimit.records', limit.records),
+  }
+  mustBeBeyond('ms', hardLimit.ms, 'everyMs', everyMs?.[1] ?? 0)
+  mustBeBeyond('bytes', hardLimit.bytes, 'everyBytes', everyBytes)
+  mustBeBeyond('records', hardLimit.records, 'everyRecords', everyRecords)
+  if ([everyMs?.[1] ?? Infinity, everyBytes, everyRecords, ...Object.values(hardLimit)].every((n) => n === Infinity)) {
+    throw invalidValue(
+      `rekey must have everyMs, everyBytes, everyRecords or hardLimit { ms, bytes, records }, got ${quote(rekey)}`,
+    )
+  }
+  return { auto: false, everyMs, everyBytes, everyRecords, hardLimit }
+}
+
+function timeWindow(value: RekeyOptions['everyMs']): readonly [number, number] | undefined {
+  if (value === undefined) return undefined
+  const [min, max, more] = Array.isArray(value) ? value : [value, value]
+  if (min === undefined || max === undefined || more !== undefined) {
+    throw invalidValue(`rekey.everyMs must be a number or [min, max], got ${inspect(value)}`)
+  }
+  number('rekey.everyMs', min, 1, MAX_TIMEOUT)
+  number('rekey.everyMs', max, 1, MAX_TIMEOUT)
+  if (min > max) throw outOfRange(`rekey.everyMs must be [min, max], got ${inspect(value)}`)
+  return [min, max]
+}
+
+function count(name: string, value: unknown): number {
+  return number(name, value, 1, Infinity, true) ?? Infinity
+}
+
+function mustBeBeyond(limit: keyof KeyLimits, value: number, name: keyof RekeyOptions, scheduled: number): void {
+  if (value > scheduled || scheduled === Infinity) return
+  throw outOfRange(`rekey.hardLimit.${limit} must be more than rekey.${name} (${scheduled}), got ${value}`)
+}
+
+function mustHaveOnly(name: string, value: object, known: readonly string[]): void {
+  const unknown = Object.keys(value).find((key) => !known.includes(key))
+  if (unknown !== undefined) throw invalidValue(`${name} has ${known.join(', ')}, got ${quote(unknown)}`)
+}
