@@ -1,0 +1,27 @@
+import t from 'tap'
+import { SEED } from '../../fixtures/random.ts'
+import { allIsRight, isLost, reportOf, runWeb, testWeb } from '../../fixtures/web-programs.ts'
+
+t.setTimeout(120_000)
+t.comment(`SEED=${SEED}`)
+
+testWeb(t, 'a server of node:https', 'https-server', 'https-client')
+
+t.test('under the hook, a server of node:https gets a late certificate from a client without the hook', async (t) => {
+  const run = await runWeb(t, {
+    server: { name: 'https-server', hook: true },
+    client: { name: 'https-client', hook: false },
+  })
+  allIsRight(t, run)
+  t.strictSame(run.stderr, { server: reportOf(), client: '' })
+})
+
+// The server writes during the handshake that it begins itself, and the client's data is on its way to it.
+t.test('without the hook, a server of node:https loses a client that has the hook (control)', async (t) => {
+  const run = await runWeb(t, {
+    server: { name: 'https-server', hook: false },
+    client: { name: 'https-client', hook: true },
+  })
+  isLost(t, run, /ERR_RENEGOTIATION_|ECONNRESET|EPROTO|EPIPE/)
+  t.comment(`the client with the hook: ${run.error}`)
+})
