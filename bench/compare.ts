@@ -1,4 +1,4 @@
-import type { Contender, Result, Work } from './messages.ts'
+import type { Contender, Result, Version, Work } from './messages.ts'
 import { Runner } from './processes.ts'
 import { geometricMean, type Spread, spread } from './stats.ts'
 
@@ -32,9 +32,9 @@ export class Comparison {
     this.#others = others
   }
 
-  static async start(port: number, others: readonly Contender[]): Promise<Comparison> {
-    const plain = await Runner.start('plain', port)
-    return new Comparison(plain, await Promise.all(others.map((contender) => Runner.start(contender, port))))
+  static async start(port: number, others: readonly Contender[], version: Version = 'TLSv1.2'): Promise<Comparison> {
+    const start = (contender: Contender) => Runner.start(contender, port, version)
+    return new Comparison(await start('plain'), await Promise.all(others.map(start)))
   }
 
   /** In every round each once, in an order that goes round; one more round, the first, is for warming up. */

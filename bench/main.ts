@@ -1,10 +1,11 @@
 /*
- * npm run bench [-- --quick]
+ * npm run bench [-- --quick] [-- --openssl]
  *
  * What the stream costs, against the plain socket and other wrappers, as ratios
  * to the plain socket. Prints the tables, and writes bench/result-<Node>.json
  * and docs/bench-<Node>.svg; the last table is of all results there. --quick,
- * which shows no more than that it runs, writes both to build/.
+ * which shows no more than that it runs, writes both to build/. --openssl measures only the
+ * streams of renegotiation-duplex/openssl, and keeps the other results.
  */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
@@ -13,68 +14,71 @@ import { relay } from '../test/fixtures/relay.ts'
 import { chart } from './chart.ts'
 import { Comparison, compare, means, type Row } from './compare.ts'
 import type { Contender, Result, Work } from './messages.ts'
+import { compareOpenSSL } from './openssl.ts'
 import { Runner, startPeer } from './processes.ts'
-import { quantile, type Spread, spread } from './stats.ts'
-import { summary, table } from './table.ts'
+import { type Spread, spread } from './stats.ts'
+import { openSSLTable, summary, table } from './table.ts'
+import { cpuPerByte, GiB, KiB, MiB, microseconds, percentile, perGiB, perSecond, SIZES, speed } from './units.ts'
 
-const { values: given } = parseArgs({ options: { quick: { type: 'boolean', default: false } } })
+const { values: given } = parseArgs({
+  options: { quick: { type: 'boolean', default: false }, openssl: { type: 'boolean', default: false } },
+})
 const ROUNDS = given.quick ? 1 : 15
 const SHARE = given.quick ? 1 / 16 : 1
-const KiB = 1024
-const MiB = 1024 * KiB
-const GiB = 1024 * MiB
 
-const speed = ({ bytes, time }: Result) => bytes / time
-const cpuPerByte = ({ bytes, cpu }: Result) => cpu / bytes
-const percentile = (part: number) => (result: Result) => quantile(result.each ?? [], part)
-const perSecond = (bytesPerMs: number) => `${(bytesPerMs / 1000).toFixed(0)} MB/s`
-const perGiB = (cpuMsPerByte: number) => `${Math.round(cpuMsPerByte * GiB)} ms/GiB`
-const microseconds = (ms: number) => `${Math.round(ms * 1000)} µs`
 const inMs = ({ median, low, high }: Spread) => `${median.toFixed(2)} ms (${low.toFixed(2)}–${high.toFixed(2)})`
 
 const peer = await startPeer()
 const machine = `${os.cpus()[0]?.model ?? 'unknown CPU'}, ${os.availableParallelism()} cores, ${os.type()} ${os.release().split('.', 2).join('.')}`
 console.log(`Node ${process.versions.node}, OpenSSL ${process.versions.openssl}; ${machine}\n`)
 
-const { sending, cpu, reading, pingPong } = await throughput()
-const mean = means(sending)
-console.log(
-  table([...sending, { name: 'send, geometric mean', plain: '', ratios: mean }, reading, ...pingPong, ...cpu], ROUNDS),
-)
-const idle = await idleConnections()
-const oneWrite = await singleWrite()
-const renegotiation = await renegotiating()
-peer.stop()
-
 const [major] = process.versions.node.split('.')
-const { node, openssl } = process.versions
-const result = {
-  ...{ at: new Date().toISOString(), node, openssl, machine, rounds: ROUNDS },
-  ...{ sending, mean, reading, pingPong, cpu, idle, oneWrite, renegotiation },
-}
-writeFileSync(`${given.quick ? 'build' : 'bench'}/result-${major}.json`, `${JSON.stringify(result, null, 2)}\n`)
+const name = `result-${major}.json`
+const others = given.openssl ? (JSON.parse(readFileSync(`bench/${name}`, 'utf8')) as Measured) : await measure()
+const tls13 = await compareOpenSSL(peer.port, given.quick ? 1 : 5, SHARE / 2)
+peer.stop()
+console.log(openSSLTable(tls13))
+
+const result = { ...others, tls13 }
+writeFileSync(`${given.quick ? 'build' : 'bench'}/${name}`, `${JSON.stringify(result, null, 2)}\n`)
 writeFileSync(`${given.quick ? 'build' : 'docs'}/bench-${major}.svg`, chart(result))
 const results = readdirSync('bench')
   .filter((name) => /^result-\d+\.json$/.test(name))
   .map((name) => JSON.parse(readFileSync(`bench/${name}`, 'utf8')) as typeof result)
 console.log(`\n${summary(given.quick ? [result] : results)}`)
 
+type Measured = Awaited<ReturnType<typeof measure>>
+
+/** All but the streams of OpenSSL. */
+async function measure() {
+  const { sending, cpu, reading, pingPong } = await throughput()
+  const mean = means(sending)
+  console.log(
+    table(
+      [...sending, { name: 'send, geometric mean', plain: '', ratios: mean }, reading, ...pingPong, ...cpu],
+      ROUNDS,
+    ),
+  )
+  const idle = await idleConnections()
+  const oneWrite = await singleWrite()
+  const renegotiation = await renegotiating()
+  const { node, openssl } = process.versions
+  return {
+    ...{ at: new Date().toISOString(), node, openssl, machine, rounds: ROUNDS },
+    ...{ sending, mean, reading, pingPong, cpu, idle, oneWrite, renegotiation },
+  }
+}
+
 async function throughput() {
   const comparison = await Comparison.start(peer.port, ['again', 'ours', 'duplexify', 'streamx'])
   const sending: Row[] = []
   const cpu: Row[] = []
-  for (const [name, chunk, bytes] of [
-    ['64 B', 64, 64 * MiB],
-    ['1 KiB', KiB, 192 * MiB],
-    ['16 KiB', 16 * KiB, 384 * MiB],
-    ['64 KiB', 64 * KiB, 384 * MiB],
-    ['1 MiB', MiB, 384 * MiB],
-  ] as const) {
+  for (const [name, chunk, bytes] of SIZES) {
     const rounds = await comparison.run({ what: 'send', bytes: bytes * SHARE, chunk }, ROUNDS)
     sending.push(compare(`send, ${name}`, rounds, speed, perSecond))
     cpu.push(compare(`CPU, ${name}`, rounds, cpuPerByte, perGiB))
   }
-  const reads = await comparison.run({ what: 'read', bytes: 384 * MiB * SHARE }, ROUNDS)
+  const reads = await comparison.run({ what: 'read', bytes: 384 * MiB * SHARE, chunk: 64 * KiB }, ROUNDS)
   const reading = compare('read', reads, speed, perSecond)
   cpu.push(compare('CPU, read', reads, cpuPerByte, perGiB))
   const pings = await comparison.run({ what: 'ping', times: 3000 }, ROUNDS * 2)

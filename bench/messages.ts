@@ -5,7 +5,10 @@
  */
 
 /** What a runner puts between itself and the socket. */
-export type Contender = 'plain' | 'again' | 'ours' | 'duplexify' | 'streamx'
+export type Contender = 'plain' | 'again' | 'ours' | 'duplexify' | 'streamx' | 'openssl'
+
+/** The version of TLS. */
+export type Version = 'TLSv1.2' | 'TLSv1.3'
 
 /** What a reader knows them as. */
 export const NAMES: Readonly<Record<Contender, string>> = {
@@ -14,13 +17,14 @@ export const NAMES: Readonly<Record<Contender, string>> = {
   ours: 'renegotiation-duplex',
   duplexify: 'duplexify',
   streamx: 'streamx',
+  openssl: 'renegotiation-duplex/openssl',
 }
 
 export type Work =
   /** Sends so many bytes in chunks of that size, until the peer has all of them. */
   | { readonly what: 'send'; readonly bytes: number; readonly chunk: number }
-  /** Receives so many bytes. */
-  | { readonly what: 'read'; readonly bytes: number }
+  /** Receives so many bytes, which the peer sends in chunks of that size. */
+  | { readonly what: 'read'; readonly bytes: number; readonly chunk: number }
   /** Sends 64 bytes and waits for them to come back, so many times. */
   | { readonly what: 'ping'; readonly times: number }
   /** Sends that many bytes with a single write. */
@@ -51,7 +55,7 @@ export interface Result {
 export type Ask =
   /** Takes that many bytes, and answers with one. */
   | { readonly ask: 'sink'; readonly bytes: number }
-  | { readonly ask: 'source'; readonly bytes: number }
+  | { readonly ask: 'source'; readonly bytes: number; readonly chunk: number }
   | { readonly ask: 'echo' }
   /** Takes all that comes, and answers with one for every so many bytes. */
   | { readonly ask: 'marks'; readonly every: number }

@@ -8,10 +8,8 @@ import { wrapTLSSocket } from 'renegotiation-duplex'
 import { server as identity } from '../examples/certificates.ts'
 import type { Ask } from './messages.ts'
 
-const CHUNK = Buffer.alloc(64 * 1024, 'x')
-
 process.on('disconnect', () => process.exit())
-const server = tls.createServer({ ...identity, maxVersion: 'TLSv1.2' }, (socket) => {
+const server = tls.createServer(identity, (socket) => {
   socket.on('error', () => {}).setNoDelay()
   socket.once('data', (first: Buffer) => {
     const end = first.indexOf('\n') + 1
@@ -41,10 +39,11 @@ function serve(socket: tls.TLSSocket, what: Ask, already: number): void {
       break
     }
     case 'source': {
+      const chunk = Buffer.alloc(what.chunk, 'x')
       let left = what.bytes
       const send = () => {
-        for (let more = true; more && left > 0; left -= CHUNK.length) {
-          more = socket.write(left < CHUNK.length ? CHUNK.subarray(0, left) : CHUNK)
+        for (let more = true; more && left > 0; left -= chunk.length) {
+          more = socket.write(left < chunk.length ? chunk.subarray(0, left) : chunk)
         }
       }
       socket.on('drain', send)

@@ -1,7 +1,7 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
-import type { Contender, Result, Work } from './messages.ts'
+import type { Contender, Result, Version, Work } from './messages.ts'
 
 function start(program: string, ...args: string[]): ChildProcess {
   const path = fileURLToPath(new URL(`./${program}.js`, import.meta.url))
@@ -39,8 +39,8 @@ export class Runner {
     this.#child = child
   }
 
-  static async start(contender: Contender, port: number): Promise<Runner> {
-    const child = start('runner', contender, `${port}`)
+  static async start(contender: Contender, port: number, version: Version = 'TLSv1.2'): Promise<Runner> {
+    const child = start('runner', contender, `${port}`, version)
     await answer(child, contender)
     return new Runner(contender, child)
   }

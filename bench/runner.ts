@@ -6,14 +6,14 @@ import { once } from 'node:events'
 import type { Duplex } from 'node:stream'
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises'
 import { wrapTLSSocket } from 'renegotiation-duplex'
-import { connect, contenders } from './contenders.ts'
-import type { Ask, Contender, Result, Work } from './messages.ts'
+import { connect, contenders, overOpenSSL } from './contenders.ts'
+import type { Ask, Contender, Result, Version, Work } from './messages.ts'
 
 const CHUNK = Buffer.alloc(64 * 1024, 'x')
 /** The longest that a timer can take, in milliseconds. */
 const FOREVER = 2 ** 31 - 1
 
-const [contender, port] = process.argv.slice(2) as [Contender, string]
+const [contender, port, version] = process.argv.slice(2) as [Contender, string, Version]
 process.on('disconnect', () => process.exit())
 process.on('message', async ({ work, port: other }: { work: Work; port?: number }) => {
   process.send?.(await run(work, other ?? Number(port)))
@@ -25,7 +25,7 @@ async function run(work: Work, port: number): Promise<Result> {
     case 'send':
       return send(port, work.bytes, work.chunk)
     case 'read':
-      return read(port, work.bytes)
+      return read(port, work.bytes, work.chunk)
     case 'ping':
       return ping(port, work.times)
     case 'one write':
@@ -42,7 +42,8 @@ async function run(work: Work, port: number): Promise<Result> {
 }
 
 async function open(port: number, ask: Ask): Promise<Duplex> {
-  return contenders[contender](await connect(port, ask))
+  if (contender === 'openssl') return overOpenSSL(port, ask, version)
+  return contenders[contender](await connect(port, ask, version))
 }
 
 /** Time and CPU that it takes. */
@@ -78,8 +79,8 @@ async function send(port: number, bytes: number, chunkBytes: number): Promise<Re
   return result
 }
 
-async function read(port: number, bytes: number): Promise<Result> {
-  const stream = await open(port, { ask: 'source', bytes })
+async function read(port: number, bytes: number, chunk: number): Promise<Result> {
+  const stream = await open(port, { ask: 'source', bytes, chunk })
   const result = await timed(bytes, async () => {
     await new Promise<void>((resolve) => {
       let left = bytes
@@ -155,7 +156,7 @@ async function memory(): Promise<NodeJS.MemoryUsage> {
 }
 
 async function renegotiate(port: number, milliseconds: number, every: number): Promise<Result> {
-  const stream = wrapTLSSocket(await connect(port, { ask: 'guarded' }))
+  const stream = wrapTLSSocket(await connect(port, { ask: 'guarded' }, version))
   stream.on('error', (error) => {
     throw error
   })
@@ -211,7 +212,7 @@ async function sendFor(stream: Duplex, milliseconds: number, sent = (_bytes: num
 }
 
 async function handshakes(port: number, times: number): Promise<Result> {
-  const stream = wrapTLSSocket(await connect(port, { ask: 'guarded' }))
+  const stream = wrapTLSSocket(await connect(port, { ask: 'guarded' }, version))
   stream.resume()
   const each: number[] = []
   const result = await timed(0, async () => {

@@ -1,5 +1,6 @@
 import type { Row } from './compare.ts'
 import { type Contender, NAMES } from './messages.ts'
+import type { OpenSSLResult } from './openssl.ts'
 import type { Spread } from './stats.ts'
 
 const COLUMNS = ['ours', 'duplexify', 'streamx', 'again'] as const
@@ -7,7 +8,7 @@ const COLUMNS = ['ours', 'duplexify', 'streamx', 'again'] as const
 type Cells = Omit<Row, 'ratios'> & { readonly ratios: Partial<Record<Contender, Spread | number>> }
 
 /** Ratios as Markdown: the median, and from which quarter to which. */
-export function table(rows: readonly Cells[], rounds: number): string {
+export function table(rows: readonly Cells[], rounds: number, columns: readonly Contender[] = COLUMNS): string {
   const cell = (ratio: Spread | number | undefined) => {
     if (ratio === undefined) return ''
     if (typeof ratio === 'number') return `**${ratio.toFixed(2)}**`
@@ -15,13 +16,25 @@ export function table(rows: readonly Cells[], rounds: number): string {
   }
   return [
     `Ratios to the plain socket, medians of ${rounds} rounds (from quarter to quarter):\n`,
-    line(['', ...(['plain', ...COLUMNS] as const).map((contender) => NAMES[contender])]),
-    line(['---', '--:', ...COLUMNS.map(() => '--:')]),
+    line(['', NAMES.plain, ...columns.map((contender) => NAMES[contender])]),
+    line(['---', '--:', ...columns.map(() => '--:')]),
     ...rows.map(({ name, plain, ratios }) =>
-      line([name, plain, ...COLUMNS.map((contender) => cell(ratios[contender]))]),
+      line([name, plain, ...columns.map((contender) => cell(ratios[contender]))]),
     ),
     '',
   ].join('\n')
+}
+
+/** What a stream of OpenSSL costs, as Markdown. */
+export function openSSLTable({ rows, cpu, idle, rounds }: OpenSSLResult): string {
+  const memory = idle.map(({ connections, plain, openssl }) => {
+    const kib = (bytes: number) => `${(bytes / 1024).toFixed(1)} KiB`
+    return (
+      `${connections} idle connections, each: heap ${kib(plain.heapBytes)} plain, ${kib(openssl.heapBytes)} by OpenSSL; ` +
+      `RSS ${kib(plain.rssBytes)} plain, ${kib(openssl.rssBytes)} by OpenSSL`
+    )
+  })
+  return ['TLS 1.3', table([...rows, ...cpu], rounds, ['openssl', 'again']), ...memory, ''].join('\n')
 }
 
 interface Summarized {
@@ -32,6 +45,7 @@ interface Summarized {
   readonly cpu: readonly Row[]
   readonly idle: readonly Readonly<Record<'plain' | 'ours', { readonly heapBytes: number }>>[]
   readonly oneWrite: Readonly<Record<'plain' | 'ours', { readonly rssBytes: number }>>
+  readonly tls13?: OpenSSLResult
   readonly renegotiation: readonly Readonly<Record<'handshakeMs' | 'transitMs' | 'holdMs' | 'goodput', Spread>>[]
 }
 
@@ -58,6 +72,9 @@ export function summary(results: readonly Summarized[]): string {
       local ? ms(local.transitMs) : '',
     'goodput with one every 100 ms; over a round trip of 10 ms, 50 ms': ({ renegotiation }) =>
       renegotiation.map(({ goodput }) => goodput.median.toFixed(2)).join(', '),
+    'over OpenSSL, TLS 1.3: sending, 64 B to 1 MiB': ({ tls13 }) => overOpenSSL(tls13, 'send'),
+    'receiving, the same': ({ tls13 }) => overOpenSSL(tls13, 'read'),
+    'ping-pong over it, p50 and p99': ({ tls13 }) => overOpenSSL(tls13, 'ping-pong'),
   }
   return [
     line(['', ...results.map(({ node }) => `Node ${node}`)]),
@@ -65,6 +82,11 @@ export function summary(results: readonly Summarized[]): string {
     ...Object.entries(rows).map(([name, value]) => line([name, ...results.map(value)])),
     '',
   ].join('\n')
+}
+
+function overOpenSSL(result: OpenSSLResult | undefined, begin: string): string {
+  const rows = result?.rows.filter(({ name }) => name.startsWith(begin)) ?? []
+  return rows.map(({ ratios }) => ratios.openssl?.median.toFixed(2)).join(', ')
 }
 
 function line(cells: readonly string[]): string {

@@ -20,10 +20,13 @@ const functions = [
   'createServer',
   'duplexTransport',
   'engineTransport',
+  'register',
   'tlsTransport',
   'wrapTLSSocket',
 ]
 const types = [
+  'GuardCounts',
+  'RegisterOptions',
   'RekeyOptions',
   'RenegotiationEvents',
   'RenegotiationOptions',
@@ -34,27 +37,69 @@ const types = [
   'Transport',
 ]
 
+const opensslFunctions = ['connect', 'createSecureContext', 'createServer', 'isAvailable']
+const opensslTypes = [
+  'ContextOptions',
+  'OpenSSLConnectionOptions',
+  'OpenSSLOptions',
+  'OpenSSLServer',
+  'OpenSSLServerOptions',
+]
+
 const runtimeCheck = `
 for (const name of ${JSON.stringify(functions)}) {
   if (typeof api[name] !== 'function') throw new Error(name + ' is ' + typeof api[name])
+}
+for (const name of ${JSON.stringify(opensslFunctions)}) {
+  if (typeof openssl[name] !== 'function') throw new Error('openssl.' + name + ' is ' + typeof openssl[name])
 }
 if (compliance.complianceTests({ connect() {} }).length < 20) throw new Error('the compliance suite is not there')
 console.log('ok')
 `
 const programs = {
-  'esm.mjs': `import * as api from '${pkg.name}'\nimport * as compliance from '${pkg.name}/compliance'${runtimeCheck}`,
-  'cjs.cjs': `const api = require('${pkg.name}')\nconst compliance = require('${pkg.name}/compliance')${runtimeCheck}`,
+  'esm.mjs': `import * as api from '${pkg.name}'\nimport * as compliance from '${pkg.name}/compliance'\nimport * as openssl from '${pkg.name}/openssl'${runtimeCheck}`,
+  'cjs.cjs': `const api = require('${pkg.name}')\nconst compliance = require('${pkg.name}/compliance')\nconst openssl = require('${pkg.name}/openssl')${runtimeCheck}`,
+}
+
+// Runs with --import. The first connection loads the rest of the package.
+const guarded = `
+import tls from 'node:tls'
+const socket = tls.connect({ port: 1, host: '127.0.0.1' }).on('error', () => {})
+console.log('heldBytes' in socket ? 'ok' : 'node:tls is not guarded')
+`
+
+// Runs without koffi. On a Node.js that has node:ffi, OpenSSL is available all the same.
+const withoutKoffi = `
+import { connect, isAvailable } from '${pkg.name}/openssl'
+let error
+try {
+  connect({ port: 1, host: '127.0.0.1' }).on('error', () => {})
+} catch (reason) {
+  error = reason
+}
+if (isAvailable() !== (error === undefined)) throw new Error('isAvailable() is wrong', { cause: error })
+const isClear = error?.code === 'ERR_RENEGOTIATION_UNSUPPORTED' && /npm install koffi/.test(error.message)
+console.log(error === undefined || isClear ? 'ok' : error)
+`
+
+const withKoffi = {
+  'with-koffi.mjs': `import { isAvailable } from '${pkg.name}/openssl'
+console.log(isAvailable() ? 'ok' : 'not available')`,
+  'with-koffi.cjs': `console.log(require('${pkg.name}/openssl').isAvailable() ? 'ok' : 'not available')`,
 }
 
 const typeCheck = `
 import type { ${types.join(', ')} } from '${pkg.name}'
 import type { Duplex } from 'node:stream'
 import { complianceTests } from '${pkg.name}/compliance'
+import * as openssl from '${pkg.name}/openssl'
+import type { ${opensslTypes.join(', ')} } from '${pkg.name}/openssl'
 export const tests: { name: string; run(): Promise<void> }[] = complianceTests({
   connect: () => [api.duplexTransport({} as Duplex), api.tlsTransport({} as never)],
 })
-export type All = [${types.join(', ')}]
+export type All = [${[...types, ...opensslTypes].join(', ')}]
 export const functions: Array<(...args: never[]) => unknown> = [api.tlsTransport, api.wrapTLSSocket]
+export const secure: api.RenegotiationTLSSocket = openssl.connect({ openssl: { path: 'libssl.so.3' }, renegotiation: { rekey: 'auto' } })
 export const asNodeDuplex = (duplex: api.RenegotiationDuplex): Duplex => duplex
 export class MyDuplex extends api.RenegotiationDuplex {}
 export const socket: import('node:tls').TLSSocket = api.connect({ renegotiation: { drainTimeout: 1 } })
@@ -172,8 +217,32 @@ try {
     const version = execFileSync(node, ['--version'], { encoding: 'utf8' }).trim()
     // The programs must print nothing but "ok", and no warning.
     for (const file of Object.keys(programs)) run(`${file} on Node ${version}`, node, [file], consumer, 'ok\n')
+    writeFileSync(join(consumer, 'guarded.mjs'), guarded)
+    const flag = ['--import', `${pkg.name}/register`]
+    run(`--import ${pkg.name}/register on Node ${version}`, node, [...flag, 'guarded.mjs'], consumer, 'ok\n')
     const soak = [`node_modules/${pkg.name}/${pkg.bin[pkg.name]}`, 'soak', '--duration', '1s', '--every', '100ms']
     run(`a soak on Node ${version}`, node, soak, consumer)
+  }
+  writeFileSync(join(consumer, 'without-koffi.mjs'), withoutKoffi)
+  for (const [file, text] of Object.entries(withKoffi)) writeFileSync(join(consumer, file), text)
+  for (const node of nodes) {
+    run(`without koffi on ${node}`, node, ['--no-warnings', 'without-koffi.mjs'], consumer, 'ok\n')
+  }
+  // koffi brings its binaries, so it needs no install script.
+  npm([...npmInstall, '--loglevel=error', '--ignore-scripts', `koffi@${pkg.devDependencies.koffi}`], consumer)
+  const soak13 = [
+    `node_modules/${pkg.name}/${pkg.bin[pkg.name]}`,
+    'soak',
+    '--tls',
+    '1.3',
+    '--duration',
+    '1s',
+    '--every',
+    '100ms',
+  ]
+  for (const node of nodes) {
+    for (const file of Object.keys(withKoffi)) run(`${file} on ${node}`, node, [file], consumer, 'ok\n')
+    run(`a soak over TLS 1.3 on ${node}`, node, soak13, consumer)
   }
   run('npx', 'npx', ['--no', '--', pkg.name, '--version'], consumer, `${pkg.version}\n`)
 

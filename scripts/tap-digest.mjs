@@ -3,6 +3,7 @@
 // Runs a command that prints TAP, and shortens its output: one line for each test file that passed, everything for one
 // that failed. Writes "PASSED FAILED SKIPPED" to COUNTS-FILE. These counts come from the closing line of tap,
 // "# { total: …, pass: …, fail: … }", which counts assertions. A run without that line counts as one failure.
+// The names of the test files that have skipped anything follow, one on each line.
 // Exits with the exit code of the command.
 import { spawn } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
@@ -11,6 +12,8 @@ import { createInterface } from 'node:readline'
 const [countsFile, command, ...args] = process.argv.slice(2)
 const counts = { pass: 0, fail: 1, skip: 0, todo: 0 }
 let isClosed = false
+const skipped = []
+const isSkip = (line) => /^\s*ok \d.* # SKIP\b/i.test(line)
 /** The lines of the present test file. They are printed only if it fails. */
 let held
 
@@ -28,6 +31,8 @@ for await (const line of createInterface({ input: child.stdout, crlfDelay: Numbe
   } else if (/^(?:not )?ok\b/.test(line)) {
     if (line.startsWith('not ok') && held !== undefined) console.log(held.join('\n'))
     console.log(line)
+    const [, file] = /^ok \d+ - (\S+)/.exec(line) ?? []
+    if (file !== undefined && [line, ...(held ?? [])].some(isSkip)) skipped.push(file)
     held = undefined
   } else if (held !== undefined) {
     held.push(line)
@@ -43,5 +48,5 @@ for await (const line of createInterface({ input: child.stdout, crlfDelay: Numbe
 }
 if (held !== undefined) console.log(held.join('\n'))
 if (!isClosed) console.log('# the test run ended without a closing line')
-writeFileSync(countsFile, `${counts.pass} ${counts.fail} ${counts.skip + counts.todo}\n`)
+writeFileSync(countsFile, `${[`${counts.pass} ${counts.fail} ${counts.skip + counts.todo}`, ...skipped].join('\n')}\n`)
 process.exitCode = await exited

@@ -1,5 +1,5 @@
 /*
- * Formats durations and sizes for people.
+ * Formats durations, sizes and names for people.
  */
 
 /** Formats a duration: 1.5 s, 2 min 30 s, 8 h. */
@@ -27,4 +27,9 @@ export function bytes(count: number): string {
 /** Formats milliseconds with about three significant digits. */
 export function ms(value: number): string {
   return `${value.toFixed(value < 10 ? 2 : value < 100 ? 1 : 0)} ms`
+}
+
+/** What changes the keys, in words. Add an s for more than one. */
+export function nounOf(kind: 'renegotiation' | 'key-update'): string {
+  return kind === 'key-update' ? 'key update' : 'renegotiation'
 }

@@ -7,11 +7,14 @@ import { createRequire } from 'node:module'
 import tls from 'node:tls'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import yoctoSpinner from 'yocto-spinner'
-import { bytes, ms, time } from './format.ts'
-import { type Address, address, chunkSizes, duration, hostAndPort, path, type Range, seed, window } from './parse.ts'
+import type { Range } from '../quantities.ts'
+import { bytes, ms, nounOf, time } from './format.ts'
+import { type Address, address, chunkSizes, duration, hostAndPort, path, seed, window } from './parse.ts'
 import { headline, picture } from './picture.ts'
 import { probe, readable } from './probe.ts'
+import { probeKeyUpdate, readableKeyUpdate } from './probe-key-update.ts'
 import { type SoakOptions, type SoakProgress, soak } from './soak.ts'
+import type { TLSVersion } from './soak-messages.ts'
 
 /** Exit codes besides 0. */
 const FAILED = 1
@@ -41,8 +44,8 @@ withClientOptions(
     .command('soak')
     .summary('both ends send without a pause and renegotiate all the while; with a verdict and a picture')
     .description(
-      'Tests a connection: two processes send each other data without a pause over TLS 1.2, each renegotiates at random ' +
-        'moments, and the data that arrives is compared with the data that was sent. Exit codes: 0, no byte was lost; ' +
+      'Tests a connection: two processes send each other data without a pause over TLS, each renegotiates (TLS 1.2) or ' +
+        'updates its keys (TLS 1.3) at random moments, and the data that arrives is compared with the data that was sent. Exit codes: 0, no byte was lost; ' +
         '1, the test failed; 2, an argument is wrong. Times without a unit are in seconds, sizes in bytes.',
     )
     .addOption(
@@ -50,8 +53,9 @@ withClientOptions(
         .argParser(duration)
         .default(60_000, '1m'),
     )
+    .addOption(tlsOption())
     .addOption(
-      new Option('--every <time-time>', 'how long each end waits after a renegotiation, at random')
+      new Option('--every <time-time>', 'how long each end waits after a renegotiation or key update, at random')
         .argParser(window)
         .default([7000, 14_000], '7s-14s'),
     )
@@ -87,15 +91,16 @@ withClientOptions(
 withClientOptions(
   program
     .command('probe')
-    .summary('does this TLS server let its clients renegotiate?')
+    .summary('does this TLS server let its clients renegotiate, or answer key updates?')
     .description(
       'Asks whether a TLS server lets its clients renegotiate, by one TLS connection (1.2 or lower) and one attempt to ' +
-        'renegotiate. Exit codes: 0, it does; 1, it does not; 2, an argument is wrong; 3, it could not be found out.',
+        'renegotiate. With --tls 1.3, whether it answers a key update of a client, by one TLS connection (1.3) and one ' +
+        'key update. Exit codes: 0, it does; 1, it does not; 2, an argument is wrong; 3, it could not be found out.',
     )
     .argument('<host:port>', 'address of the server', address)
     .option(
       '--http [path]',
-      'renegotiate during an HTTP request for this path, and send another request afterwards',
+      'renegotiate or update keys during an HTTP request for this path, and send another request afterwards',
       path,
     )
     .addOption(
@@ -104,11 +109,28 @@ withClientOptions(
         'the same with this text, for other protocols; \\r and \\n are escapes as in C',
       ).conflicts('http'),
     )
+    .addOption(tlsOption())
     .addOption(new Option('--timeout <time>', 'time limit of each step').argParser(duration).default(10_000, '10s'))
     .option('--json', 'print JSON', false),
 ).action(probeCommand)
 
 await program.parseAsync()
+
+function tlsOption(): Option {
+  const needs = '1.3 needs OpenSSL by FFI: npm install koffi'
+  return new Option('--tls <version>', `version of TLS; ${needs}`).choices(['1.2', '1.3']).default('1.2')
+}
+
+/** Ends the program if TLS 1.3 is asked for and OpenSSL cannot be called. */
+async function mustBeAvailable(version: TLSVersion, command: Command): Promise<void> {
+  if (version === '1.2') return
+  const { loadOpenSSL } = await import('../openssl/library.ts')
+  try {
+    loadOpenSSL()
+  } catch (error) {
+    command.error(`error: --tls 1.3: ${(error as Error).message}`)
+  }
+}
 
 function withClientOptions(command: Command): Command {
   return command
@@ -149,6 +171,7 @@ function mustBeWritable(file: string, command: Command): void {
 }
 
 interface SoakArguments extends ClientOptions {
+  readonly tls: TLSVersion
   readonly duration: number
   readonly every: Range
   readonly chunk: Range
@@ -173,7 +196,9 @@ async function soakCommand(given: SoakArguments, command: Command): Promise<void
     (name) => command.getOptionValueSource(name) === 'cli',
   )
   if (to === undefined && ofServer !== undefined) command.error(`error: --${ofServer} goes with --connect`)
+  await mustBeAvailable(given.tls, command)
   const options: SoakOptions = {
+    tls: given.tls,
     duration: given.duration,
     everyMs: given.every,
     chunkBytes: given.chunk,
@@ -192,7 +217,7 @@ async function soakCommand(given: SoakArguments, command: Command): Promise<void
   const report = await soak(options, early.signal, (progress) => {
     if (performance.now() - toldAt < pause) return
     toldAt = performance.now()
-    spinner.text = progressLine(progress, given.duration)
+    spinner.text = progressLine(progress, given)
   })
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.off(signal, interrupted)
   spinner.stop()
@@ -203,7 +228,9 @@ async function soakCommand(given: SoakArguments, command: Command): Promise<void
   if (report.verdict === 'failed') process.exitCode = FAILED
   const { toServer, toClient } = report.bytes
   print(`  sent ${bytes(toServer)}, received ${bytes(toClient)}; seed ${options.seed}`)
-  const { hold } = report
+  const { hold, renegotiations } = report
+  const { unanswered } = renegotiations
+  if (unanswered > 0) print(`  without an answer in time: ${unanswered} (a peer that only reads may never answer)`)
   for (const [end, held] of Object.entries(hold)) {
     if (held?.count)
       print(`  ${end}: writes held ${held.count} times, ${ms(held.meanMs)} on average, ${ms(held.maxMs)} at most`)
@@ -211,16 +238,17 @@ async function soakCommand(given: SoakArguments, command: Command): Promise<void
   print(`  ${given.json}, ${given.picture}`)
 }
 
-function progressLine({ milliseconds, status }: SoakProgress, total: number): string {
+function progressLine({ milliseconds, status }: SoakProgress, { duration, tls }: SoakArguments): string {
   const { sentBytes, receivedBytes, counters } = status
   const rate = (count: number) => `${bytes((count / Math.max(milliseconds, 1)) * 1000)}/s`
   return (
-    `${time(milliseconds)} of ${time(total)}: ${rate(sentBytes)} out, ${rate(receivedBytes)} in, ` +
-    `${counters.renegotiations} renegotiations, writes held for ${ms(counters.hold.maxMs)} at most`
+    `${time(milliseconds)} of ${time(duration)}: ${rate(sentBytes)} out, ${rate(receivedBytes)} in, ` +
+    `${counters.renegotiations} ${nounOf(tls === '1.3' ? 'key-update' : 'renegotiation')}s, writes held for ${ms(counters.hold.maxMs)} at most`
   )
 }
 
 interface ProbeArguments extends ClientOptions {
+  readonly tls: TLSVersion
   readonly http?: string | true
   readonly send?: string
   readonly timeout: number
@@ -230,10 +258,23 @@ interface ProbeArguments extends ClientOptions {
 async function probeCommand(to: Address, given: ProbeArguments, command: Command): Promise<void> {
   const { timeout } = given
   const traffic = given.send?.replace(/\\r/g, '\r').replace(/\\n/g, '\n') ?? (given.http && request(to, given.http))
-  const report = await probe({ address: to, credentials: credentials(given, command), timeout, traffic })
-  print(given.json ? JSON.stringify(report, null, 2) : readable(report))
-  if (report.clientInitiated === null) process.exitCode = UNKNOWN
-  else if (report.clientInitiated !== 'allowed') process.exitCode = FAILED
+  await mustBeAvailable(given.tls, command)
+  const options = { address: to, credentials: credentials(given, command), timeout, traffic }
+  if (given.tls === '1.3') {
+    const report = await probeKeyUpdate(options)
+    print(given.json ? JSON.stringify(report, null, 2) : readableKeyUpdate(report))
+    tellResult(report.keyUpdate, 'answered')
+  } else {
+    const report = await probe(options)
+    print(given.json ? JSON.stringify(report, null, 2) : readable(report))
+    tellResult(report.clientInitiated, 'allowed')
+  }
+}
+
+/** Sets the exit code. A result of null could not be found out. */
+function tellResult<T>(result: T | null, success: T): void {
+  if (result === null) process.exitCode = UNKNOWN
+  else if (result !== success) process.exitCode = FAILED
 }
 
 function request(to: Address, at: string | true): string {

@@ -1,7 +1,7 @@
 /*
  * Draws the result of a soak as an SVG picture.
  */
-import { bytes, ms, time } from './format.ts'
+import { bytes, ms, nounOf, time } from './format.ts'
 import type { SoakReport } from './soak.ts'
 import type { Column } from './timeline.ts'
 
@@ -50,6 +50,7 @@ export function picture(report: SoakReport): string {
     columns.flatMap(({ clientRss, serverRss }) => [clientRss, serverRss]),
     bytes,
   )
+  const noun = nounOf(report.kind)
   const x = (index: number) => LEFT + (PLOT * index) / columns.length
   const bottom = memory.top + memory.height
 
@@ -70,8 +71,8 @@ export function picture(report: SoakReport): string {
   const mark = (index: number, begunBy: 'client' | 'server', color: string, count: number) => {
     if (count === 0) return ''
     const at = round(x(index + 0.5) + (begunBy === 'client' ? -2 : 2))
-    const title = `${count === 1 ? 'renegotiation' : `${count} renegotiations`} begun by the ${begunBy} at ${time(index * columnMs)}`
-    return `<g class="renegotiation ${begunBy}"><line x1="${at}" x2="${at}" y1="${throughput.top - 8}" y2="${throughput.top + throughput.height}" stroke="${color}" stroke-opacity="0.35"/><path d="M${at - 4} ${throughput.top - 14}h8l-4 7z" fill="${color}"/><title>${title}</title></g>`
+    const title = `${count === 1 ? noun : `${count} ${noun}s`} begun by the ${begunBy} at ${time(index * columnMs)}`
+    return `<g class="${report.kind} ${begunBy}"><line x1="${at}" x2="${at}" y1="${throughput.top - 8}" y2="${throughput.top + throughput.height}" stroke="${color}" stroke-opacity="0.35"/><path d="M${at - 4} ${throughput.top - 14}h8l-4 7z" fill="${color}"/><title>${title}</title></g>`
   }
 
   return [
@@ -123,11 +124,12 @@ export function headline({
   verdict,
   interrupted,
   milliseconds,
+  kind,
   renegotiations: { byClient, byServer },
   options,
 }: SoakReport): string {
   const ends = options.server === null ? 'both ends' : options.server
-  return `${verdict}${interrupted ? ', interrupted' : ''}: ${time(milliseconds)}, ${byClient + byServer} renegotiations, ${ends}`
+  return `${verdict}${interrupted ? ', interrupted' : ''}: ${time(milliseconds)}, ${byClient + byServer} ${nounOf(kind)}s, ${ends}`
 }
 
 function summary({
@@ -138,14 +140,17 @@ function summary({
   openssl,
   cipher,
   protocol,
+  kind,
   renegotiations,
 }: SoakReport): string[] {
   const rate = (total: number) => `${bytes(total)} at ${bytes((total / Math.max(milliseconds, 1)) * 1000)}/s`
   const longest = Math.max(hold.client?.maxMs ?? 0, hold.server?.maxMs ?? 0)
   const held = longest > 0 ? `; writes held for ${ms(longest)} at most` : ''
+  const { byClient, byServer, unanswered } = renegotiations
+  const open = unanswered > 0 ? `, not answered in time ${unanswered}` : ''
   return [
     `client → server ${rate(count.toServer)}; server → client ${rate(count.toClient)}`,
-    `renegotiations begun by the client ${renegotiations.byClient}, by the server ${renegotiations.byServer}${held}`,
+    `${nounOf(kind)}s begun by the client ${byClient}, by the server ${byServer}${open}${held}`,
     `Node ${node}, OpenSSL ${openssl}, ${protocol ?? 'no connection'} ${cipher ?? ''}`,
   ]
 }

@@ -1,5 +1,5 @@
 /*
- * The command `probe`: asks a TLS server once whether it lets its clients renegotiate.
+ * The command `probe` for TLS 1.2: asks a TLS server once whether it lets its clients renegotiate.
  */
 import { once } from 'node:events'
 import { connect, type RenegotiationError, type RenegotiationTLSSocket } from '../index.ts'
@@ -158,7 +158,7 @@ export function withoutRenegotiation(
 }
 
 /** What the report can say although there was no connection. */
-function withoutConnection(error: NodeJS.ErrnoException, timeout: number): Partial<ProbeReport> {
+export function withoutConnection(error: NodeJS.ErrnoException, timeout: number): Partial<ProbeReport> {
   switch (error.code) {
     case 'ERR_SSL_UNSAFE_LEGACY_RENEGOTIATION_DISABLED':
       return {
@@ -167,7 +167,10 @@ function withoutConnection(error: NodeJS.ErrnoException, timeout: number): Parti
         reason: 'a legacy server, without secure renegotiation (RFC 5746), to which OpenSSL does not connect',
       }
     case 'ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION':
-      return { clientInitiated: 'impossible', reason: 'it speaks TLS 1.3 only, which has no renegotiation' }
+      return {
+        clientInitiated: 'impossible',
+        reason: 'it speaks TLS 1.3 only, which has no renegotiation; try --tls 1.3',
+      }
     case 'ABORT_ERR':
       return { reason: `no connection within ${time(timeout)}` }
     default:
@@ -177,7 +180,7 @@ function withoutConnection(error: NodeJS.ErrnoException, timeout: number): Parti
 
 /** Formats a report for people. */
 export function readable(report: ProbeReport): string {
-  const { authorized, milliseconds, protocol, traffic } = report
+  const { milliseconds, protocol, traffic } = report
   const renegotiation = [
     report.clientInitiated ?? 'unknown',
     ...(milliseconds === null ? [] : [`new keys after ${ms(milliseconds)}`]),
@@ -185,20 +188,25 @@ export function readable(report: ProbeReport): string {
   ]
   const rows = [
     ['protocol', protocol === null ? 'unknown' : `${protocol}, ${report.cipher}`],
-    [
-      'certificate',
-      authorized === null ? 'unknown' : authorized ? 'verified' : `not verified: ${report.authorizationError}`,
-    ],
+    ['certificate', verdict(report)],
     ['secure renegotiation', { true: 'yes (RFC 5746)', false: 'no', null: 'unknown' }[`${report.secureRenegotiation}`]],
     ['client-initiated', renegotiation.join('; ')],
-    [
-      'under traffic',
-      traffic === null ? 'not tried' : `${traffic.during} bytes came before it was over, ${traffic.after} after`,
-    ],
+    ['under traffic', volume(traffic)],
   ] as const
   const attempts = report.attempts === 0 ? 'no attempt' : 'one attempt'
-  return [
-    `${report.address}: one connection, ${attempts} to renegotiate`,
-    ...rows.map(([name, value]) => `  ${name.padEnd(22)}${value}`),
-  ].join('\n')
+  return table(`${report.address}: one connection, ${attempts} to renegotiate`, rows)
+}
+
+/** Formats the parts that the reports of all versions have. */
+export function verdict({ authorized, authorizationError }: Pick<ProbeReport, 'authorized' | 'authorizationError'>) {
+  if (authorized === null) return 'unknown'
+  return authorized ? 'verified' : `not verified: ${authorizationError}`
+}
+
+export function volume(traffic: ProbeReport['traffic']): string {
+  return traffic === null ? 'not tried' : `${traffic.during} bytes came before it was over, ${traffic.after} after`
+}
+
+export function table(title: string, rows: readonly (readonly [name: string, value: string])[]): string {
+  return [title, ...rows.map(([name, value]) => `  ${name.padEnd(22)}${value}`)].join('\n')
 }

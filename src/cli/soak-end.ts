@@ -3,69 +3,21 @@
  * and renegotiates on a schedule all the while.
  */
 import { createHash } from 'node:crypto'
-import { once } from 'node:events'
-import type { AddressInfo } from 'node:net'
-import type { TLSSocket } from 'node:tls'
 import { Random } from '../compliance/random.ts'
-import { connect, createServer, type RenegotiationTLSSocket } from '../index.ts'
-import type { FromEnd, Orders, Peer, Sum, ToEnd } from './soak-messages.ts'
+import type { RenegotiationTLSSocket } from '../index.ts'
+import { accept, open } from './soak-connection.ts'
+import type { FromEnd, Orders, Sum, ToEnd } from './soak-messages.ts'
 
-/** A pre-shared key made for this run, with ECDHE. So the package needs no certificate, which would expire. */
-const CIPHERS = 'ECDHE-PSK-CHACHA20-POLY1305'
 const STATUS_MS = 250
 const POOL_BYTES = 32 * 1024 * 1024
 
 const orders = JSON.parse(process.argv[2] as string) as Orders
-const options = {
-  maxVersion: 'TLSv1.2',
-  // In the mode `echo`, one end still receives after it has sent its last byte.
-  allowHalfOpen: true,
-  renegotiation: { rekey: { everyMs: orders.everyMs } },
-} as const
-
 process.on('disconnect', () => process.exit())
 // Ctrl-C in a terminal reaches all processes. The parent process decides what to do.
 process.on('SIGINT', () => {})
 
 function tell(message: FromEnd, told = () => {}): void {
   process.send?.(message, undefined, undefined, told)
-}
-
-/** Listens on a free port and accepts one connection. */
-async function accept(peer: Peer): Promise<RenegotiationTLSSocket> {
-  const server = createServer({ ...options, ciphers: CIPHERS, pskCallback: () => keyOf(peer) })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  tell({ type: 'listening', port: (server.address() as AddressInfo).port })
-  const [socket] = (await once(server, 'secureConnection')) as [RenegotiationTLSSocket]
-  server.close()
-  return socket
-}
-
-async function open(peer: Peer): Promise<RenegotiationTLSSocket> {
-  return peer.kind === 'own'
-    ? connect({
-        ...options,
-        host: '127.0.0.1',
-        port: peer.port as number,
-        ciphers: CIPHERS,
-        pskCallback: () => ({ psk: keyOf(peer), identity: 'soak' }),
-        checkServerIdentity: () => undefined,
-      })
-    : connect({
-        ...options,
-        host: peer.host,
-        port: peer.port,
-        ...(peer.servername !== undefined && { servername: peer.servername }),
-        ca: peer.ca,
-        cert: peer.cert,
-        key: peer.key,
-        rejectUnauthorized: !peer.insecure,
-      })
-}
-
-function keyOf(peer: Peer): Buffer {
-  return Buffer.from((peer as { key: string }).key, 'hex')
 }
 
 function run(stream: RenegotiationTLSSocket): void {
@@ -81,8 +33,10 @@ function run(stream: RenegotiationTLSSocket): void {
     received.add(chunk)
     tellReceived()
   })
-  stream.on('renegotiated', ({ origin, drainMs, handshakeMs }) => {
-    tell({ type: 'renegotiated', origin, holdMs: drainMs + handshakeMs })
+  stream.on('renegotiated', ({ origin, kind, verified, drainMs, handshakeMs }) => {
+    // Data flows while a key update waits for its answer.
+    const holdMs = kind === 'renegotiation' ? drainMs + handshakeMs : drainMs
+    tell({ type: 'renegotiated', origin, verified, holdMs })
   })
   stream.on('end', () => {
     if (!stopped) stream.destroy(new Error('the other end has closed the connection'))
@@ -113,7 +67,7 @@ function run(stream: RenegotiationTLSSocket): void {
   if (orders.side === 'server') begin(stream)
   else stream.once('secureConnect', () => begin(stream))
 
-  function begin({ socket }: { socket: TLSSocket }): void {
+  function begin({ socket }: RenegotiationTLSSocket): void {
     tell({ type: 'connected', protocol: String(socket.getProtocol()), cipher: socket.getCipher().name })
     send()
   }
@@ -160,4 +114,5 @@ class Tally {
 }
 
 // At the end of the file: run() needs the class above, which is not hoisted.
-run(await (orders.side === 'server' ? accept(orders.peer) : open(orders.peer)))
+const listening = (port: number) => tell({ type: 'listening', port })
+run(await (orders.side === 'server' ? accept(orders, listening) : open(orders)))

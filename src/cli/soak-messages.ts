@@ -3,7 +3,8 @@
  * of the connection (process.send() of node:child_process).
  */
 import type { Origin, RenegotiationCounters } from '../core/report.ts'
-import type { Address, Range } from './parse.ts'
+import type { Range } from '../quantities.ts'
+import type { Address } from './parse.ts'
 
 /** A client's certificate and key, and how it verifies the server. `ca`, `cert` and `key` are in PEM. */
 export interface Credentials {
@@ -14,15 +15,22 @@ export interface Credentials {
   readonly insecure: boolean
 }
 
-/** What a process is connected to: the other process of the soak, with a pre-shared key, or a server of the user. */
+/** The versions of TLS that a soak can use. */
+export type TLSVersion = '1.2' | '1.3'
+
+/**
+ * What a process is connected to: the other process of the soak, or a server of the user. The two processes share a key:
+ * in TLS 1.2 a pre-shared key (hexadecimal), in TLS 1.3 a private key (PEM) with its certificate.
+ */
 export type Peer =
-  | { readonly kind: 'own'; readonly key: string; readonly port?: number }
+  | { readonly kind: 'own'; readonly key: string; readonly cert?: string; readonly port?: number }
   | ({ readonly kind: 'foreign' } & Address & Credentials)
 
 /** The first argument of a child process, as JSON. */
 export interface Orders {
   readonly side: Side
   readonly peer: Peer
+  readonly tls: TLSVersion
   readonly seed: number
   readonly everyMs: Range
   readonly chunkBytes: Range
@@ -46,9 +54,11 @@ export interface Status {
   readonly counters: RenegotiationCounters
 }
 
-/** One renegotiation, as one end saw it. */
+/** One renegotiation or key update, as one end saw it. */
 export interface Mark {
   readonly origin: Origin
+  /** Whether the keys are proven to be new. False for a key update that was not answered in time. */
+  readonly verified: boolean
   /** Milliseconds for which this end held its writes. */
   readonly holdMs: number
 }

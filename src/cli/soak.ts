@@ -6,13 +6,17 @@ import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import type { RenegotiationCounters } from '../core/report.ts'
-import { time } from './format.ts'
-import { type Address, hostAndPort, type Range } from './parse.ts'
-import type { Credentials, FromEnd, Orders, Peer, Side, Status, Sum, ToEnd } from './soak-messages.ts'
+import type { Range } from '../quantities.ts'
+import { nounOf, time } from './format.ts'
+import { type Address, hostAndPort } from './parse.ts'
+import { selfSigned } from './self-signed.ts'
+import type { Credentials, FromEnd, Orders, Peer, Side, Status, Sum, TLSVersion, ToEnd } from './soak-messages.ts'
 import { type Column, Timeline } from './timeline.ts'
 
 /** The options of {@link soak}. */
 export interface SoakOptions {
+  /** With `'1.3'`, OpenSSL must be available, and the ends update their keys instead of renegotiating. */
+  readonly tls: TLSVersion
   /** Milliseconds for which data flows. */
   readonly duration: number
   /** Milliseconds between two renegotiations that an end begins. */
@@ -51,7 +55,10 @@ export interface SoakReport {
   readonly bytes: { readonly toServer: number; readonly toClient: number }
   /** Whether the bytes that arrived are the bytes that were sent. Null if that cannot be known. */
   readonly intact: boolean | null
-  readonly renegotiations: { readonly byClient: number; readonly byServer: number }
+  /** What the ends did, and what the numbers in `renegotiations` and `timeline` count. */
+  readonly kind: 'renegotiation' | 'key-update'
+  /** `unanswered`: key updates of either end that the other had not answered in time. */
+  readonly renegotiations: { readonly byClient: number; readonly byServer: number; readonly unanswered: number }
   /** How long each end held its writes, in milliseconds. */
   readonly hold: { readonly client: Hold | null; readonly server: Hold | null }
   /** Resident memory in bytes: the median of the first third of the time, and of the last third. */
@@ -65,7 +72,7 @@ type Hold = RenegotiationCounters['hold']
 const LAST_WORDS = 5000
 
 /**
- * Lets two ends send without a pause and renegotiate all the while, for
+ * Lets two ends send without a pause and renegotiate, or update their keys, all the while, for
  * `duration` milliseconds or until `signal` is aborted. The promise never
  * rejects.
  */
@@ -81,6 +88,7 @@ export async function soak(
   const over = new AbortController()
   let beganAt: number | undefined
   let endedAt = 0
+  let unanswered = 0
   let intact: boolean | null = null
   /** Whether all expected data has arrived, so that silence is no failure any more. */
   let silenceExpected = false
@@ -88,13 +96,15 @@ export async function soak(
   const elapsed = () => (beganAt === undefined ? 0 : performance.now() - beganAt)
 
   function start(side: Side, peer: Peer): End {
-    const { everyMs, chunkBytes, seed } = options
-    const end = new End({ side, peer, everyMs, chunkBytes, seed: side === 'client' ? seed : seed + 1 }, (message) => {
+    const { tls, everyMs, chunkBytes, seed } = options
+    const orders = { side, peer, tls, everyMs, chunkBytes, seed: side === 'client' ? seed : seed + 1 }
+    const end = new End(orders, (message) => {
       if (message.type === 'status') {
         timeline.status(elapsed(), side, message)
         if (side === 'client') onProgress({ milliseconds: elapsed(), status: message })
       } else if (message.type === 'renegotiated') {
         timeline.mark(elapsed(), side, message)
+        if (!message.verified) unanswered++
       }
     })
     ends.push(end)
@@ -145,9 +155,9 @@ export async function soak(
   /** Starts the processes. Returns the client. */
   async function connectEnds(): Promise<End> {
     if (foreign !== undefined) return start('client', { kind: 'foreign', ...foreign.address, ...foreign.credentials })
-    const key = randomBytes(32).toString('hex')
-    const { port } = await start('server', { kind: 'own', key }).hears('listening')
-    return start('client', { kind: 'own', key, port })
+    const identity = options.tls === '1.3' ? selfSigned('soak') : { key: randomBytes(32).toString('hex') }
+    const { port } = await start('server', { kind: 'own', ...identity }).hears('listening')
+    return start('client', { kind: 'own', ...identity, port })
   }
 
   /** Rejects when an end reports a problem, and when no byte has moved for too long. */
@@ -188,7 +198,8 @@ export async function soak(
   const [client, server] = ['client', 'server'].map((side) => ends.find((end) => end.side === side))
   const counters = client?.status?.counters
   const { renegotiations = 0, byPeer = 0 } = counters ?? {}
-  if (problems.size === 0 && renegotiations === 0) problems.add('there was no renegotiation, so nothing is proven')
+  const kind = options.tls === '1.3' ? 'key-update' : 'renegotiation'
+  if (problems.size === 0 && renegotiations === 0) problems.add(`there was no ${nounOf(kind)}, so nothing is proven`)
   return {
     verdict: problems.size === 0 ? 'passed' : 'failed',
     problems: [...problems],
@@ -205,7 +216,8 @@ export async function soak(
     milliseconds: endedAt,
     bytes: { toServer: client?.status?.sentBytes ?? 0, toClient: client?.status?.receivedBytes ?? 0 },
     intact,
-    renegotiations: { byClient: renegotiations - byPeer, byServer: byPeer },
+    kind,
+    renegotiations: { byClient: renegotiations - byPeer, byServer: byPeer, unanswered },
     hold: { client: counters?.hold ?? null, server: server?.status?.counters.hold ?? null },
     rss: {
       client: timeline.memory('client'),

@@ -8,7 +8,7 @@ export interface Column {
   /** Bytes that the client sent and received. */
   toServer: number
   toClient: number
-  /** How many renegotiations each end began. */
+  /** How many renegotiations or key updates each end began. */
   byClient: number
   byServer: number
   /** The longest time that writes were held, in milliseconds. 0 if none were. */
@@ -46,7 +46,7 @@ export class Timeline {
     this.#received = receivedBytes
   }
 
-  /** Adds a renegotiation. Both ends report each one: it is counted at the client only. */
+  /** Adds a renegotiation or key update. Both ends report each one: it is counted at the client only. */
   mark(at: number, side: Side, { origin, holdMs }: Mark): void {
     const column = this.#column(at)
     if (side === 'server') {

@@ -41,6 +41,21 @@ t.test('renegotiate({ requestCert: true }) fails if the session is resumed, and 
   t.match(report, { verified: true, resumed: true }, 'a later renegotiation succeeds')
 })
 
+t.test('with a callback, as with Node, the server decides by what it was made with', async (t) => {
+  for (const rejectUnauthorized of [true, false]) {
+    const pair = await tlsPair(t, { server: { rejectUnauthorized }, client: nobody })
+    pair.client.on('error', () => {}).resume()
+    const stream = wrapTLSSocket(pair.server)
+    stream.on('error', () => {}).resume()
+    const error = await new Promise<NodeJS.ErrnoException | null>((resolve) =>
+      stream.renegotiate({ requestCert: true, rejectUnauthorized: undefined }, resolve as never),
+    )
+    t.equal(error?.code, rejectUnauthorized ? 'ERR_RENEGOTIATION_NO_CERTIFICATE' : undefined)
+    t.equal(stream.destroyed, rejectUnauthorized)
+    if (!rejectUnauthorized) t.equal(stream.authorized, false)
+  }
+})
+
 t.test('a server gets a verified client certificate by renegotiating, and the same one the next time', async (t) => {
   const pair = await tlsPair(t)
   const peer = wrapTLSSocket(pair.client)

@@ -46,6 +46,26 @@ t.test('a client that ends instead of answering a renegotiation still receives a
   t.match(stream.counters, { renegotiations: 0, failed: 1 })
 })
 
+t.test('a client that ends unanswered and then reads a little in each turn still receives all data', async (t) => {
+  const { client, stream, began } = await asked(t)
+  const renegotiation = rejection(stream.renegotiate())
+  await began
+  stream.end(Buffer.alloc(2 * BYTES))
+  client.end()
+  t.match(await renegotiation, { code: 'ERR_RENEGOTIATION_CLOSED' })
+  let bytes = 0
+  client.on('data', (chunk) => {
+    bytes += chunk.length
+    client.pause()
+    setImmediate(() => setImmediate(() => client.resume()))
+  })
+  client.resume()
+  await once(client, 'end')
+  t.equal(bytes, 2 * BYTES)
+  await closed(stream)
+  t.equal(stream.errored, null)
+})
+
 t.test('a client that ends during a scheduled renegotiation gets all data, and no failure is emitted', async (t) => {
   const failed = t.captureFn(() => {})
   const { client, stream, began } = await asked(t, { rekey: { everyMs: 1 } })

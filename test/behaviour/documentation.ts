@@ -26,9 +26,11 @@ import { promisify } from 'node:util'
 import t from 'tap'
 import { transitions } from '../../src/core/state.ts'
 import * as api from '../../src/index.ts'
+import * as openssl from '../../src/openssl/index.ts'
 import * as pki from '../fixtures/pki.ts'
 import { Plant } from '../fixtures/plant.ts'
 import { stacks } from '../fixtures/stacks.ts'
+import { cells, stacksTLS13 } from '../fixtures/stacks-tls13.ts'
 
 const root = fileURLToPath(new URL('../../../', import.meta.url))
 const built = new URL('../../', import.meta.url)
@@ -54,6 +56,7 @@ const written = (language: string): Block[] => blocks.filter((block) => block.la
 /** The modules that the blocks import, and the files that they get instead. */
 const modules: readonly (readonly [name: string, path: string])[] = [
   ['renegotiation-duplex/compliance', 'src/compliance/index.js'],
+  ['renegotiation-duplex/openssl', 'src/openssl/index.js'],
   ['renegotiation-duplex', 'src/index.js'],
   // In transports.md, this is the cipher of the example.
   ['./cipher-stream.js', 'examples/cipher-rekey/cipher-stream.js'],
@@ -87,7 +90,8 @@ for (const block of written('js')) {
     if (await hasRun(child)) {
       if (block.code.includes('8883')) await plant.renegotiateAndEnd()
       if (listens) {
-        await t.resolves(visit(freePort, block.code.includes('node:http')), 'the server answers')
+        const isOpenSSL = block.code.includes('renegotiation-duplex/openssl')
+        await t.resolves(visit(freePort, block.code.includes('node:http'), isOpenSSL), 'the server answers')
         child.kill('SIGKILL')
       }
     }
@@ -109,6 +113,7 @@ t.test('all ts blocks of the documentation compile', async (t) => {
         paths: {
           'renegotiation-duplex': [join(root, 'src/index.ts')],
           'renegotiation-duplex/compliance': [join(root, 'src/compliance/index.ts')],
+          'renegotiation-duplex/openssl': [join(root, 'src/openssl/index.ts')],
         },
       },
       include: ['*.ts'],
@@ -196,6 +201,16 @@ t.test('docs/compatibility.md shows for each TLS stack what its tests expect', a
   }
 })
 
+t.test('docs/compatibility.md shows for each TLS stack what its tests over TLS 1.3 expect', async (t) => {
+  const page = read('docs/compatibility.md')
+  for (const [name, stack] of Object.entries(stacksTLS13)) {
+    for (const role of ['client', 'server'] as const) {
+      const row = `<!-- ${name}, TLS 1.3 --> | ${role} | ${cells(stack, role).join(' | ')} |\n`
+      t.ok(page.includes(row), row.trim())
+    }
+  }
+})
+
 t.test('README.md has 180 lines at most', async (t) => {
   t.ok(read('README.md').trimEnd().split('\n').length <= 180)
 })
@@ -211,9 +226,11 @@ t.test('docs/errors.md has exactly one section for each error code', async (t) =
 
 t.test('docs/api.md mentions every export, event and counter', async (t) => {
   const page = read('docs/api.md')
-  const exported = [...read('src/index.ts').matchAll(/\{([^}]+)\}/g)].flatMap(([, names = '']) => names.split(','))
+  const modules = read('src/index.ts') + read('src/openssl/index.ts')
+  const lists = [...modules.matchAll(/^export (?:type )?\{([^}]+)\}/gm)].flatMap(([, names = '']) => names.split(','))
+  const exported = [...lists, ...[...modules.matchAll(/^export function (\w+)/gm)].map(([, name = '']) => name)]
   const names = exported.map((name) => name.trim().replace(/^type /, '')).filter((name) => name !== '')
-  t.ok(Object.keys(api).every((name) => names.includes(name)))
+  t.ok([...Object.keys(api), ...Object.keys(openssl)].every((name) => names.includes(name)))
   t.ok(names.length > 20)
   for (const name of names) t.match(page, new RegExp(`\`${name}\\b`), name)
   const plant = await Plant.open(t)
@@ -227,10 +244,15 @@ t.test('docs/api.md mentions every export, event and counter', async (t) => {
 })
 
 /** Asks a server of a block for an answer to an HTTP request or to a line. Throws if the answer is wrong. */
-async function visit(port: number, isWeb: boolean): Promise<void> {
+async function visit(port: number, isWeb: boolean, isOpenSSL: boolean): Promise<void> {
   const identity = { ca: pki.ca, ...pki.client, servername: 'localhost' }
   if (isWeb) {
-    const [response] = await once(https.get({ port, path: '/secret', agent: false, ...identity }), 'response')
+    // A client of Node.js does not offer to show its certificate later.
+    const over = isOpenSSL
+      ? { createConnection: (options: object) => openssl.connect(options) }
+      : { agent: false as const }
+    const request = https.get({ port, path: '/secret', ...identity, ...over })
+    const [response] = await once(request, 'response')
     const body = await text(response)
     if (response.statusCode !== 200 || !body.startsWith('Hello')) throw new Error(`${response.statusCode} ${body}`)
     return

@@ -33,7 +33,9 @@ function report(more: Partial<SoakReport> = {}): SoakReport {
     openssl: '3.0.16',
     protocol: 'TLSv1.2',
     cipher: 'ECDHE-PSK-CHACHA20-POLY1305',
+    kind: 'renegotiation',
     options: {
+      tls: '1.2',
       duration: 60_000,
       everyMs: [7000, 14_000],
       chunkBytes: [1, 2],
@@ -46,7 +48,7 @@ function report(more: Partial<SoakReport> = {}): SoakReport {
     milliseconds: 60_000,
     bytes: { toServer: 4800 * MiB, toClient: 2400 * MiB },
     intact: true,
-    renegotiations: { byClient: 3, byServer: 4 },
+    renegotiations: { byClient: 3, byServer: 4, unanswered: 0 },
     hold: { client: hold, server: hold },
     rss: { client: [1, 1], server: [1, 1] },
     timeline: { columnMs: timeline.columnMs, columns: timeline.columns },

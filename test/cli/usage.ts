@@ -14,6 +14,7 @@ const mistakes: [args: string[], message: RegExp][] = [
   [['soak', '--every', '14s-7s'], /'14s-7s' is invalid. The first value must not be more than the second/],
   [['soak', '--chunk', '1TiB'], /'1TiB' is invalid/],
   [['soak', '--connect', 'localhost'], /'localhost' is invalid. It must be host:port/],
+  [['soak', '--tls', '1.1'], /'1.1' is invalid. Allowed choices are 1.2, 1.3/],
   [['soak', '--mode', 'dance'], /'dance' is invalid. Allowed choices are echo, sink/],
   [['soak', '--mode', 'sink'], /--mode goes with --connect/],
   [['soak', '--ca', 'some.pem'], /--ca goes with --connect/],
@@ -41,7 +42,7 @@ for (const [args, message] of mistakes) {
     t.equal(stdout, '')
     t.match(stderr, message)
     t.notMatch(stderr, /\n +at /, 'no stack trace is printed')
-    t.match(
+    t.strictSame(
       readdirSync(directory).filter((name) => !(name in files) && name !== 'soak.json'),
       [],
     )
@@ -54,7 +55,7 @@ t.test('--help and --version print to stdout and exit with code 0', async (t) =>
   t.match(await cli(['--help']), { code: 0, stdout: /soak.*probe/s, stderr: '' })
   const soak = await cli(['soak', '--help'])
   t.match(soak, { code: 0, stderr: '' })
-  for (const option of ['duration', 'every', 'chunk', 'connect', 'mode', 'json', 'picture']) {
+  for (const option of ['duration', 'tls', 'every', 'chunk', 'connect', 'mode', 'json', 'picture']) {
     t.match(soak.stdout, `--${option}`)
   }
   t.match(soak.stdout, /default: 1m.*default:\s+7s-14s.*default:\s+1KiB-256KiB/s, 'defaults as they are entered')

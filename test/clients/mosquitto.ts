@@ -50,7 +50,7 @@ else {
       t.ok((await all).equals(Buffer.concat(messages)), `with QoS ${qos}`)
       await Promise.all([publisher.endAsync(), subscriber.endAsync()])
       await closed(sockets[0]!)
-      t.match(errors, [])
+      t.strictSame(errors, [])
     }
   })
 
@@ -79,6 +79,6 @@ else {
     await Promise.all(published)
     t.ok((await all).equals(Buffer.concat(messages)))
     t.equal(sockets.length, 1)
-    t.match(errors, [])
+    t.strictSame(errors, [])
   })
 }

@@ -95,7 +95,7 @@ else {
       t.equal(row!['Value'], 'TLSv1.2')
       await database.end()
       await closed(socket)
-      t.match(errors, [])
+      t.strictSame(errors, [])
     })
 
     t.test(`if MariaDB refuses (as on Debian), pending queries fail on a connection wrapped ${hook}`, async (t) => {
@@ -104,7 +104,7 @@ else {
       t.match(await rejection(socket.renegotiate()), refused)
       for (const error of await Promise.all(queries)) t.match(error, { ...refused, fatal: true })
       await closed(socket)
-      t.match(errors, [], 'the connection emits no error, because the queries got it')
+      t.strictSame(errors, [], 'the connection emits no error, because the queries got it')
       t.match(await rejection(database.query('select 1')), { message: /closed state/ })
     })
 
@@ -121,7 +121,7 @@ else {
       const trip = roundTrip(database)
       t.match(await rejection(socket.renegotiate()), { code: 'ERR_RENEGOTIATION_UNSUPPORTED' })
       t.ok(await trip)
-      t.match(errors, [])
+      t.strictSame(errors, [])
     })
   }
 }

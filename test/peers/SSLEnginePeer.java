@@ -66,9 +66,11 @@ public final class SSLEnginePeer {
     say("version Java " + System.getProperty("java.version"));
     boolean isServer = arguments[0].equals("server");
     InetSocketAddress address = new InetSocketAddress("127.0.0.1", Integer.parseInt(arguments[1]));
-    SSLEngine engine = context(arguments[2], arguments[3], arguments[4]).createSSLEngine("localhost", address.getPort());
+    String version = arguments.length == 6 ? arguments[5] : "TLSv1.2";
+    SSLContext context = context(version, arguments[2], arguments[3], arguments[4]);
+    SSLEngine engine = context.createSSLEngine("localhost", address.getPort());
     engine.setUseClientMode(!isServer);
-    engine.setEnabledProtocols(new String[] {"TLSv1.2"});
+    engine.setEnabledProtocols(new String[] {version});
     if (!isServer) {
       SSLParameters parameters = engine.getSSLParameters();
       parameters.setEndpointIdentificationAlgorithm("HTTPS");
@@ -92,7 +94,7 @@ public final class SSLEnginePeer {
     }
   }
 
-  private static SSLContext context(String ca, String certificate, String key) throws Exception {
+  private static SSLContext context(String version, String ca, String certificate, String key) throws Exception {
     KeyStore trusted = KeyStore.getInstance(KeyStore.getDefaultType());
     trusted.load(null, null);
     trusted.setCertificateEntry("ca", certificate(ca));
@@ -109,7 +111,7 @@ public final class SSLEnginePeer {
     KeyManagerFactory keys = KeyManagerFactory.getInstance(KeyManagerFactory.getDefaultAlgorithm());
     keys.init(own, password);
 
-    SSLContext context = SSLContext.getInstance("TLSv1.2");
+    SSLContext context = SSLContext.getInstance(version);
     context.init(keys.getKeyManagers(), trust.getTrustManagers(), null);
     return context;
   }
@@ -171,6 +173,9 @@ public final class SSLEnginePeer {
   private void obey(String command) throws Exception {
     if (command.equals("renegotiate")) {
       handshaking = true;
+      engine.beginHandshake();
+    } else if (command.equals("update")) {
+      // In TLS 1.3, this sends a KeyUpdate.
       engine.beginHandshake();
     } else if (command.equals("stop")) {
       stopping = true;

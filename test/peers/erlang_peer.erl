@@ -12,11 +12,11 @@ main() ->
     {ok, _} = application:ensure_all_started(ssl),
     {ok, Version} = application:get_key(ssl, vsn),
     say("version Erlang/OTP ~s, ssl ~s", [erlang:system_info(otp_release), Version]),
-    [Role, Port, Ca, Certificate, Key] = init:get_plain_arguments(),
+    [Role, Port, Ca, Certificate, Key | More] = init:get_plain_arguments(),
     Main = self(),
     spawn_link(fun() -> read_commands(Main) end),
     Options = [
-        binary, {active, false}, {packet, raw}, {nodelay, true}, {versions, ['tlsv1.2']},
+        binary, {active, false}, {packet, raw}, {nodelay, true}, {versions, versions(More)},
         {cacertfile, Ca}, {certfile, Certificate}, {keyfile, Key}
     ],
     Socket = open(Role, list_to_integer(Port), Options),
@@ -24,6 +24,9 @@ main() ->
     say("connected ~s", [ssl:suite_to_str(Suite)]),
     Sender = spawn_link(fun() -> send(Socket, 0) end),
     loop(#{socket => Socket, sender => Sender, received => 0, expected => infinity, random => random(Socket)}).
+
+versions([]) -> ['tlsv1.2'];
+versions(["TLSv1.3"]) -> ['tlsv1.3'].
 
 say(Format, Values) ->
     io:format(Format ++ "~n", Values).
@@ -69,6 +72,9 @@ loop(#{socket := Socket, received := Received} = State) ->
 obey(["renegotiate"], #{socket := Socket} = State) ->
     spawn_link(fun() -> renegotiate(Socket) end),
     State;
+obey(["update"], #{socket := Socket} = State) ->
+    ok = ssl:update_keys(Socket, read_write),
+    State;
 obey(["stop"], #{sender := Sender} = State) ->
     Sender ! stop,
     State;
@@ -108,6 +114,8 @@ send(Socket, Sent) ->
 random(Socket) ->
     case ssl:connection_information(Socket, [client_random]) of
         {ok, [{client_random, Random}]} -> Random;
+        %% A server in TLS 1.3.
+        {ok, []} -> undefined;
         {error, Problem} -> fail(Problem)
     end.
 

@@ -1,12 +1,16 @@
 /*
  * A foreign peer on GnuTLS.
  */
+#define HAS_TLS13
 #include "peer.h"
 
 #include <gnutls/gnutls.h>
+#include <gnutls/x509.h>
 
 static gnutls_session_t session;
 static int handshaking = 1;
+/* A server waits for the certificate that it has requested. */
+static int requested;
 
 static void check(int result, const char *what) {
   if (result >= 0) return;
@@ -39,7 +43,31 @@ static int tls_handshake(void) {
 
 static const char *tls_cipher(void) { return gnutls_ciphersuite_get(session); }
 
+static void report_client(void) {
+  unsigned int count;
+  char name[64];
+  size_t size = sizeof name;
+  const gnutls_datum_t *chain = gnutls_certificate_get_peers(session, &count);
+  gnutls_x509_crt_t certificate;
+  if (chain == NULL) fail("no certificate has come");
+  check(gnutls_x509_crt_init(&certificate), "gnutls_x509_crt_init");
+  check(gnutls_x509_crt_import(certificate, chain, GNUTLS_X509_FMT_DER), "gnutls_x509_crt_import");
+  check(gnutls_x509_crt_get_dn_by_oid(certificate, GNUTLS_OID_X520_COMMON_NAME, 0, 0, name, &size),
+        "gnutls_x509_crt_get_dn_by_oid");
+  gnutls_x509_crt_deinit(certificate);
+  printf("authenticated %s\n", name);
+}
+
 static size_t tls_read(unsigned char *data, size_t size) {
+  if (requested) {
+    int result = gnutls_reauth(session, 0);
+    if (result == GNUTLS_E_AGAIN) return 0;
+    if (result != GNUTLS_E_GOT_APPLICATION_DATA) {
+      check(result, "gnutls_reauth");
+      requested = 0;
+      report_client();
+    }
+  }
   if (handshaking) {
     int result = gnutls_handshake(session);
     if (result == 0) {
@@ -60,6 +88,10 @@ static size_t tls_read(unsigned char *data, size_t size) {
   if (n == GNUTLS_E_REHANDSHAKE) {
     handshaking = 1;
     return tls_read(data, size);
+  }
+  if (n == GNUTLS_E_REAUTH_REQUEST) {
+    check(gnutls_reauth(session, 0), "gnutls_reauth");
+    return 0;
   }
   if (n == GNUTLS_E_WARNING_ALERT_RECEIVED && gnutls_alert_get(session) == GNUTLS_A_NO_RENEGOTIATION) {
     printf("refused\n");
@@ -88,20 +120,29 @@ static void tls_renegotiate(void) {
   }
 }
 
+static void tls_update(void) {
+  check(gnutls_session_key_update(session, GNUTLS_KU_PEER), "gnutls_session_key_update");
+}
+
+static void tls_authenticate(void) {
+  gnutls_certificate_server_set_request(session, GNUTLS_CERT_REQUIRE);
+  gnutls_session_set_verify_cert(session, NULL, 0);
+  requested = 1;
+}
+
 int main(int argc, char **argv) {
   gnutls_certificate_credentials_t credentials;
   read_arguments(argc, argv);
   printf("version GnuTLS %s\n", gnutls_check_version(NULL));
   check(gnutls_certificate_allocate_credentials(&credentials), "gnutls_certificate_allocate_credentials");
-  if (is_server) {
-    check(gnutls_certificate_set_x509_key_file(credentials, certificate_file, key_file, GNUTLS_X509_FMT_PEM),
-          certificate_file);
-  } else {
-    check(gnutls_certificate_set_x509_trust_file(credentials, ca_file, GNUTLS_X509_FMT_PEM), ca_file);
-  }
+  check(gnutls_certificate_set_x509_key_file(credentials, certificate_file, key_file, GNUTLS_X509_FMT_PEM),
+        certificate_file);
+  check(gnutls_certificate_set_x509_trust_file(credentials, ca_file, GNUTLS_X509_FMT_PEM), ca_file);
   open_wire();
-  check(gnutls_init(&session, (is_server ? GNUTLS_SERVER : GNUTLS_CLIENT) | GNUTLS_NONBLOCK), "gnutls_init");
-  check(gnutls_priority_set_direct(session, "NORMAL:-VERS-ALL:+VERS-TLS1.2:%SAFE_RENEGOTIATION", NULL),
+  unsigned int role = is_server ? GNUTLS_SERVER : GNUTLS_CLIENT;
+  check(gnutls_init(&session, role | GNUTLS_NONBLOCK | GNUTLS_POST_HANDSHAKE_AUTH), "gnutls_init");
+  const char *version = is_tls13 ? "NORMAL:-VERS-ALL:+VERS-TLS1.3" : "NORMAL:-VERS-ALL:+VERS-TLS1.2:%SAFE_RENEGOTIATION";
+  check(gnutls_priority_set_direct(session, version, NULL),
         "gnutls_priority_set_direct");
   check(gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, credentials), "gnutls_credentials_set");
   if (!is_server) {

@@ -35,6 +35,9 @@ func main() {
 	say("version %s", strings.Replace(runtime.Version(), "go", "Go ", 1))
 	role, port, ca, certificate, key := os.Args[1], os.Args[2], os.Args[3], os.Args[4], os.Args[5]
 	config := configuration(ca, certificate, key)
+	if len(os.Args) == 7 {
+		config.MinVersion, config.MaxVersion = tls.VersionTLS13, tls.VersionTLS13
+	}
 	address := "127.0.0.1:" + port
 
 	var connection *tls.Conn

@@ -2,6 +2,7 @@
  * A foreign peer on NSS, without a database: the certificate and the key live
  * in memory.
  */
+#define HAS_TLS13
 #include "peer.h"
 
 #include <cert.h>
@@ -14,11 +15,14 @@
 #include <prerror.h>
 #include <prio.h>
 #include <ssl.h>
+#include <sslexp.h>
 #include <sslproto.h>
 
 static PRFileDesc *ssl;
 static int handshaking = 1;
 static int handshakes;
+static CERTCertificate *own_certificate;
+static SECKEYPrivateKey *own_key;
 
 __attribute__((noreturn)) static void fail_nss(const char *what) {
   const char *name = PR_ErrorToName(PR_GetError());
@@ -177,26 +181,52 @@ static void tls_renegotiate(void) {
   check(SSL_ReHandshake(ssl, PR_FALSE), "SSL_ReHandshake");
 }
 
+static SECStatus PR_CALLBACK on_client_certificate(void *context, PRFileDesc *fd, PRBool check_signature, PRBool server) {
+  SECStatus status = SSL_AuthCertificate(context, fd, check_signature, server);
+  if (!is_server || status != SECSuccess) return status;
+  CERTCertificate *peer = SSL_PeerCertificate(fd);
+  printf("authenticated %s\n", CERT_GetCommonName(&peer->subject));
+  CERT_DestroyCertificate(peer);
+  return status;
+}
+
+static SECStatus PR_CALLBACK on_request(void *context, PRFileDesc *fd, CERTDistNames *authorities,
+                                        CERTCertificate **certificate, SECKEYPrivateKey **key) {
+  (void)context, (void)fd, (void)authorities;
+  *certificate = CERT_DupCertificate(own_certificate);
+  *key = SECKEY_CopyPrivateKey(own_key);
+  return SECSuccess;
+}
+
+static void tls_update(void) { check(SSL_KeyUpdate(ssl, PR_TRUE), "SSL_KeyUpdate"); }
+
+static void tls_authenticate(void) { check(SSL_SendCertificateRequest(ssl), "SSL_SendCertificateRequest"); }
+
 int main(int argc, char **argv) {
   read_arguments(argc, argv);
   printf("version NSS %s\n", NSS_GetVersion());
   check(NSS_NoDB_Init(NULL), "NSS_NoDB_Init");
   CERTCertificate *ca = read_certificate(ca_file);
-  CERTCertTrust trust = {CERTDB_TRUSTED_CA | CERTDB_VALID_CA, 0, 0};
+  CERTCertTrust trust = {CERTDB_TRUSTED_CA | CERTDB_TRUSTED_CLIENT_CA | CERTDB_VALID_CA, 0, 0};
   check(CERT_ChangeCertTrust(CERT_GetDefaultCertDB(), ca, &trust), "CERT_ChangeCertTrust");
   open_wire();
   ssl = SSL_ImportFD(NULL, wire_layer());
   if (ssl == NULL) fail_nss("SSL_ImportFD");
-  SSLVersionRange versions = {SSL_LIBRARY_VERSION_TLS_1_2, SSL_LIBRARY_VERSION_TLS_1_2};
+  PRUint16 version = is_tls13 ? SSL_LIBRARY_VERSION_TLS_1_3 : SSL_LIBRARY_VERSION_TLS_1_2;
+  SSLVersionRange versions = {version, version};
   check(SSL_VersionRangeSet(ssl, &versions), "SSL_VersionRangeSet");
   check(SSL_OptionSet(ssl, SSL_ENABLE_RENEGOTIATION, SSL_RENEGOTIATE_REQUIRES_XTN), "SSL_ENABLE_RENEGOTIATION");
   check(SSL_HandshakeCallback(ssl, on_handshake_done, NULL), "SSL_HandshakeCallback");
+  check(SSL_OptionSet(ssl, SSL_ENABLE_POST_HANDSHAKE_AUTH, PR_TRUE), "SSL_ENABLE_POST_HANDSHAKE_AUTH");
+  check(SSL_AuthCertificateHook(ssl, on_client_certificate, CERT_GetDefaultCertDB()), "SSL_AuthCertificateHook");
+  own_certificate = read_certificate(certificate_file);
+  own_key = read_key(key_file, own_certificate);
   if (is_server) {
-    CERTCertificate *certificate = read_certificate(certificate_file);
-    check(SSL_ConfigServerCert(ssl, certificate, read_key(key_file, certificate), NULL, 0), "SSL_ConfigServerCert");
+    check(SSL_ConfigServerCert(ssl, own_certificate, own_key, NULL, 0), "SSL_ConfigServerCert");
     check(SSL_ConfigServerSessionIDCache(0, 0, 0, NULL), "SSL_ConfigServerSessionIDCache");
   } else {
     check(SSL_SetURL(ssl, "localhost"), "SSL_SetURL");
+    check(SSL_GetClientAuthDataHook(ssl, on_request, NULL), "SSL_GetClientAuthDataHook");
   }
   check(SSL_ResetHandshake(ssl, is_server), "SSL_ResetHandshake");
   run();

@@ -27,6 +27,7 @@ static unsigned char out[CHUNK];
 static int pending;
 static unsigned long long sent, received, expected;
 static int stopping, stopped, expecting, is_server;
+static int update_due, request_due, requested;
 
 static void fail(const char *what) {
   unsigned long code = ERR_peek_error();
@@ -48,11 +49,21 @@ static int waits(int result, const char *what) {
   return 0;
 }
 
+static void report_client(void) {
+  char name[64];
+  X509 *peer = SSL_get0_peer_certificate(ssl);
+  if (!peer) fail("no certificate has come");
+  requested = 0;
+  X509_NAME_get_text_by_NID(X509_get_subject_name(peer), NID_commonName, name, sizeof name);
+  printf("authenticated %s\n", name);
+}
+
 static void on_info(const SSL *s, int where, int value) {
-  (void)s;
   (void)value;
   static int handshakes;
   if ((where & SSL_CB_HANDSHAKE_DONE) && handshakes++ > 0) printf("renegotiated\n");
+  /* The handshake is never done again in TLS 1.3. */
+  if (requested && (where & SSL_CB_LOOP) && SSL_get_state(s) == TLS_ST_SR_FINISHED) report_client();
 }
 
 static void on_command(const char *line) {
@@ -60,6 +71,10 @@ static void on_command(const char *line) {
     if (!SSL_renegotiate(ssl)) fail("SSL_renegotiate");
   } else if (strcmp(line, "stop") == 0) {
     stopping = 1;
+  } else if (strcmp(line, "update") == 0) {
+    update_due = 1;
+  } else if (strcmp(line, "authenticate") == 0) {
+    request_due = 1;
   } else if (sscanf(line, "expect %llu", &expected) == 1) {
     expecting = 1;
   }
@@ -107,6 +122,15 @@ static int write_once(void) {
     if (stopping || SSL_in_init(ssl) || SSL_renegotiate_pending(ssl)) return 0;
     for (int i = 0; i < CHUNK; i++) out[i] = at(sent + (unsigned)i);
     pending = 1;
+    /* Only now, because OpenSSL refuses it while a write is pending. SSL_write sends it before the data. */
+    if (update_due && !SSL_key_update(ssl, SSL_KEY_UPDATE_REQUESTED)) fail("SSL_key_update");
+    update_due = 0;
+    if (request_due) {
+      SSL_set_verify(ssl, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+      if (!SSL_verify_client_post_handshake(ssl)) fail("SSL_verify_client_post_handshake");
+      request_due = 0;
+      requested = 1;
+    }
   }
   ERR_clear_error();
   errno = 0;
@@ -118,20 +142,23 @@ static int write_once(void) {
 }
 
 int main(int argc, char **argv) {
-  if (argc != 6) return 2;
+  if (argc != 6 && argc != 7) return 2;
   setvbuf(stdout, NULL, _IOLBF, 0);
   is_server = strcmp(argv[1], "server") == 0;
   printf("version %s\n", OpenSSL_version(OPENSSL_VERSION));
   SSL_CTX *context = SSL_CTX_new(TLS_method());
-  SSL_CTX_set_max_proto_version(context, TLS1_2_VERSION);
+  SSL_CTX_set_min_proto_version(context, argc == 7 ? TLS1_3_VERSION : 0);
+  SSL_CTX_set_max_proto_version(context, argc == 7 ? TLS1_3_VERSION : TLS1_2_VERSION);
   SSL_CTX_set_options(context, SSL_OP_ALLOW_CLIENT_RENEGOTIATION);
   SSL_CTX_set_info_callback(context, on_info);
+  if (SSL_CTX_use_certificate_chain_file(context, argv[4]) != 1) fail("certificate");
+  if (SSL_CTX_use_PrivateKey_file(context, argv[5], SSL_FILETYPE_PEM) != 1) fail("key");
+  SSL_CTX_load_verify_locations(context, argv[3], NULL);
   if (is_server) {
-    if (SSL_CTX_use_certificate_chain_file(context, argv[4]) != 1) fail("certificate");
-    if (SSL_CTX_use_PrivateKey_file(context, argv[5], SSL_FILETYPE_PEM) != 1) fail("key");
+    SSL_CTX_set_session_id_context(context, (const unsigned char *)"test", 4);
   } else {
-    SSL_CTX_load_verify_locations(context, argv[3], NULL);
     SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
+    SSL_CTX_set_post_handshake_auth(context, 1);
   }
   descriptor = open_socket(argv[2]);
   ssl = SSL_new(context);

@@ -3,7 +3,8 @@
  * and the loop. test/fixtures/foreign-peer.ts describes what they read and write.
  *
  * A peer includes this file, defines the functions below that begin with `tls_`,
- * and calls `run` from `main`.
+ * and calls `run` from `main`. A peer that can use TLS 1.3 defines HAS_TLS13 first,
+ * and the two functions that come with it.
  *
  * A library never sees a socket that is full: what the kernel does not take is
  * queued here, and no more data is given to the library until the queue is
@@ -27,7 +28,7 @@
 #define CHUNK 16384
 
 /* The command line. */
-static int is_server;
+static int is_server, is_tls13;
 static const char *port, *ca_file, *certificate_file, *key_file;
 
 static int wire;
@@ -46,6 +47,12 @@ static size_t tls_read(unsigned char *data, size_t size);
 static int tls_can_write(void);
 static void tls_write(const unsigned char *data, size_t size);
 static void tls_renegotiate(void);
+#ifdef HAS_TLS13
+/* Updates the keys, and requests the same of the other end. */
+static void tls_update(void);
+/* On a server: requests a certificate. */
+static void tls_authenticate(void);
+#endif
 
 __attribute__((noreturn, format(printf, 1, 2))) static void fail(const char *format, ...) {
   va_list values;
@@ -136,6 +143,12 @@ static void on_command(const char *line) {
     stopping = 1;
   } else if (sscanf(line, "expect %llu", &expected) == 1) {
     expecting = 1;
+#ifdef HAS_TLS13
+  } else if (strcmp(line, "update") == 0) {
+    tls_update();
+  } else if (strcmp(line, "authenticate") == 0) {
+    tls_authenticate();
+#endif
   } else {
     fail("unknown command %s", line);
   }
@@ -155,13 +168,14 @@ static void wait_for_events(int busy, int commands) {
 }
 
 static void read_arguments(int argc, char **argv) {
-  if (argc != 6) exit(2);
+  if (argc != 6 && argc != 7) exit(2);
   setvbuf(stdout, NULL, _IOLBF, 0);
   is_server = strcmp(argv[1], "server") == 0;
   port = argv[2];
   ca_file = argv[3];
   certificate_file = argv[4];
   key_file = argv[5];
+  is_tls13 = argc == 7;
 }
 
 static void run(void) {

@@ -2,6 +2,7 @@
  * A foreign peer on wolfSSL. If the library was built without secure
  * renegotiation, as Debian's is, the command `renegotiate` is an error.
  */
+#define HAS_TLS13
 #include "peer.h"
 
 #include <wolfssl/options.h>
@@ -10,6 +11,8 @@
 static WOLFSSL *ssl;
 static int handshaking = 1;
 static int handshakes;
+/* A server waits for the certificate that it has requested. */
+static int requested;
 
 static void check(int result, const char *what) {
   if (result != WOLFSSL_SUCCESS) fail("%s failed", what);
@@ -51,8 +54,17 @@ static int tls_handshake(void) {
 
 static const char *tls_cipher(void) { return wolfSSL_get_cipher(ssl); }
 
+static void report_client(void) {
+  WOLFSSL_X509 *peer = wolfSSL_get_peer_certificate(ssl);
+  if (peer == NULL) return;
+  requested = 0;
+  printf("authenticated %s\n", wolfSSL_X509_get_subjectCN(peer));
+  wolfSSL_X509_free(peer);
+}
+
 static size_t tls_read(unsigned char *data, size_t size) {
   int n = wolfSSL_read(ssl, data, (int)size);
+  if (requested) report_client();
   if (n > 0) return (size_t)n;
   waits(n, "wolfSSL_read");
   return 0;
@@ -75,17 +87,36 @@ static void tls_renegotiate(void) {
 #endif
 }
 
+static void tls_update(void) {
+  int result = wolfSSL_update_keys(ssl);
+  if (result != WOLFSSL_SUCCESS) waits(result, "wolfSSL_update_keys");
+}
+
+static void tls_authenticate(void) {
+  int result = wolfSSL_request_certificate(ssl);
+  if (result != WOLFSSL_SUCCESS) waits(result, "wolfSSL_request_certificate");
+  requested = 1;
+}
+
+static WOLFSSL_METHOD *method(void) {
+  if (is_tls13) return is_server ? wolfTLSv1_3_server_method() : wolfTLSv1_3_client_method();
+  return is_server ? wolfTLSv1_2_server_method() : wolfTLSv1_2_client_method();
+}
+
 int main(int argc, char **argv) {
   read_arguments(argc, argv);
   printf("version wolfSSL %s\n", wolfSSL_lib_version());
   check(wolfSSL_Init(), "wolfSSL_Init");
-  WOLFSSL_CTX *context = wolfSSL_CTX_new(is_server ? wolfTLSv1_2_server_method() : wolfTLSv1_2_client_method());
+  WOLFSSL_CTX *context = wolfSSL_CTX_new(method());
   if (context == NULL) fail("wolfSSL_CTX_new failed");
+  check(wolfSSL_CTX_use_certificate_chain_file(context, certificate_file), certificate_file);
+  check(wolfSSL_CTX_use_PrivateKey_file(context, key_file, WOLFSSL_FILETYPE_PEM), key_file);
+  check(wolfSSL_CTX_load_verify_locations(context, ca_file, NULL), ca_file);
   if (is_server) {
-    check(wolfSSL_CTX_use_certificate_chain_file(context, certificate_file), certificate_file);
-    check(wolfSSL_CTX_use_PrivateKey_file(context, key_file, WOLFSSL_FILETYPE_PEM), key_file);
-  } else {
-    check(wolfSSL_CTX_load_verify_locations(context, ca_file, NULL), ca_file);
+    /* Not in the first handshake. */
+    if (is_tls13) wolfSSL_CTX_set_verify(context, WOLFSSL_VERIFY_PEER | WOLFSSL_VERIFY_POST_HANDSHAKE, NULL);
+  } else if (is_tls13) {
+    if (wolfSSL_CTX_allow_post_handshake_auth(context) != 0) fail("wolfSSL_CTX_allow_post_handshake_auth failed");
   }
 #ifdef HAVE_SECURE_RENEGOTIATION
   check(wolfSSL_CTX_UseSecureRenegotiation(context), "wolfSSL_CTX_UseSecureRenegotiation");

@@ -1,0 +1,346 @@
+import type { CertificatePolicy, Session } from '../core/transport.ts'
+import type { PostHandshakeCounts } from '../transports/post-handshake-messages.ts'
+import type { RecordType, TLSEngine, Want } from '../transports/tls-engine.ts'
+import type { Connection } from './connection.ts'
+import { TLS1_3_VERSION } from './constants.ts'
+import { type OpenSSLEngineOptions, openConnection } from './engine-options.ts'
+import { readEngineSession } from './engine-session.ts'
+import type { Pointer } from './ffi-types.ts'
+import { noLeak, watchForLeak } from './leak.ts'
+import type { OpenSSL } from './library.ts'
+import { endedInHandshake } from './openssl-error.ts'
+import { PostHandshake } from './post-handshake.ts'
+import { RecordInput } from './record-input.ts'
+import { recordLimit } from './record-limit.ts'
+import { beginRenegotiation } from './renegotiation.ts'
+
+/*
+ * Theory of operation. OpenSSL sits between two memory BIOs, which take all that is written to them. So SSL_write()
+ * never stops in the middle of a record, and a handshake can begin at any time. The price is that OpenSSL has no
+ * backpressure, so it is made here: write() takes nothing while too much waits to be sent, and the wire stops receiving
+ * while input waits.
+ *
+ * OpenSSL gets one record at a time, inside read(). So it is known what a record is before it is read, and what it did.
+ */
+
+export type { OpenSSLEngineOptions } from './engine-options.ts'
+
+/** At most so many bytes are given to one SSL_write(), which makes four records of them. */
+const WRITE_BYTES = 65_536
+/** What may wait beyond the limit of write(): one more write, and answers to requests. Beyond that, read() stops. */
+const ANSWER_BYTES = 66_560
+/** After so many records without data, the rest of the event loop has its turn. */
+const RECORDS_PER_READ = 32
+
+/**
+ * A TLS connection by OpenSSL, TLS 1.2 or 1.3. A {@link Wire} carries its encrypted bytes.
+ *
+ * After destroy(), each call throws, and the properties have the value of a connection without a handshake or input.
+ */
+export class OpenSSLEngine implements TLSEngine {
+  onReady: (() => void) | null = null
+  /** Set by the wire. Called when there may be something to send, or room to receive, and after destroy(). */
+  onWire: (() => void) | null = null
+  /** Called before a record of a renegotiation is read. From then on, OpenSSL shows what the peer claims in it. */
+  onHandshake: (() => void) | null = null
+  readonly isServer: boolean
+  readonly certificatePolicy: CertificatePolicy | undefined
+
+  readonly #openssl: OpenSSL
+  readonly #connection: Connection
+  readonly #input: RecordInput
+  readonly #maxOutputBytes: number
+  #handshaking = true
+  /** Undefined in TLS 1.2, and before the first handshake is complete. */
+  #postHandshake: PostHandshake | undefined
+  #session: Session | undefined
+  /** The next read() calls SSL_read() even if no record has arrived. A client begins that way. */
+  #readDue: boolean
+  /** OpenSSL has more data of the record that was read. */
+  #dataLeft = false
+  /** Nothing more will be received. */
+  #inputEnded = false
+  /** Nothing more can be sent. */
+  #outputClosed = false
+  /** The connection has failed below TLS. */
+  #broken: Error | undefined
+  /** The peer has closed its side. */
+  #peerEnded = false
+  /** close_notify was sent. */
+  #ended = false
+  #isPoked = false
+  /** The last messages of the first handshake have not been sent. */
+  #isFlightDue = false
+
+  constructor(openssl: OpenSSL, options: OpenSSLEngineOptions) {
+    const { isServer, requestCert = false, rejectUnauthorized = true, maxOutputBytes = 65_536 } = options
+    this.#openssl = openssl
+    this.#connection = openConnection(openssl, options)
+    watchForLeak(this, this.#connection)
+    this.#input = new RecordInput((bytes) => this.#connection.feed(bytes))
+    this.#maxOutputBytes = maxOutputBytes
+    this.#readDue = !isServer
+    this.isServer = isServer
+    this.certificatePolicy = isServer ? { requestCert, rejectUnauthorized } : undefined
+  }
+
+  /** The SSL, for functions of OpenSSL that the engine does not call. Throws after destroy(). */
+  get ssl(): Pointer {
+    return this.#connection.ssl
+  }
+
+  read(into: Uint8Array): number | Want {
+    if (into.length === 0) throw new RangeError('into must not be empty')
+    this.#check()
+    const wasHandshaking = this.#handshaking
+    const type = this.nextRecord
+    for (let records = 0; records < RECORDS_PER_READ; records++) {
+      if (this.#peerEnded) return 0
+      if (!this.#canRead()) return this.#inputEnded ? this.#endOfInput() : 'want-read'
+      if (this.#connection.outputBytes > this.#maxOutputBytes + ANSWER_BYTES) return 'want-write'
+      const result = this.#readRecord(into)
+      if (typeof result === 'number') return result
+      // The transport must see that a handshake has begun or ended, what came after the handshake of TLS 1.3, and of
+      // what type the next record is.
+      const hasHandshakes = this.#postHandshake === undefined && this.#handshaking === wasHandshaking
+      if (!hasHandshakes || this.nextRecord !== type) break
+    }
+    if (this.nextRecord !== undefined) this.#poke()
+    return 'want-read'
+  }
+
+  write(from: Uint8Array): number | Want {
+    this.#check()
+    if (this.#outputClosed) throw Object.assign(new Error('The connection is closed'), { code: 'EPIPE' })
+    if (from.length === 0) return 0
+    if (this.#connection.outputBytes > this.#maxOutputBytes) return 'want-write'
+    this.#isFlightDue = false
+    this.#postHandshake?.settle()
+    const taken = this.#connection.call((ssl) => this.#openssl.SSL_write(ssl, from, Math.min(from.length, WRITE_BYTES)))
+    this.onWire?.()
+    return taken
+  }
+
+  /**
+   * TLS 1.2: a renegotiation. `requestCert` makes a server request a certificate of the client, in a full handshake.
+   *
+   * TLS 1.3: with `requestCert` on a server, a request for a certificate of the client. Otherwise a key update, which
+   * requests one of the peer. Either is written at once.
+   */
+  renegotiate(options: { readonly requestCert?: boolean | undefined } = {}): void {
+    this.#check()
+    const { requestCert = this.certificatePolicy?.requestCert ?? false } = options
+    if (this.#postHandshake === undefined) this.#renegotiate(requestCert)
+    else if (this.isServer && requestCert) this.#postHandshake.requestCertificate()
+    else this.#postHandshake.requestKeyUpdate()
+    this.onWire?.()
+  }
+
+  get handshaking(): boolean {
+    return this.#handshaking && !this.#connection.freed
+  }
+
+  get nextRecord(): RecordType | undefined {
+    if (this.#dataLeft) return 'data'
+    if (this.#input.type !== undefined) return this.#input.type
+    // The end is read like an alert. Otherwise a pending write, which cannot get through any more, would hide it.
+    return this.#inputEnded && !this.#peerEnded ? 'alert' : undefined
+  }
+
+  /** Key updates since the first handshake of TLS 1.3. Undefined before it, and in TLS 1.2. */
+  get keyUpdates(): PostHandshakeCounts | undefined {
+    return this.#postHandshake?.keyUpdates
+  }
+
+  /**
+   * Requests for a certificate after the first handshake of TLS 1.3. On a client, `byPeer` counts those of the server
+   * that it has answered. Undefined before the first handshake, and in TLS 1.2.
+   */
+  get authentications(): PostHandshakeCounts | undefined {
+    return this.#postHandshake?.authentications
+  }
+
+  /** In TLS 1.3: how many records the cipher allows with one key. */
+  get recordLimit(): number | undefined {
+    return this.#postHandshake && recordLimit(this.#openssl, this.ssl)
+  }
+
+  /** What is known since the last handshake that was completed. Nothing before the first one. */
+  session(): Session {
+    return this.#session ?? {}
+  }
+
+  end(): true | Want {
+    this.#check()
+    // Twice, SSL_shutdown() would read, and drop what the peer still sends.
+    if (this.#ended) return true
+    // While the client sends its certificate after the handshake, OpenSSL cannot send close_notify.
+    if (this.#openssl.SSL_in_init(this.ssl) === 0) {
+      // It returns -1 on failure, 0 if the peer has not closed its side yet, and 1 otherwise.
+      this.#connection.call((ssl) => this.#openssl.SSL_shutdown(ssl) + 1)
+    } else if (!this.#peerEnded) {
+      // The next records end that.
+      return 'want-read'
+    }
+    this.endOutput()
+    return true
+  }
+
+  /** Ends this side as it is. In a handshake that the peer has left, nothing can be sent any more. */
+  endOutput(): void {
+    this.#ended = true
+    this.onWire?.()
+  }
+
+  /**
+   * What waits to be sent is still sent: all of it if either side has ended in order, and else only what the wire takes
+   * at once. If nothing was sent since the first handshake, nothing is: a peer that is not accepted must not believe that
+   * it is.
+   */
+  destroy(): void {
+    if (this.#connection.freed) return
+    this.#input.discard()
+    this.#dataLeft = false
+    noLeak(this.#connection)
+    this.#connection.free(this.#broken === undefined && !this.#isFlightDue)
+    this.onWire?.()
+  }
+
+  /** Goes on with a handshake that a callback has stopped to wait for something, as SSL_CTX_set_cert_cb(3) can. */
+  proceed(): void {
+    this.#readDue = true
+    this.#poke()
+  }
+
+  /** For the wire: takes received bytes. They must not change any more. */
+  receive(bytes: Uint8Array): void {
+    if (this.#connection.freed || this.#inputEnded || this.#peerEnded) return
+    this.#input.push(bytes)
+    if (this.#input.type !== undefined) this.onReady?.()
+  }
+
+  /** For the wire: copies the received bytes that wait, because their memory is about to change. */
+  keepInput(): void {
+    this.#input.keep()
+  }
+
+  /** For the wire: whether received bytes wait to be read. It should stop receiving until they are. */
+  get hasInput(): boolean {
+    return this.#input.waitingBytes > 0
+  }
+
+  /** For the wire: no more will be received. Without a close_notify before it, this is the end, as in Node.js. */
+  endInput(): void {
+    this.#inputEnded = true
+    this.onReady?.()
+  }
+
+  /** For the wire: nothing more can be sent. */
+  closeOutput(): void {
+    this.#outputClosed = true
+    this.onReady?.()
+  }
+
+  /** For the wire: the connection is lost. The next call throws `error`. */
+  break(error: Error): void {
+    this.#broken ??= error
+    this.onReady?.()
+  }
+
+  /** For the wire: how many bytes are to be sent. */
+  get outputBytes(): number {
+    return this.#connection.outputBytes
+  }
+
+  /** For the wire: whether the peer will send nothing more. */
+  get peerEnded(): boolean {
+    return this.#peerEnded || this.#inputEnded
+  }
+
+  /** For the wire: fills `into` with bytes to send. Returns how many; 0: there are none. */
+  take(into: Uint8Array): number {
+    const taken = this.#connection.take(into)
+    this.#isFlightDue = false
+    if (!this.#connection.freed) this.#settle()
+    return taken
+  }
+
+  /** For the wire: what to do when there are no more bytes to send. 'failed': do not wait until they are sent. */
+  get outputState(): 'open' | 'ended' | 'destroyed' | 'failed' {
+    if (!this.#connection.freed) return this.#ended ? 'ended' : 'open'
+    return this.#ended || this.#peerEnded ? 'destroyed' : 'failed'
+  }
+
+  #renegotiate(requestCert: boolean): void {
+    beginRenegotiation(this.#connection, this.isServer, requestCert)
+    this.#handshaking = true
+    this.#readDue = true
+  }
+
+  #canRead(): boolean {
+    return this.#readDue || (!this.#connection.isStopped && (this.#dataLeft || this.#input.type !== undefined))
+  }
+
+  /** Lets OpenSSL read one record at most, or what is left of the last one. */
+  #readRecord(into: Uint8Array): number | Want {
+    if (this.#input.type === 'handshake' && this.#session !== undefined) this.onHandshake?.()
+    if (!this.#dataLeft) this.#input.feed()
+    try {
+      const result = this.#connection.read(into)
+      if (result === 0) this.#input.discard()
+      this.#peerEnded = result === 0
+      this.#dataLeft = result === into.length && this.#openssl.SSL_pending(this.ssl) > 0
+      if (typeof result === 'string') this.#recordRead()
+      return result
+    } finally {
+      this.onWire?.()
+    }
+  }
+
+  /** A record without data was read: it was a part of a handshake, or another message. */
+  #recordRead(): void {
+    this.#readDue = false
+    if (this.#input.malformed) throw new Error('What was received is not TLS')
+    if (this.#postHandshake !== undefined) {
+      if (this.#postHandshake.recordRead()) this.#session = readEngineSession(this.#connection, this.isServer)
+      this.#settle()
+      return
+    }
+    const { ssl } = this
+    const wasHandshaking = this.#handshaking
+    this.#handshaking = this.#openssl.SSL_in_init(ssl) === 1 || this.#openssl.SSL_renegotiate_pending(ssl) === 1
+    if (!wasHandshaking || this.#handshaking) return
+    if (this.#session === undefined) this.#isFlightDue = this.#connection.outputBytes > 0
+    this.#session = readEngineSession(this.#connection, this.isServer)
+    if (this.#openssl.SSL_version(ssl) === TLS1_3_VERSION) this.#postHandshake = new PostHandshake(this.#connection)
+  }
+
+  /** Answers the peer's request for a key update, unless too much waits to be sent already, or nothing may follow. */
+  #settle(): void {
+    if (this.#ended || this.#connection.failure !== undefined) return
+    if (this.#connection.outputBytes <= this.#maxOutputBytes) this.#postHandshake?.settle()
+  }
+
+  #endOfInput(): 0 {
+    if (this.#session === undefined) throw endedInHandshake(this.isServer)
+    this.#peerEnded = true
+    return 0
+  }
+
+  /** Before each call. Throws after destroy(), and if the connection has failed. */
+  #check(): void {
+    void this.#connection.ssl
+    const failure = this.#broken ?? this.#connection.failure
+    if (failure !== undefined) throw failure
+  }
+
+  /** Lets the transport go on in a later turn. */
+  #poke(): void {
+    if (this.#isPoked) return
+    this.#isPoked = true
+    setImmediate(() => {
+      this.#isPoked = false
+      this.onReady?.()
+    })
+  }
+}

@@ -1,0 +1,3 @@
+import { testStackTLS13 } from '../../fixtures/stack-tests-tls13.ts'
+
+testStackTLS13('erlang')
