@@ -1,3 +1,4 @@
+import { setFlagsFromString } from 'node:v8'
 import { nodeValues, unchanged } from './ffi-node-values.ts'
 import type { ForeignFunctions, ForeignLibrary, Pointer, Signature } from './ffi-types.ts'
 import { guardedCallback } from './guarded-callback.ts'
@@ -28,6 +29,10 @@ const RTLD_DEEPBIND = 8
 /**
  * Foreign functions by the module node:ffi. When it is loaded, Node.js prints an ExperimentalWarning.
  *
+ * It turns V8's fast API calls off in the whole process, because Node.js 26 crashes with those of node:ffi: when a thread
+ * or the process ends, Node.js frees the descriptions of the functions, which V8 may still read while it compiles code
+ * in the background.
+ *
  * @param getBuiltinModule for tests.
  * @param platform for tests.
  * @throws if this Node.js does not have the module, or the permission model denies its use.
@@ -38,6 +43,7 @@ export function nodeFunctions(
 ): ForeignFunctions {
   const ffi = getBuiltinModule('node:ffi') as NodeFFI | undefined
   if (ffi === undefined) throw new Error('this Node.js does not have it')
+  setFlagsFromString('--no-turbo-fast-api-calls')
 
   const values = nodeValues(platform, ffi.toString)
   const convert = ([result, ...args]: Signature): NodeSignature => ({
