@@ -42,8 +42,8 @@ for (const transports of [['websocket'], ['polling', 'websocket']] satisfies Tra
         const counts =
           /^renegotiation-duplex: (\d+) sockets guarded, 0 left alone, (\d+) renegotiations, (\d+) failed\n$/
         const [guarded, count, failed] = counts.exec(stderr)?.slice(1).map(Number) ?? []
-        // A renegotiation that is in progress when the client closes a connection has failed.
-        t.ok(count! >= 5 && failed! <= guarded!, stderr)
+        // For each connection that the client closes, a renegotiation of each end may be in progress, which then fails.
+        t.ok(count! >= 5 && failed! <= 2 * guarded!, stderr)
       }
     },
   )
