@@ -3,6 +3,7 @@ import { isIP } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { invalidType, invalidValue, withCode } from '../core/errors.ts'
 import { quote } from '../core/values.ts'
+import { readsIntoBuffer } from '../transports/node-internals.ts'
 import { mustBeDuration, mustBeFunction, mustBeNumber, mustBeObject, mustBeString, wrongValue } from './argument.ts'
 import { SecureContext } from './secure-context.ts'
 
@@ -121,6 +122,11 @@ function mustBeDuplexOfBytes(_name: string, value: unknown): void {
   if (readableObjectMode || writableObjectMode) throw invalidValue('The option socket must not be in object mode')
   if (readableEncoding)
     throw invalidValue(`The option socket must not have an encoding set, it has '${readableEncoding}'`)
+  if (readsIntoBuffer(value as Duplex)) {
+    throw invalidValue(
+      'The option socket must not be made with the option onread, or carry another stream of this module',
+    )
+  }
 }
 
 function mustBeOwnContext(_name: string, value: unknown): void {

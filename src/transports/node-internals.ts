@@ -264,7 +264,7 @@ export function strandedBytes(socket: TLSSocket): number {
 }
 
 /** Whether the socket was made with the option `onread`, so that it emits no `data`. Without Node's symbol: false. */
-export function readsIntoBuffer(socket: TLSSocket): boolean {
+export function readsIntoBuffer(socket: object): boolean {
   return Boolean(hidden(socket, 'kBuffer'))
 }
 

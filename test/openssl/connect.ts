@@ -84,6 +84,9 @@ t.test('bad options throw, no connection is made, and nothing is left behind', a
   t.teardown(() => server.close())
   const { port } = server.address() as net.AddressInfo
   const objects = new PassThrough({ objectMode: true })
+  const reading = new net.Socket({
+    onread: { buffer: Buffer.alloc(10), callback: () => true },
+  } as net.SocketConstructorOpts)
   const bad: [object, { code?: string | RegExp; message?: RegExp }][] = [
     [{ renegotiation: { drainTimeout: -1 } }, { message: /drainTimeout/ }],
     [{ renegotiation: null }, { message: /options must be|renegotiation/ }],
@@ -96,6 +99,7 @@ t.test('bad options throw, no connection is made, and nothing is left behind', a
     [{ socket: 5 }, { code: 'ERR_INVALID_ARG_TYPE' }],
     [{ socket: objects }, { code: 'ERR_INVALID_ARG_VALUE' }],
     [{ socket: new PassThrough().setEncoding('utf8') }, { message: /encoding/ }],
+    [{ socket: reading }, { message: /onread/ }],
     [{ ALPNProtocols: [''] }, { code: 'ERR_INVALID_ARG_VALUE' }],
     [{ ALPNProtocols: 5 }, { code: 'ERR_INVALID_ARG_TYPE' }],
     [{ servername: '127.0.0.1' }, { code: 'ERR_INVALID_ARG_VALUE' }],
