@@ -6,8 +6,12 @@ import type { WriteCallback } from './transport.ts'
 /** Called once for every batch: without an error when all of it is on its way, with an error if it never will be. */
 export type BatchCallback = (error?: Error | null) => void
 
-/** After so many writes, the rest of the event loop has its turn. */
-const WRITES_A_TURN = 4
+/**
+ * After so many writes, the rest of the event loop has its turn. libuv makes as many reads of a socket in one turn. With
+ * fewer writes, two ends that both send without a pause share the line unevenly: the one that happens to receive more
+ * spends its turns on that, and sends up to ten times less than the other.
+ */
+const WRITES_A_TURN = 32
 
 /** The empty write of a barrier. */
 const EMPTY = new Uint8Array(0)
