@@ -11,6 +11,7 @@ export type {
   DirectionCounters,
   KeyCounters,
   Origin,
+  PostHandshakeKind,
   RenegotiationCounters,
   RenegotiationKind,
   RenegotiationReport,

@@ -6,7 +6,10 @@ export type Origin = 'local' | 'peer'
  * What took place: a renegotiation (TLS 1.2 and lower), or what TLS 1.3 has in its place: new keys that are derived from
  * those before, or a certificate request after the handshake.
  */
-export type RenegotiationKind = 'renegotiation' | 'key-update' | 'post-handshake-auth'
+export type RenegotiationKind = 'renegotiation' | PostHandshakeKind
+
+/** What TLS 1.3 has in place of a renegotiation. */
+export type PostHandshakeKind = 'key-update' | 'post-handshake-auth'
 
 /** The report of a completed renegotiation. `renegotiate()` resolves with it, and `renegotiated` carries it. */
 export interface RenegotiationReport {

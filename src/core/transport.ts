@@ -1,6 +1,6 @@
 /* The contract between a stream and the transport below it. */
 import type { PeerLimit, RenegotiateOptions } from './options.ts'
-import type { RenegotiationKind } from './report.ts'
+import type { PostHandshakeKind } from './report.ts'
 
 /**
  * What a transport knows of its session: the keys in use, and the identity of the peer. The stream compares the
@@ -73,9 +73,9 @@ export interface TransportEvents {
    * In TLS 1.3: the peer has answered the last request of this kind. The session must include its certificate by now, if
    * one was requested.
    */
-  requestAnswered(kind: Exclude<RenegotiationKind, 'renegotiation'>): void
+  requestAnswered(kind: PostHandshakeKind): void
   /** In TLS 1.3: the peer has updated its keys, or this end has answered a certificate request of the peer. */
-  peerUpdated(kind: Exclude<RenegotiationKind, 'renegotiation'>): void
+  peerUpdated(kind: PostHandshakeKind): void
   /** The connection failed, or was lost without an `end`. The stream then calls `destroy`. */
   error(error: Error): void
   /** Everything is released. Call it once, also after `destroy`, and nothing after it. */

@@ -1,4 +1,4 @@
-import type { RenegotiationKind } from '../core/report.ts'
+import type { PostHandshakeKind } from '../core/report.ts'
 import type { TransportEvents } from '../core/transport.ts'
 import type { ShownSession } from '../transports/shown-session.ts'
 import type { OpenSSLSocket } from './openssl-socket.ts'
@@ -68,11 +68,11 @@ export class JudgedEvents implements TransportEvents {
     this.#events.requestSent()
   }
 
-  requestAnswered(kind: Exclude<RenegotiationKind, 'renegotiation'>): void {
+  requestAnswered(kind: PostHandshakeKind): void {
     this.#events.requestAnswered(kind)
   }
 
-  peerUpdated(kind: Exclude<RenegotiationKind, 'renegotiation'>): void {
+  peerUpdated(kind: PostHandshakeKind): void {
     this.#events.peerUpdated(kind)
   }
 

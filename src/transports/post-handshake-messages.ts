@@ -1,3 +1,4 @@
+import type { PostHandshakeKind } from '../core/report.ts'
 import type { TransportEvents } from '../core/transport.ts'
 
 /**
@@ -15,12 +16,12 @@ export interface PostHandshakeCounts {
 
 /** Reports the messages of one kind. Nothing is allocated here, because this is called for each record. */
 class Reported {
-  readonly #kind: 'key-update' | 'post-handshake-auth'
+  readonly #kind: PostHandshakeKind
   #sent = 0
   #answered = 0
   #byPeer = 0
 
-  constructor(kind: 'key-update' | 'post-handshake-auth') {
+  constructor(kind: PostHandshakeKind) {
     this.#kind = kind
   }
 

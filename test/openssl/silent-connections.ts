@@ -38,8 +38,8 @@ async function open(port: number) {
   const closed: Promise<unknown>[] = []
   while (sockets.length < SILENT) {
     const batch = Array.from({ length: AT_ONCE }, () => net.connect(port, '127.0.0.1').on('error', () => {}))
-    // A server may close the first ones before the last ones are open.
-    for (const socket of batch) closed.push(once(socket.resume(), 'close'))
+    // A server may close the first ones before the last ones are open, or reset them: once() would reject then.
+    for (const socket of batch) closed.push(new Promise((resolve) => socket.resume().once('close', resolve)))
     await Promise.all(batch.map((socket) => once(socket, 'connect')))
     for (const [index, socket] of batch.entries()) if (index % 2 === 0) socket.write(part)
     sockets.push(...batch)
