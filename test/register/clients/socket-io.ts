@@ -6,7 +6,7 @@ import type { SocketIOInput, SocketIOResult } from '../../fixtures/programs/sock
 import { SEED } from '../../fixtures/random.ts'
 import { renegotiatingProxy } from '../../fixtures/renegotiating-proxy.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 t.comment(`SEED=${SEED}`)
 type Transports = SocketIOInput['transports']
 const MESSAGES = 20
