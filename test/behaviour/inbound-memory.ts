@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
 
-t.setTimeout(240_000)
+t.setTimeout(300_000)
 
 const MIB = 2 ** 20
 const program = fileURLToPath(new URL('../fixtures/inbound-memory.js', import.meta.url))

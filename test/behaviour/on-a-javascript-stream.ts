@@ -10,7 +10,7 @@ import { SEED } from '../fixtures/random.ts'
 import { closed, rejection } from '../fixtures/settled.ts'
 import { tlsPair } from '../fixtures/tls-pair.ts'
 
-t.setTimeout(240_000)
+t.setTimeout(300_000)
 t.comment(`SEED=${SEED}`)
 
 t.test('renegotiating a plain TLS socket on a JavaScript Duplex crashes the process (control)', async (t) => {

@@ -22,7 +22,7 @@ import {
 } from '../fixtures/openssl-settings.ts'
 import { SEED } from '../fixtures/random.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 t.comment(`SEED=${SEED}`)
 
 /** What happens at one end. */
@@ -285,7 +285,7 @@ const pairs: { client: Kind; server: Kind; keepsTicketKeys?: true }[] = [
 const [{ skip }] = everyLibSSL as [(typeof everyLibSSL)[0]]
 
 t.test('with the OpenSSL of Node', { skip }, async (t) => {
-  t.setTimeout(120_000)
+  t.setTimeout(300_000)
   const runner = new CaseRunner()
   t.teardown(() => runner.close())
   let seed = SEED

@@ -10,7 +10,7 @@ import { Random, SEED } from '../fixtures/random.ts'
 import { Tally } from '../fixtures/tally.ts'
 
 const skip = missing || (!isAvailable() && 'there is no OpenSSL here')
-t.setTimeout(60_000)
+t.setTimeout(300_000)
 t.comment(`SEED=${SEED}`)
 
 /** Connects `openssl s_client`, which has a certificate, to a server of this package. */

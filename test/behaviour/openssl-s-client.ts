@@ -9,7 +9,7 @@ import { Random, SEED } from '../fixtures/random.ts'
 import { relay } from '../fixtures/relay.ts'
 import { Tally } from '../fixtures/tally.ts'
 
-t.setTimeout(60_000)
+t.setTimeout(300_000)
 t.comment(`SEED=${SEED}`)
 
 /**

@@ -8,7 +8,7 @@ import { ca, client as clientIdentity, server as identity } from '../fixtures/pk
 import { SEED } from '../fixtures/random.ts'
 
 const skip = missing || (!isAvailable() && 'there is no OpenSSL here')
-t.setTimeout(60_000)
+t.setTimeout(300_000)
 t.comment(`SEED=${SEED}`)
 
 /** Connects a client of this package, which has a certificate, to `openssl s_server`. */

@@ -12,7 +12,7 @@ import { RawPeer } from '../fixtures/tls12/peer.ts'
 const LIMIT = { code: 'ERR_RENEGOTIATION_LIMIT' }
 const TIMEOUT = { code: 'ERR_RENEGOTIATION_HANDSHAKE_TIMEOUT', message: /peer's/ }
 
-t.setTimeout(60_000)
+t.setTimeout(300_000)
 
 interface Attacked {
   raw: RawPeer

@@ -24,7 +24,7 @@ const describe = {
   SIGTERM: 'SIGTERM in the middle of a flood ends the process by that signal',
 }
 
-t.setTimeout(60_000)
+t.setTimeout(300_000)
 
 for (const [ffi, args] of ffiArguments) {
   for (const [how, version, expected] of ends) {

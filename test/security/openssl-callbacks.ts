@@ -11,7 +11,7 @@ import * as pki from '../fixtures/pki.ts'
 
 type Answer = (error: Error | null, context?: SecureContext) => void
 
-t.setTimeout(60_000)
+t.setTimeout(300_000)
 
 function clientHello(): Buffer {
   const engine = clientEngine()

@@ -7,7 +7,7 @@ import { openSSLPair, versions } from '../fixtures/openssl-pair.ts'
 
 /* What a peer can do that stops to read. */
 
-t.setTimeout(60_000)
+t.setTimeout(300_000)
 const timers = new HeldTimers()
 timers.hold(LINGER_MS)
 t.teardown(() => timers.restore())

@@ -11,7 +11,7 @@ import { ContentType, MessageType, RawPeer13, type RawPeer13Options } from '../f
 
 /* What a malicious peer can do after the handshake of TLS 1.3. */
 
-t.setTimeout(60_000)
+t.setTimeout(300_000)
 const timers = new HeldTimers()
 t.teardown(() => timers.restore())
 

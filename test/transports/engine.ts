@@ -10,7 +10,7 @@ import { closed, nextError, rejection } from '../fixtures/settled.ts'
 import { Tally } from '../fixtures/tally.ts'
 import type { WireOptions } from '../fixtures/wire.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 t.comment(`SEED=${SEED}`)
 
 function streams(t: Test, options: TracedOptions & WireOptions = {}) {

@@ -2,7 +2,7 @@ import t from 'tap'
 import { SEED } from '../../fixtures/random.ts'
 import { testWeb } from '../../fixtures/web-programs.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 t.comment(`SEED=${SEED}`)
 
 testWeb(t, 'a route of Express, called by got,', 'express-server', 'got-client')

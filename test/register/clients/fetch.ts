@@ -10,7 +10,7 @@ import { SEED } from '../../fixtures/random.ts'
 import { renegotiatingProxy } from '../../fixtures/renegotiating-proxy.ts'
 import { directory } from '../../fixtures/servers.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 t.comment(`SEED=${SEED}`)
 const BYTES = 4_000_000
 const REQUESTS = 3

@@ -7,7 +7,7 @@ import { SEED } from '../../fixtures/random.ts'
 import { directory } from '../../fixtures/servers.ts'
 import { allIsRight, isLost, reportOf, runWeb } from '../../fixtures/web-programs.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 t.comment(`SEED=${SEED}`)
 
 /** An HTTP proxy for the method CONNECT. */

@@ -2,7 +2,7 @@ import t from 'tap'
 import { SEED } from '../../fixtures/random.ts'
 import { allIsRight, isLost, reportOf, runWeb, testWeb } from '../../fixtures/web-programs.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 t.comment(`SEED=${SEED}`)
 
 testWeb(t, 'a server of node:https', 'https-server', 'https-client')

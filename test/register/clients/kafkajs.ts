@@ -6,7 +6,7 @@ import { SEED } from '../../fixtures/random.ts'
 import { relay } from '../../fixtures/relay.ts'
 import { type ProxyOptions, renegotiatingProxy } from '../../fixtures/renegotiating-proxy.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 t.comment(`SEED=${SEED}`)
 const MESSAGES = 100
 const TOPIC = 'topic'

@@ -7,7 +7,7 @@ import { SEED } from '../../fixtures/random.ts'
 import { type ProxyOptions, type RenegotiatingProxy, renegotiatingProxy } from '../../fixtures/renegotiating-proxy.ts'
 import { nats, skip } from '../../fixtures/servers.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 t.comment(`SEED=${SEED}`)
 const MESSAGES = 100
 
