@@ -6,6 +6,10 @@ export const CONCURRENCY = 8
 const LOOK_INTERVAL = 50
 /** A turn is over at this look, even if the peer has not answered. */
 const LAST_LOOK = 5
+/** Milliseconds until the next of the streams that wait begin. */
+const PACE = 5
+/** One stream begins at that pace for each so many of `concurrency`. */
+const SHARE = 8
 /** The deadline of a stream that does not wait for others. */
 const NOW = -Infinity
 
@@ -33,9 +37,11 @@ export interface Turn {
  * are silent, or far away, delay the others but do not stop them. Only the time is counted in which the event loop
  * runs, because an answer cannot be read while it is blocked.
  *
- * At most `concurrency` streams begin in one turn of the event loop. That is why a turn that is given back can be taken
- * no sooner than in the next one. A key update is sent at once, and without this, thousands of them would follow each
- * other before any I/O.
+ * Streams that wait begin one by one, one in 5 ms with a `concurrency` of 8. Without this pace, the next would begin as
+ * soon as the one before is done, and a process with thousands of them would do nothing else until all are renewed.
+ *
+ * A turn that is given back is free in the next turn of the event loop. A key update is sent at once. If it were free
+ * at once as well, thousands of streams that are due at the same time would all begin before any I/O.
  */
 export class RekeyTurns {
   /** The streams that wait, in the order of their turns. */
@@ -44,7 +50,7 @@ export class RekeyTurns {
   /** How many turns were given back since the event loop last turned. */
   #returned = 0
   #count = 0
-  #next: NodeJS.Immediate | undefined
+  #next: NodeJS.Timeout | undefined
   #look: NodeJS.Timeout | undefined
 
   /** How many streams wait. */
@@ -73,18 +79,17 @@ export class RekeyTurns {
     this.#leave(waiting)
     waiting.deadline = NOW
     this.#enter(waiting)
-    this.#soon()
+    this.#goOn()
   }
 
   /** Gives a turn back, or leaves the line. May be called at any time, and again. */
   giveBack(turn: Turn): void {
     const own = turn as OneTurn
     if (own.state === 'waiting') this.#leave(own)
-    if (this.#taken.delete(own)) {
-      this.#returned++
-      this.#soon()
-    }
+    if (this.#taken.delete(own) && this.#returned++ === 0) setImmediate(this.#freed)
     own.state = 'over'
+    // It may have held up others.
+    this.#goOn()
   }
 
   get #inUse(): number {
@@ -126,24 +131,28 @@ export class RekeyTurns {
     return low
   }
 
-  #soon(): void {
-    this.#next ??= setImmediate(this.#nextTurns)
+  readonly #freed = (): void => {
+    this.#returned = 0
+    this.#goOn()
   }
 
-  readonly #nextTurns = (): void => {
+  #goOn(): void {
+    if (this.#first !== undefined) this.#next ??= setTimeout(this.#begin, PACE).unref()
+  }
+
+  readonly #begin = (): void => {
     this.#next = undefined
-    this.#returned = 0
     let begun = 0
     try {
-      for (let first = this.#first; first !== undefined && begun < first.concurrency; first = this.#first) {
+      for (let first = this.#first; first !== undefined && begun < first.concurrency / SHARE; first = this.#first) {
         this.#leave(first)
         this.#grant(first)
         begun++
         first.begin()
       }
     } finally {
-      // There are more if they do not wait for others, or if one has thrown.
-      if (this.#first !== undefined) this.#soon()
+      // Also if one has thrown.
+      this.#goOn()
     }
   }
 

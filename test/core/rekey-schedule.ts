@@ -21,6 +21,7 @@ t.beforeEach(() => {
 t.afterEach(async () => {
   for (const stream of made.splice(0)) stream.destroy()
   await turn()
+  clock.tick(5)
   clock.restore()
   sinon.restore()
   assert.deepEqual([rekeyTurns.taken, rekeyTurns.waiting], [0, 0], 'a turn was not given back')
@@ -700,6 +701,12 @@ t.test('a renegotiation that waited for another one does not shorten the delay a
   t.equal(stream.state, 'draining')
 })
 
+/** A turn was given back, and the next stream begins. */
+async function nextTurn(): Promise<void> {
+  await turn()
+  clock.tick(5)
+}
+
 /** Takes all turns, by streams whose peers never answer. */
 async function eightSilentPeers(t: Test, rekey: RekeyOptions = { everyMs: 100 }) {
   const silent = Array.from({ length: 8 }, () => scheduled(rekey, {}, { handshakeTimeout: 0 }))
@@ -716,6 +723,7 @@ t.test('the ninth scheduled renegotiation waits until one of the eight before it
   t.equal(await ninth.begun(), 0)
   t.equal(ninth.stream.state, 'open', 'a stream that waits holds no writes')
   await first?.completes()
+  await nextTurn()
   t.equal(await ninth.begun(), 1)
   await ninth.completes()
   t.equal(ninth.stream.counters.renegotiations, 1)
@@ -728,6 +736,7 @@ t.test('eight silent peers do not keep other streams from being renewed', async 
   for (const it of others) t.equal(await it.begun(), 0)
   clock.tick(250)
   for (const it of others) {
+    await nextTurn()
     t.equal(await it.begun(), 1)
     await it.completes()
     t.equal(it.stream.counters.renegotiations, 1)
@@ -779,8 +788,10 @@ for (const [what, happens, begun] of [
     await turn()
     clock.tick(50)
     await first?.completes()
+    await nextTurn()
     t.equal(await it.begun(), begun)
     clock.tick(50)
+    await nextTurn()
     t.equal(await next.begun(), 1)
   })
 }
@@ -795,11 +806,14 @@ t.test('the stream whose hard limit is nearest gets the next turn', async (t) =>
   byBytes.transport.peerSends(Buffer.alloc(90))
   for (const it of [far, none, byBytes, near]) t.equal(await it.begun(), 0)
   await first?.completes()
+  await nextTurn()
   t.equal(await byBytes.begun(), 1, '11 ms are left, at its rate')
   await second?.completes()
+  await nextTurn()
   t.equal(await none.begun(), 1, 'it counts as if 100 ms were left')
   t.equal(await near.begun(), 0)
   await third?.completes()
+  await nextTurn()
   t.equal(await near.begun(), 1)
   t.equal(await far.begun(), 0)
 })
@@ -807,8 +821,8 @@ t.test('the stream whose hard limit is nearest gets the next turn', async (t) =>
 t.test('a stream that has used up half of what was left to hardLimit.ms waits no longer', async (t) => {
   await eightSilentPeers(t, { everyMs: 100, concurrency: 8 })
   const it = scheduled({ everyMs: 100, hardLimit: { ms: 180 } })
-  clock.tick(139)
-  t.equal(await it.begun(), 0)
+  clock.tick(144)
+  t.equal(await it.begun(), 0, 'half of it is used up after 140 ms, and the pace is 5 ms')
   clock.tick(1)
   t.equal(await it.begun(), 1)
   t.equal(rekeyTurns.taken, 9)
@@ -825,9 +839,10 @@ t.test('the same with hardLimit.bytes and hardLimit.records, whatever made the r
     for (let i = 0; i < 3; i++) it.transport.peerSends(Buffer.alloc(10))
     t.equal(await it.begun(), 0, '0.2 of the limit were used when it was due, and now 0.5')
     it.transport.peerSends(Buffer.alloc(10))
+    await nextTurn()
     t.equal(await it.begun(), 1)
     for (const stream of made.splice(0)) stream.destroy()
-    await turn()
+    await nextTurn()
   }
 })
 

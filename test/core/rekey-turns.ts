@@ -12,6 +12,12 @@ t.beforeEach(() => {
 })
 t.afterEach(() => clock.restore())
 
+/** Lets what was given back be free, and the next streams begin. */
+async function pace(): Promise<void> {
+  await turn()
+  clock.tick(5)
+}
+
 /** Turns whose holders are named, and the names of those that have begun after they waited. */
 function line() {
   const turns = new RekeyTurns()
@@ -38,15 +44,22 @@ t.test('a free turn is taken at once, and its holder is not called', async (t) =
   t.match(turns, { taken: 2, waiting: 1 })
 })
 
-t.test('a turn that is given back is taken in the next turn of the event loop, by whoever it is', async (t) => {
-  const { turns, begun, take } = line()
-  const [a] = [take('a'), take('b')]
-  turns.giveBack(a)
-  t.equal(take('c').state, 'waiting', 'the turn of `a` counts until then')
-  t.same(begun, [])
-  await turn()
-  t.same(begun, ['c'])
-})
+t.test(
+  'a turn that is given back is free in the next turn of the event loop, and the next begins 5 ms later',
+  async (t) => {
+    const { turns, begun, take } = line()
+    const [a] = [take('a'), take('b')]
+    turns.giveBack(a)
+    t.equal(take('c').state, 'waiting', 'the turn of `a` counts until then')
+    clock.tick(5)
+    t.same(begun, [])
+    await turn()
+    clock.tick(4)
+    t.same(begun, [])
+    clock.tick(1)
+    t.same(begun, ['c'])
+  },
+)
 
 t.test('the earliest deadline is first, and of the same the first that came', async (t) => {
   const { turns, begun, take } = line()
@@ -56,7 +69,7 @@ t.test('the earliest deadline is first, and of the same the first that came', as
   }
   while (turns.taken > 0) {
     for (const one of all) if (one.state === 'taken') turns.giveBack(one)
-    await turn()
+    await pace()
   }
   t.same(begun, ['1 (1)', '1 (5)', '3 (4)', '5 (0)', '5 (3)', 'Infinity (2)'])
 })
@@ -71,7 +84,7 @@ t.test('giveBack() leaves the line, and a second call does nothing', async (t) =
   t.equal(turns.waiting, 1)
   turns.giveBack(a)
   turns.giveBack(a)
-  await turn()
+  await pace()
   t.same(begun, ['d'])
   t.equal(turns.taken, 2)
   turns.giveBack(a)
@@ -81,19 +94,48 @@ t.test('giveBack() leaves the line, and a second call does nothing', async (t) =
 })
 
 t.test('no more than `concurrency` begin in one turn of the event loop, even if each gives back at once', async (t) => {
-  const { turns, begun, take } = line()
-  const all: Turn[] = []
+  const { turns, take } = line()
   for (let i = 0; i < 9; i++) {
-    const mine: Turn = take(`${i}`, { begin: () => turns.giveBack(all[i] as Turn) })
-    all.push(mine)
-    if (mine.state === 'taken') turns.giveBack(mine)
+    const one = take(`${i}`)
+    t.equal(one.state, i < 2 ? 'taken' : 'waiting')
+    if (i < 2) turns.giveBack(one)
   }
-  t.equal(turns.waiting, 7)
-  for (const count of [2, 4, 6, 7]) {
+})
+
+for (const [concurrency, many] of [
+  [1, 1],
+  [8, 1],
+  [9, 2],
+  [80, 10],
+] as const) {
+  t.test(`with a concurrency of ${concurrency}, ${many} of those that wait begin each 5 ms`, async (t) => {
+    const { turns, begun, take } = line()
+    const taken = Array.from({ length: concurrency }, () => take('first', { concurrency }))
+    for (let i = 0; i < 20; i++) {
+      taken.push(take(`${i}`, { concurrency, begin: () => turns.giveBack(taken[concurrency + i] as Turn) }))
+    }
+    for (const one of taken.slice(0, concurrency)) turns.giveBack(one)
     await turn()
-    t.equal(begun.length, count)
-  }
-  t.match(turns, { taken: 0, waiting: 0 })
+    for (let count = many; count <= 20; count += many) {
+      clock.tick(4)
+      t.equal(begun.length, count - many)
+      clock.tick(1)
+      t.equal(begun.length, count)
+      await turn()
+    }
+  })
+}
+
+t.test('if the first in line leaves, those that it held up begin', async (t) => {
+  const { turns, begun, take } = line()
+  take('a')
+  const alone = take('alone', { concurrency: 1 })
+  take('b')
+  await pace()
+  t.same(begun, [])
+  turns.giveBack(alone)
+  await pace()
+  t.same(begun, ['b'])
 })
 
 t.test('a turn is over after 250 ms, if others wait', async (t) => {
@@ -109,12 +151,13 @@ t.test('a turn is over after 250 ms, if others wait', async (t) => {
   t.same(begun, [])
   clock.tick(1)
   t.match([a, b], [{ state: 'over' }, { state: 'over' }])
-  await turn()
+  await pace()
+  await pace()
   t.same(begun, ['c', 'd'])
   turns.giveBack(a)
   t.match(turns, { taken: 2, waiting: 1 }, 'its end is not counted again')
   clock.tick(250)
-  await turn()
+  await pace()
   t.same(begun, ['c', 'd', 'e'])
   t.equal(clock.countTimers(), 0, 'nobody waits any more')
 })
@@ -142,23 +185,24 @@ t.test('hurry() lets a stream begin however many turns are taken', async (t) => 
   turns.hurry(d)
   turns.hurry(d)
   t.equal(d.state, 'waiting')
-  await turn()
+  await pace()
   t.same(begun, ['d'])
   t.equal(d.state, 'taken')
   t.match(turns, { taken: 3, waiting: 1 })
 })
 
-t.test('those that hurry begin as many at once as well, and in order', async (t) => {
+t.test('those that hurry begin at the same pace, and in order', async (t) => {
   const { turns, begun, take } = line()
   take('a')
   take('b')
-  const waiting = ['c', 'd', 'e', 'f', 'g'].map((name) => take(name))
+  const waiting = ['c', 'd', 'e', 'f'].map((name) => take(name))
   for (const one of waiting) turns.hurry(one)
-  await turn()
-  t.same(begun, ['c', 'd'])
-  turns.giveBack(waiting[2] as Turn)
-  await turn()
-  t.same(begun, ['c', 'd', 'f', 'g'])
+  turns.giveBack(waiting[1] as Turn)
+  for (const names of [['c'], ['c', 'e'], ['c', 'e', 'f']]) {
+    await pace()
+    t.same(begun, names)
+  }
+  t.equal(turns.taken, 5)
 })
 
 t.test('without a limit, nothing waits, but the turn counts for others', async (t) => {
@@ -177,8 +221,9 @@ t.test('the first in line decides by its own `concurrency`, and the others wait 
   for (const one of taken) {
     t.same(begun, [])
     turns.giveBack(one)
-    await turn()
+    await pace()
   }
+  await pace()
   t.same(begun, ['alone', 'many'])
 })
 
@@ -192,11 +237,10 @@ t.test('an exception does not stop the line', async (t) => {
     },
   })
   take('next')
-  const uncaught = new Promise((resolve) => process.setUncaughtExceptionCaptureCallback(resolve))
   for (const one of held) turns.giveBack(one)
-  t.equal(await uncaught, oops)
-  process.setUncaughtExceptionCaptureCallback(null)
   await turn()
+  t.throws(() => clock.tick(5), oops)
+  clock.tick(5)
   t.same(begun, ['thrower', 'next'])
 })
 
