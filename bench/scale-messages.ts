@@ -44,7 +44,8 @@ export interface Measured {
   readonly renewalBytes: number
   /** Of the CPU time of the server, milliseconds for each renewal. */
   readonly cpuMs: number
-  readonly failed: number
+  /** How many connections were destroyed before they were renewed. */
+  readonly lost: number
 }
 
 /** JSON has no Infinity. */

@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net'
 import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks'
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises'
 import tls from 'node:tls'
-import { type RenegotiationTLSSocket, wrapTLSSocket } from 'renegotiation-duplex'
+import { wrapTLSSocket } from 'renegotiation-duplex'
 import { server as identity } from '../examples/certificates.ts'
 import { type LoopDelay, MESSAGE_BYTES, type Plan, type ToServer } from './scale-messages.ts'
 
@@ -20,7 +20,6 @@ const sockets: tls.TLSSocket[] = []
 let plan: Plan | undefined
 let emptyRss = 0
 let bytes = 0
-let gone = 0
 
 process.on('disconnect', () => process.exit())
 process.on('message', async (message: ToServer) => {
@@ -43,23 +42,33 @@ server.listen(0, '127.0.0.1', 511, () => process.send?.('ready'))
 
 async function measure({ connections, concurrency, everyMs }: Plan): Promise<void> {
   const dueAt = performance.now() + everyMs
-  const streams: RenegotiationTLSSocket[] = []
   let renewed = 0
+  let lost = 0
   const { promise, resolve } = whenDone()
-  const count = () => {
-    if (++renewed === connections) resolve()
+  const check = () => {
+    if (renewed + lost === connections) resolve()
   }
   for (const [index, socket] of sockets.entries()) {
     if (index % 100 === 0) await turn()
     const delay = dueAt + (DUE_WITHIN * index) / connections - performance.now()
     const stream = wrapTLSSocket(socket, { rekey: { everyMs: delay, concurrency }, peerLimit: false })
-    stream.once('renegotiated', count)
+    let isRenewed = false
+    stream.once('renegotiated', () => {
+      isRenewed = true
+      renewed++
+      check()
+    })
+    // For example by handshakeTimeout.
+    stream.once('close', () => {
+      if (isRenewed) return
+      lost++
+      check()
+    })
     stream.on('data', (chunk: Buffer) => {
       bytes += chunk.length
       stream.write(chunk)
     })
-    stream.on('error', () => gone++)
-    streams.push(stream)
+    stream.on('error', () => {})
   }
   const idleRss = await residentBytes()
   const running = new Promise<void>((resolve) => {
@@ -82,7 +91,6 @@ async function measure({ connections, concurrency, everyMs }: Plan): Promise<voi
   await promise
   clearInterval(looking)
   const after = during.end()
-  const failed = gone + streams.reduce((sum, { counters }) => sum + counters.failed, 0)
   process.send?.({
     renewalMs: after.time,
     before: delay,
@@ -93,7 +101,7 @@ async function measure({ connections, concurrency, everyMs }: Plan): Promise<voi
     renewalBytes: (highest - emptyRss) / connections,
     // What the traffic takes in that time is not theirs.
     cpuMs: ((after.cpu - cpu) * after.time) / connections,
-    failed,
+    lost,
   })
 }
 

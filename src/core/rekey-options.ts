@@ -55,9 +55,12 @@ export interface RekeyOptions {
   hardLimit?: KeyLimits | undefined
   /**
    * How many scheduled renegotiations of the process may be in progress at once, so that many streams that are due at
-   * the same time do not block the event loop. This stream waits its turn while there are that many. The stream that
-   * is expected to reach its `hardLimit` first is the next; one without counts as if its limit were twice what its keys
-   * were used when it was due. A stream that has used up half of what was left to its `hardLimit` waits no longer.
+   * the same time do not block the event loop. This stream waits its turn while there are that many. Those that wait
+   * begin one by one: one in 5 ms, two with a `concurrency` of 9 to 16, and so on.
+   *
+   * The stream that is expected to reach its `hardLimit` first is the next. One without a `hardLimit` counts as if its
+   * limit were twice what its keys were used when it was due. A stream that has used up half of what was left to its
+   * `hardLimit` does not wait for others to finish.
    *
    * A turn is over when the keys are new, or after about 250 ms: a peer that does not answer by then does not hold up
    * others. Renegotiations that the application or the peer begins take no turn. Infinity: no limit.

@@ -8,7 +8,7 @@ const LOOK_INTERVAL = 50
 const LAST_LOOK = 5
 /** Milliseconds until the next of the streams that wait begin. */
 const PACE = 5
-/** One stream begins at that pace for each so many of `concurrency`. */
+/** One stream begins at that pace for each so many of `concurrency`. Of those that hurry, as many as `concurrency`. */
 const SHARE = 8
 /** The deadline of a stream that does not wait for others. */
 const NOW = -Infinity
@@ -144,7 +144,7 @@ export class RekeyTurns {
     this.#next = undefined
     let begun = 0
     try {
-      for (let first = this.#first; first !== undefined && begun < first.concurrency / SHARE; first = this.#first) {
+      for (let first = this.#first; first !== undefined && begun < first.atOnce; first = this.#first) {
         this.#leave(first)
         this.#grant(first)
         begun++
@@ -177,6 +177,11 @@ class OneTurn implements Turn {
     this.deadline = deadline
     this.begin = begin
     this.#order = order
+  }
+
+  /** How many may begin together. */
+  get atOnce(): number {
+    return this.deadline === NOW ? this.concurrency : this.concurrency / SHARE
   }
 
   isBefore(other: OneTurn): boolean {

@@ -191,18 +191,22 @@ t.test('hurry() lets a stream begin however many turns are taken', async (t) => 
   t.match(turns, { taken: 3, waiting: 1 })
 })
 
-t.test('those that hurry begin at the same pace, and in order', async (t) => {
+t.test('of those that hurry, `concurrency` begin each 5 ms, and in order', async (t) => {
   const { turns, begun, take } = line()
   take('a')
   take('b')
-  const waiting = ['c', 'd', 'e', 'f'].map((name) => take(name))
-  for (const one of waiting) turns.hurry(one)
+  const waiting = ['c', 'd', 'e', 'f', 'g', 'h'].map((name) => take(name))
+  for (const one of waiting.slice(0, 5)) turns.hurry(one)
   turns.giveBack(waiting[1] as Turn)
-  for (const names of [['c'], ['c', 'e'], ['c', 'e', 'f']]) {
+  for (const names of [
+    ['c', 'e'],
+    ['c', 'e', 'f', 'g'],
+    ['c', 'e', 'f', 'g'],
+  ]) {
     await pace()
     t.same(begun, names)
   }
-  t.equal(turns.taken, 5)
+  t.match(turns, { taken: 6, waiting: 1 })
 })
 
 t.test('without a limit, nothing waits, but the turn counts for others', async (t) => {
