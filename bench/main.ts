@@ -1,11 +1,11 @@
 /*
- * npm run bench [-- --quick] [-- --openssl]
+ * npm run bench [-- --quick] [-- --openssl] [-- --scale]
  *
  * What the stream costs, against the plain socket and other wrappers, as ratios
  * to the plain socket. Prints the tables, and writes bench/result-<Node>.json
  * and docs/bench-<Node>.svg; the last table is of all results there. --quick,
  * which shows no more than that it runs, writes both to build/. --openssl measures only the
- * streams of renegotiation-duplex/openssl, and keeps the other results.
+ * streams of renegotiation-duplex/openssl, and keeps the other results. --scale does what scale.ts says.
  */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
@@ -16,21 +16,30 @@ import { Comparison, compare, means, type Row } from './compare.ts'
 import type { Contender, Result, Work } from './messages.ts'
 import { compareOpenSSL } from './openssl.ts'
 import { Runner, startPeer } from './processes.ts'
+import { measureScale } from './scale.ts'
 import { type Spread, spread } from './stats.ts'
 import { openSSLTable, summary, table } from './table.ts'
 import { cpuPerByte, GiB, KiB, MiB, microseconds, percentile, perGiB, perSecond, SIZES, speed } from './units.ts'
 
 const { values: given } = parseArgs({
-  options: { quick: { type: 'boolean', default: false }, openssl: { type: 'boolean', default: false } },
+  options: {
+    quick: { type: 'boolean', default: false },
+    openssl: { type: 'boolean', default: false },
+    scale: { type: 'boolean', default: false },
+  },
 })
 const ROUNDS = given.quick ? 1 : 15
 const SHARE = given.quick ? 1 / 16 : 1
 
 const inMs = ({ median, low, high }: Spread) => `${median.toFixed(2)} ms (${low.toFixed(2)}–${high.toFixed(2)})`
 
-const peer = await startPeer()
 const machine = `${os.cpus()[0]?.model ?? 'unknown CPU'}, ${os.availableParallelism()} cores, ${os.type()} ${os.release().split('.', 2).join('.')}`
 console.log(`Node ${process.versions.node}, OpenSSL ${process.versions.openssl}; ${machine}\n`)
+if (given.scale) {
+  await measureScale(machine, given.quick)
+  process.exit()
+}
+const peer = await startPeer()
 
 const [major] = process.versions.node.split('.')
 const name = `result-${major}.json`

@@ -3,12 +3,12 @@ import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import type { Contender, Result, Version, Work } from './messages.ts'
 
-function start(program: string, ...args: string[]): ChildProcess {
+export function start(program: string, ...args: string[]): ChildProcess {
   const path = fileURLToPath(new URL(`./${program}.js`, import.meta.url))
   return fork(path, args, { execArgv: ['--expose-gc'] })
 }
 
-async function answer<T>(child: ChildProcess, of: string): Promise<T> {
+export async function answer<T>(child: ChildProcess, of: string): Promise<T> {
   const gone = new AbortController()
   const exited = once(child, 'exit', { signal: gone.signal }).then(() => {
     throw new Error(`The process of ${of} has gone`)

@@ -1,6 +1,7 @@
 /* The options of a schedule of renegotiations, and their check. */
 import { inspect } from 'node:util'
 import { invalidType, invalidValue, outOfRange } from './errors.ts'
+import { CONCURRENCY } from './rekey-turns.ts'
 import { MAX_TIMEOUT, mustBeObject, number, quote } from './values.ts'
 
 /** How long, and for how much data, the same keys may be used. */
@@ -52,6 +53,23 @@ export interface RekeyOptions {
    * greater than the value of the schedule.
    */
   hardLimit?: KeyLimits | undefined
+  /**
+   * How many scheduled renegotiations of the process may be in progress at once, so that many streams that are due at
+   * the same time do not block the event loop. This stream waits its turn while there are that many. Those that wait
+   * begin one by one: one in 5 ms, two with a `concurrency` of 9 to 16, and so on.
+   *
+   * The stream that is expected to reach its `hardLimit` first is the next. One without a `hardLimit` counts as if its
+   * limit were twice what its keys were used when it was due. A stream that has used up half of what was left to its
+   * `hardLimit` does not wait for others to finish.
+   *
+   * A turn is over when the keys are new, or after about 250 ms: a peer that does not answer by then does not hold up
+   * others. Renegotiations that the application or the peer begins take no turn. Infinity: no limit.
+   *
+   * If streams have different values, the value of the stream whose turn is next decides how many may be in progress
+   * when it begins. The streams behind it wait for it.
+   * @default 8
+   */
+  concurrency?: number | undefined
 }
 
 /** {@link RekeyOptions} after the check. Infinity stands for an option that was not given. */
@@ -62,6 +80,7 @@ export interface RekeySettings {
   readonly everyBytes: number
   readonly everyRecords: number
   readonly hardLimit: { readonly ms: number; readonly bytes: number; readonly records: number }
+  readonly concurrency: number
 }
 
 const NO_LIMIT = { ms: Infinity, bytes: Infinity, records: Infinity }
@@ -71,6 +90,7 @@ const AUTO: RekeySettings = {
   everyBytes: Infinity,
   everyRecords: Infinity,
   hardLimit: NO_LIMIT,
+  concurrency: CONCURRENCY,
 }
 
 /** Checks the option `rekey`. Throws a TypeError or a RangeError. */
@@ -81,7 +101,7 @@ export function parseRekeyOptions(rekey: RekeyOptions | 'auto' | false | undefin
     throw invalidType(`rekey must be 'auto', false or an object, got ${quote(rekey)}`)
   }
   // With a misspelt name, the schedule would never run, and nobody would notice.
-  mustHaveOnly('rekey', rekey, ['everyMs', 'everyBytes', 'everyRecords', 'hardLimit'])
+  mustHaveOnly('rekey', rekey, ['everyMs', 'everyBytes', 'everyRecords', 'hardLimit', 'concurrency'])
   const { hardLimit: limit = {} } = rekey
   mustBeObject('rekey.hardLimit', limit)
   mustHaveOnly('rekey.hardLimit', limit, ['ms', 'bytes', 'records'])
@@ -93,6 +113,7 @@ export function parseRekeyOptions(rekey: RekeyOptions | 'auto' | false | undefin
     bytes: count('rekey.hardLimit.bytes', limit.bytes),
     records: count('rekey.hardLimit.records', limit.records),
   }
+  const concurrency = number('rekey.concurrency', rekey.concurrency, 1, Infinity, true) ?? CONCURRENCY
   mustBeBeyond('ms', hardLimit.ms, 'everyMs', everyMs?.[1] ?? 0)
   mustBeBeyond('bytes', hardLimit.bytes, 'everyBytes', everyBytes)
   mustBeBeyond('records', hardLimit.records, 'everyRecords', everyRecords)
@@ -101,7 +122,7 @@ export function parseRekeyOptions(rekey: RekeyOptions | 'auto' | false | undefin
       `rekey must have everyMs, everyBytes, everyRecords or hardLimit { ms, bytes, records }, got ${quote(rekey)}`,
     )
   }
-  return { auto: false, everyMs, everyBytes, everyRecords, hardLimit }
+  return { auto: false, everyMs, everyBytes, everyRecords, hardLimit, concurrency }
 }
 
 function timeWindow(value: RekeyOptions['everyMs']): readonly [number, number] | undefined {

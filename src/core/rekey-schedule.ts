@@ -1,6 +1,7 @@
 import { RenegotiationError } from './errors.ts'
 import { type KeyUsage, RECORD_BYTES } from './key-usage.ts'
 import type { RekeySettings } from './rekey-options.ts'
+import { rekeyTurns, type Turn } from './rekey-turns.ts'
 
 /** What the schedule needs from the stream. */
 export interface RekeyHost {
@@ -35,7 +36,7 @@ const LAST_RETRY = 60_000
 /**
  * Begins renegotiations by a schedule: after a time, a number of bytes or a number of records, whichever comes first.
  * All counts start again with every handshake of either end, so of two ends with the same schedule, only the first to
- * be due begins each one.
+ * be due begins each one. A renegotiation that is due takes a turn among those of all streams. See RekeyTurns.
  *
  * Also limits how long keys may be used. When they reach the hard limit, the stream is destroyed, unless a handshake is
  * in progress that the peer has answered. A handshake that the peer does not answer is no excuse.
@@ -52,7 +53,12 @@ export class RekeySchedule {
   #failures = 0
   /** How many records of one direction begin a key update (`rekey: 'auto'`). */
   #autoRecords = Infinity
+  /** The turn that this stream has taken or waits for. */
+  #turn: Turn | undefined
+  /** The part of the hard limit at which this stream waits no longer for its turn. */
+  #patience = 1
   #timer: NodeJS.Timeout | undefined
+  #hurryTimer: NodeJS.Timeout | undefined
   #retryTimer: NodeJS.Timeout | undefined
   #limitTimer: NodeJS.Timeout | undefined
 
@@ -74,6 +80,7 @@ export class RekeySchedule {
   restart(): void {
     const { everyMs, hardLimit } = this.#settings
     this.#clearTimers()
+    this.#endTurn(this.#turn)
     this.#asked = false
     this.#failures = 0
     if (!this.#running) return
@@ -89,8 +96,8 @@ export class RekeySchedule {
     const { everyBytes, everyRecords } = this.#settings
     const { bytes, records, mostRecords } = this.#host.usage
     const isDue = bytes >= everyBytes || records >= everyRecords || mostRecords >= this.#autoRecords
-    // With a timer to try again, a renegotiation has been due for some time.
-    if (isDue || this.#retryTimer !== undefined) this.#begin()
+    // With a turn or a timer to try again, a renegotiation has been due for some time.
+    if (isDue || this.#retryTimer !== undefined || this.#turn !== undefined) this.#begin()
     this.room(0)
   }
 
@@ -124,12 +131,17 @@ export class RekeySchedule {
   stop(): void {
     this.#running = false
     this.#clearTimers()
+    this.#endTurn(this.#turn)
   }
 
   /** Begins a renegotiation that is due, if it can begin now. */
   readonly #begin = (): void => {
     const host = this.#host
     if (!this.#running || this.#off || this.#asked || host.over()) return
+    if (this.#turn?.state === 'waiting') {
+      if (this.#closeness >= this.#patience) rekeyTurns.hurry(this.#turn)
+      return
+    }
     const tooSoon = host.hasKeyUpdates() ? KEY_UPDATE_INTERVAL - host.usage.sendingMs : 0
     if (host.busy() || tooSoon > 0) {
       // The next chunk checks again as well. If another renegotiation is in progress, it starts all counts again.
@@ -139,8 +151,54 @@ export class RekeySchedule {
     clearTimeout(this.#retryTimer)
     this.#retryTimer = undefined
     if (!this.#isPossible()) return
+    const turn = this.#turn ?? this.#takeTurn()
+    if (turn.state === 'waiting') return
     this.#asked = true
-    host.renegotiate().catch(this.#failed)
+    // When that settles, the stream may have taken another turn: the keys were new before that.
+    host.renegotiate().then(
+      () => this.#endTurn(turn),
+      (error: Error) => {
+        this.#endTurn(turn)
+        this.#failed(error)
+      },
+    )
+  }
+
+  #takeTurn(): Turn {
+    const { concurrency, hardLimit } = this.#settings
+    const { ageMs } = this.#host.usage
+    const closeness = this.#closeness
+    // If the keys are used as much as before. Without a hard limit, as if that were twice of what was used.
+    const leftMs = ageMs * (1 / (closeness || 0.5) - 1)
+    const turn = rekeyTurns.take({ concurrency, deadline: performance.now() + leftMs, begin: this.#itsTurn })
+    this.#turn = turn
+    if (turn.state === 'waiting') {
+      this.#patience = (1 + closeness) / 2
+      if (hardLimit.ms !== Infinity) {
+        this.#hurryTimer = setTimeout(() => rekeyTurns.hurry(turn), (hardLimit.ms - ageMs) / 2).unref()
+      }
+    }
+    return turn
+  }
+
+  readonly #itsTurn = (): void => {
+    clearTimeout(this.#hurryTimer)
+    this.#begin()
+    // It cannot begin now. When it is tried again, it takes another turn.
+    if (!this.#asked) this.#endTurn(this.#turn)
+  }
+
+  #endTurn(turn: Turn | undefined): void {
+    if (turn === undefined) return
+    rekeyTurns.giveBack(turn)
+    if (this.#turn === turn) this.#turn = undefined
+  }
+
+  /** How much of the hard limit is used up: from 0 to 1. 0 if there is none. */
+  get #closeness(): number {
+    const { ageMs, bytes, records } = this.#host.usage
+    const { hardLimit } = this.#settings
+    return Math.max(ageMs / hardLimit.ms, bytes / hardLimit.bytes, records / hardLimit.records)
   }
 
   readonly #retry = (): void => {
@@ -148,7 +206,7 @@ export class RekeySchedule {
     this.#begin()
   }
 
-  readonly #failed = (error: Error): void => {
+  #failed(error: Error): void {
     const host = this.#host
     if (!this.#running || host.over()) return
     // If the keys are new all the same, there is nothing to try again.
@@ -196,6 +254,7 @@ export class RekeySchedule {
     clearTimeout(this.#timer)
     clearTimeout(this.#retryTimer)
     clearTimeout(this.#limitTimer)
+    clearTimeout(this.#hurryTimer)
     this.#retryTimer = this.#limitTimer = undefined
   }
 }

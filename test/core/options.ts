@@ -36,6 +36,7 @@ t.test('options that are given are returned unchanged', async (t) => {
       everyBytes: 11,
       everyRecords: 12,
       hardLimit: { ms: 13, bytes: 14, records: 15 },
+      concurrency: 16,
     },
   }
   t.strictSame(parseOptions(given), { ...given, rekey: { auto: false, ...given.rekey } })
@@ -196,6 +197,7 @@ const nothing = {
   everyBytes: Infinity,
   everyRecords: Infinity,
   hardLimit: { ms: Infinity, bytes: Infinity, records: Infinity },
+  concurrency: 8,
 }
 
 t.test('rekey accepts each of its options alone', async (t) => {
@@ -266,6 +268,22 @@ for (const name of ['everyBytes', 'everyRecords', 'hardLimit.bytes', 'hardLimit.
     }
   })
 }
+
+t.test('rekey.concurrency is an integer from 1, or Infinity; alone it is no schedule', async (t) => {
+  for (const concurrency of [1, 100, Infinity]) {
+    t.strictSame(rekey({ everyMs: 5, concurrency })(), { ...nothing, everyMs: [5, 5], concurrency })
+  }
+  for (const [concurrency, error] of [
+    ['5', { name: 'TypeError', message: "rekey.concurrency must be a number, got '5'" }],
+    [null, { name: 'TypeError', message: 'rekey.concurrency must be a number, got null' }],
+    [0, { name: 'RangeError', message: 'rekey.concurrency must be an integer from 1 to Infinity, got 0' }],
+    [1.5, { name: 'RangeError', message: 'rekey.concurrency must be an integer from 1 to Infinity, got 1.5' }],
+    [NaN, { name: 'RangeError', message: 'rekey.concurrency must be an integer from 1 to Infinity, got NaN' }],
+  ] as const) {
+    t.throws(rekey({ everyMs: 5, concurrency }), error)
+  }
+  t.throws(rekey({ concurrency: 5 }), { name: 'TypeError', message: /^rekey must have everyMs, / })
+})
 
 t.test('rekey.hardLimit must be more than the schedule', async (t) => {
   const message = (limit: string, name: string) => `rekey.hardLimit.${limit} must be more than rekey.${name} (5), got 5`

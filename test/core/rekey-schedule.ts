@@ -1,21 +1,30 @@
+import assert from 'node:assert/strict'
 import diagnostics from 'node:diagnostics_channel'
 import sinon from 'sinon'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import type { RenegotiationOptions } from '../../src/core/options.ts'
 import type { RekeyOptions } from '../../src/core/rekey-options.ts'
 import { RekeySchedule } from '../../src/core/rekey-schedule.ts'
+import { rekeyTurns } from '../../src/core/rekey-turns.ts'
+import type { RenegotiationStream } from '../../src/core/renegotiation-stream.ts'
 import { scriptedStream } from '../fixtures/scripted-stream.ts'
 import { type Script, turn } from '../fixtures/scripted-transport.ts'
 
 const EXPIRED = { name: 'RenegotiationError', code: 'ERR_RENEGOTIATION_KEYS_EXPIRED' }
 
 let clock: sinon.SinonFakeTimers
+/** The streams of one test. All tests share the turns of the process, so none may be left. */
+const made: RenegotiationStream[] = []
 t.beforeEach(() => {
   clock = sinon.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] })
 })
-t.afterEach(() => {
+t.afterEach(async () => {
+  for (const stream of made.splice(0)) stream.destroy()
+  await turn()
+  clock.tick(5)
   clock.restore()
   sinon.restore()
+  assert.deepEqual([rekeyTurns.taken, rekeyTurns.waiting], [0, 0], 'a turn was not given back')
 })
 
 /** A stream with a schedule, and how many renegotiations it has begun. */
@@ -26,6 +35,7 @@ function scheduled(
 ) {
   const scripted = scriptedStream(script, { rekey, ...options })
   const failures: Error[] = []
+  made.push(scripted.stream)
   scripted.stream.on('renegotiationFailed', (error) => failures.push(error))
   return {
     ...scripted,
@@ -493,6 +503,7 @@ t.test('hardLimit.ms is also checked before each write, because a timer may be l
     everyBytes: Infinity,
     everyRecords: Infinity,
     hardLimit: limits,
+    concurrency: 8,
   }
   const schedule = new RekeySchedule(host as never, settings)
   t.equal(schedule.room(1), Infinity, 'there are no keys yet')
@@ -688,4 +699,196 @@ t.test('a renegotiation that waited for another one does not shorten the delay a
   t.equal(stream.state, 'open')
   clock.tick(1)
   t.equal(stream.state, 'draining')
+})
+
+/** A turn was given back, and the next stream begins. */
+async function nextTurn(): Promise<void> {
+  await turn()
+  clock.tick(5)
+}
+
+/** Takes all turns, by streams whose peers never answer. */
+async function eightSilentPeers(t: Test, rekey: RekeyOptions = { everyMs: 100 }) {
+  const silent = Array.from({ length: 8 }, () => scheduled(rekey, {}, { handshakeTimeout: 0 }))
+  clock.tick(100)
+  for (const it of silent) t.equal(await it.begun(), 1)
+  t.equal(rekeyTurns.taken, 8)
+  return silent
+}
+
+t.test('the ninth scheduled renegotiation waits until one of the eight before it is complete', async (t) => {
+  const [first] = await eightSilentPeers(t)
+  const ninth = scheduled({ everyMs: 100 })
+  clock.tick(100)
+  t.equal(await ninth.begun(), 0)
+  t.equal(ninth.stream.state, 'open', 'a stream that waits holds no writes')
+  await first?.completes()
+  await nextTurn()
+  t.equal(await ninth.begun(), 1)
+  await ninth.completes()
+  t.equal(ninth.stream.counters.renegotiations, 1)
+})
+
+t.test('eight silent peers do not keep other streams from being renewed', async (t) => {
+  await eightSilentPeers(t)
+  const others = Array.from({ length: 20 }, () => scheduled({ everyMs: 100 }))
+  clock.tick(100)
+  for (const it of others) t.equal(await it.begun(), 0)
+  clock.tick(250)
+  for (const it of others) {
+    await nextTurn()
+    t.equal(await it.begun(), 1)
+    await it.completes()
+    t.equal(it.stream.counters.renegotiations, 1)
+  }
+})
+
+t.test('a renegotiation of the application or of the peer takes no turn', async (t) => {
+  await eightSilentPeers(t)
+  const own = scheduled({ everyMs: 1000 })
+  const peers = scheduled({ everyMs: 1000 })
+  const renegotiated = own.stream.renegotiate()
+  t.equal(await own.begun(), 1)
+  await own.completes()
+  t.match(await renegotiated, { origin: 'local' })
+  peers.transport.peerBegins()
+  await peers.completes()
+  t.equal(peers.stream.counters.byPeer, 1)
+  t.equal(rekeyTurns.taken, 8)
+})
+
+t.test('a stream that waits for a turn leaves the line when it is destroyed, and when its keys are new', async (t) => {
+  await eightSilentPeers(t)
+  const destroyed = scheduled({ everyMs: 100 })
+  const renewed = scheduled({ everyMs: 100 })
+  clock.tick(100)
+  t.equal(rekeyTurns.waiting, 2)
+  destroyed.stream.destroy()
+  t.equal(rekeyTurns.waiting, 1)
+  renewed.transport.peerBegins()
+  await renewed.completes()
+  t.equal(rekeyTurns.waiting, 0)
+  clock.tick(99)
+  t.equal(rekeyTurns.waiting, 0, 'the period begins again')
+  clock.tick(1)
+  t.equal(rekeyTurns.waiting, 1)
+})
+
+for (const [what, happens, begun] of [
+  ['has ended', ({ stream }: ReturnType<typeof scheduled>) => void stream.end(), 0],
+  ['has lost its peer', ({ transport }: ReturnType<typeof scheduled>) => transport.peerEnds(), 0],
+  ['is busy', ({ transport }: ReturnType<typeof scheduled>) => transport.peerBegins(), 0],
+] as const) {
+  t.test(`a stream that ${what} when its turn comes gives it back`, async (t) => {
+    const [first] = await eightSilentPeers(t)
+    const it = scheduled({ everyMs: 100 })
+    const next = scheduled({ everyMs: 200 })
+    clock.tick(100)
+    happens(it)
+    await turn()
+    clock.tick(50)
+    await first?.completes()
+    await nextTurn()
+    t.equal(await it.begun(), begun)
+    clock.tick(50)
+    await nextTurn()
+    t.equal(await next.begun(), 1)
+  })
+}
+
+t.test('the stream whose hard limit is nearest gets the next turn', async (t) => {
+  const [first, second, third] = await eightSilentPeers(t)
+  const far = scheduled({ everyMs: 100, hardLimit: { ms: 100_000 } })
+  const none = scheduled({ everyMs: 100 })
+  const byBytes = scheduled({ everyBytes: 90, hardLimit: { bytes: 100 } })
+  const near = scheduled({ everyMs: 100, hardLimit: { ms: 5000 } })
+  clock.tick(100)
+  byBytes.transport.peerSends(Buffer.alloc(90))
+  for (const it of [far, none, byBytes, near]) t.equal(await it.begun(), 0)
+  await first?.completes()
+  await nextTurn()
+  t.equal(await byBytes.begun(), 1, '11 ms are left, at its rate')
+  await second?.completes()
+  await nextTurn()
+  t.equal(await none.begun(), 1, 'it counts as if 100 ms were left')
+  t.equal(await near.begun(), 0)
+  await third?.completes()
+  await nextTurn()
+  t.equal(await near.begun(), 1)
+  t.equal(await far.begun(), 0)
+})
+
+t.test('a stream that has used up half of what was left to hardLimit.ms waits no longer', async (t) => {
+  await eightSilentPeers(t, { everyMs: 100, concurrency: 8 })
+  const it = scheduled({ everyMs: 100, hardLimit: { ms: 180 } })
+  clock.tick(144)
+  t.equal(await it.begun(), 0, 'half of it is used up after 140 ms, and the pace is 5 ms')
+  clock.tick(1)
+  t.equal(await it.begun(), 1)
+  t.equal(rekeyTurns.taken, 9)
+  await it.completes()
+  t.equal(it.stream.counters.renegotiations, 1)
+})
+
+t.test('the same with hardLimit.bytes and hardLimit.records, whatever made the renegotiation due', async (t) => {
+  for (const hardLimit of [{ bytes: 100 }, { records: 10 }]) {
+    await eightSilentPeers(t)
+    const it = scheduled({ everyMs: 100, hardLimit })
+    for (let i = 0; i < 2; i++) it.transport.peerSends(Buffer.alloc(10))
+    clock.tick(100)
+    for (let i = 0; i < 3; i++) it.transport.peerSends(Buffer.alloc(10))
+    t.equal(await it.begun(), 0, '0.2 of the limit were used when it was due, and now 0.5')
+    it.transport.peerSends(Buffer.alloc(10))
+    await nextTurn()
+    t.equal(await it.begun(), 1)
+    for (const stream of made.splice(0)) stream.destroy()
+    await nextTurn()
+  }
+})
+
+t.test('a failed drain gives the turn back, and the next attempt takes another', async (t) => {
+  const it = scheduled({ everyMs: 1000 }, { takes: 'when told' }, { drainTimeout: 100 })
+  it.stream.write('in flight for long')
+  clock.tick(1000)
+  t.equal(rekeyTurns.taken, 1)
+  clock.tick(100)
+  await turn()
+  t.equal(rekeyTurns.taken, 0)
+  clock.tick(1000)
+  t.equal(rekeyTurns.taken, 1)
+})
+
+t.test('a turn is given back if the peer ends the connection, or the stream is destroyed', async (t) => {
+  for (const happens of [
+    ({ transport }: ReturnType<typeof scheduled>) => transport.peerEnds(),
+    ({ stream }: ReturnType<typeof scheduled>) => stream.destroy(),
+    ({ transport }: ReturnType<typeof scheduled>) => transport.closes(),
+  ]) {
+    const it = scheduled({ everyMs: 1000 })
+    clock.tick(1000)
+    t.equal(await it.begun(), 1)
+    t.equal(rekeyTurns.taken, 1)
+    happens(it)
+    await turn()
+    t.equal(rekeyTurns.taken, 0)
+  }
+})
+
+t.test('a key update gives its turn back when it is sent, and does not wait for the answer', async (t) => {
+  const { begun, transport } = scheduled({ everyMs: 1000 }, { hasKeyUpdates: true })
+  clock.tick(1000)
+  t.equal(await begun(), 1)
+  t.equal(rekeyTurns.taken, 1)
+  transport.sendsRequest()
+  t.equal(rekeyTurns.taken, 0)
+})
+
+t.test('the result of a renegotiation does not end the turn of the next one', async (t) => {
+  const { stream, begun, completes } = scheduled({ everyBytes: 10 })
+  stream.write('1234567890')
+  t.equal(await begun(), 1)
+  stream.once('renegotiated', () => stream.write('1234567890'))
+  await completes()
+  t.equal(await begun(), 2)
+  t.equal(rekeyTurns.taken, 1)
 })
