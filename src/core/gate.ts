@@ -1,6 +1,6 @@
 import { rekeyUnsupported } from './diagnostics.ts'
 import { RenegotiationError, streamDestroyed } from './errors.ts'
-import { GuardedTransport, type GuardHost } from './guarded-transport.ts'
+import { applyOptions, GuardedTransport, type GuardHost } from './guarded-transport.ts'
 import { Inbox } from './inbox.ts'
 import { KeyUsage } from './key-usage.ts'
 import type { PeerLimit, RenegotiateOptions, Settings } from './options.ts'
@@ -63,6 +63,7 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
   #unsent: Uint8Array[] = []
 
   constructor(face: Face, transport: Transport, settings: Settings) {
+    applyOptions(transport, settings)
     this.face = face
     this.transport = new GuardedTransport(transport, this)
     this.settings = settings

@@ -73,6 +73,15 @@ export interface RenegotiationOptions {
    */
   requireExtendedMasterSecret?: boolean | undefined
   /**
+   * On a server: whether a renegotiation may resume the session of the connection, if the client offers that. Such a
+   * handshake is abbreviated: it has no public-key operations, and its keys come from the secret of the session
+   * (`freshSecret: false`). Nobody is asked for a certificate in it, so a call with `requestCert: true` or
+   * `rejectUnauthorized: true` is still a full handshake. On a client, and over a transport that does not have this
+   * option, either value is a TypeError (`ERR_INVALID_ARG_VALUE`).
+   * @default false; with `renegotiation-duplex/openssl`, true unless the client has a certificate or is asked for one
+   */
+  resumption?: boolean | undefined
+  /**
    * A schedule of renegotiations, and a limit for the use of keys. `'auto'` is for TLS 1.3 with an engine that has key
    * updates: it updates the keys when half of the records are sent or received that the cipher allows with one key
    * (RFC 8446, 5.5). It does nothing on other connections. `false`: none.
@@ -123,6 +132,7 @@ export interface Settings {
   readonly peerLimit: PeerLimit | false | undefined
   readonly allowIdentityChange: boolean
   readonly requireExtendedMasterSecret: boolean
+  readonly resumption: boolean | undefined
   readonly rekey: RekeySettings | undefined
 }
 
@@ -140,8 +150,14 @@ export function parseOptions(options: RenegotiationOptions = {}): Settings {
     peerLimit: peerLimit(options.peerLimit),
     allowIdentityChange: flag(options, 'allowIdentityChange') ?? false,
     requireExtendedMasterSecret: flag(options, 'requireExtendedMasterSecret') ?? false,
+    resumption: flag(options, 'resumption'),
     rekey: parseRekeyOptions(options.rekey),
   }
+}
+
+/** @throws TypeError for an option that only a server has. Called for a client. */
+export function refuseServerOptions({ resumption }: Pick<RenegotiationOptions, 'resumption'> = {}): void {
+  if (resumption !== undefined) throw invalidValue('resumption is an option of a server, and this end is a client')
 }
 
 /** Checks the options of one renegotiation. Throws a TypeError or a RangeError. */

@@ -138,7 +138,8 @@ export class Renegotiator {
         // The TLS library at this end refused the peer's handshake, so it did not take place.
         this.#outcomes.failedByPeer(handshake, refusedError('Our own TLS library refused the renegotiation'))
       } else {
-        const request = handshake.request ?? (verdict.outcome === 'renegotiated' ? this.#requestServed() : undefined)
+        const request =
+          handshake.request ?? (verdict.outcome === 'renegotiated' ? this.#requests.servedBy(after) : undefined)
         if (request !== undefined) this.#requests.remove(request)
         this.#host.keysChanged('both')
         if (verdict.outcome === 'rejected') this.#outcomes.rejected(handshake, verdict.error)
@@ -297,11 +298,6 @@ export class Renegotiator {
       // The handshake depends on reading, even if a listener throws.
       this.#phase.adjustInbox()
     }
-  }
-
-  /** The request that a handshake of the peer serves: the one whose turn it is, unless it asks for a certificate. */
-  #requestServed(): Request | undefined {
-    return this.#requests.turn?.options.requestCert ? undefined : this.#requests.turn
   }
 
   #abort(request: Request, error: AbortError): void {
