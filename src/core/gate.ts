@@ -112,8 +112,7 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
   /** Called after every write, end and uncork of the application, and after every batch. */
   written(): void {
     this.outbox.flush()
-    const { state } = this
-    if (state === 'open' || state === 'closed') return
+    if (!this.#renegotiator.hold.isHolding || this.state === 'closed') return
     const { maxHeldBytes } = this.settings
     if (this.heldBytes <= maxHeldBytes) return
     const message = `${this.heldBytes} bytes are held, more than maxHeldBytes (${maxHeldBytes})`

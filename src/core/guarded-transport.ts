@@ -1,5 +1,5 @@
 import { invalidType, invalidValue } from './errors.ts'
-import type { PeerLimit, Settings } from './options.ts'
+import { type PeerLimit, refuseHoldFrom, type Settings } from './options.ts'
 import type {
   CertificatePolicy,
   HandshakeFailure,
@@ -94,6 +94,10 @@ export class GuardedTransport {
     return this.#call((transport) => transport.peerAnswered) ?? false
   }
 
+  get awaitsAnswer(): boolean {
+    return this.#call((transport) => transport.awaitsAnswer) ?? false
+  }
+
   get hasKeyUpdates(): boolean {
     return this.#call((transport) => transport.hasKeyUpdates) ?? false
   }
@@ -142,7 +146,8 @@ export class GuardedTransport {
  *
  * @throws TypeError for an option that the transport does not have.
  */
-export function applyOptions(transport: Transport, { resumption }: Pick<Settings, 'resumption'>): void {
+export function applyOptions(transport: Transport, { resumption, holdFrom }: Settings): void {
+  if (holdFrom === 'answer' && transport.awaitsAnswer === undefined) refuseHoldFrom()
   if (resumption === undefined) return
   if (transport.allowResumption === undefined) throw invalidValue('resumption is not an option of this transport')
   transport.allowResumption(resumption)

@@ -82,6 +82,14 @@ export interface RenegotiationOptions {
    */
   resumption?: boolean | undefined
   /**
+   * On a server of `node:tls`: from when on a renegotiation of this end holds writes. `'request'`: from its HelloRequest
+   * on. `'answer'`: from the ClientHello that answers it, one round trip later. A client that writes at the same time, and
+   * does not hold its own writes as this package does, loses the connection by the data in between. Where the option has
+   * no effect, `'answer'` is a TypeError (`ERR_INVALID_ARG_VALUE`).
+   * @default 'request'
+   */
+  holdFrom?: 'request' | 'answer' | undefined
+  /**
    * A schedule of renegotiations, and a limit for the use of keys. `'auto'` is for TLS 1.3 with an engine that has key
    * updates: it updates the keys when half of the records are sent or received that the cipher allows with one key
    * (RFC 8446, 5.5). It does nothing on other connections. `false`: none.
@@ -133,6 +141,7 @@ export interface Settings {
   readonly allowIdentityChange: boolean
   readonly requireExtendedMasterSecret: boolean
   readonly resumption: boolean | undefined
+  readonly holdFrom: 'request' | 'answer'
   readonly rekey: RekeySettings | undefined
 }
 
@@ -151,13 +160,20 @@ export function parseOptions(options: RenegotiationOptions = {}): Settings {
     allowIdentityChange: flag(options, 'allowIdentityChange') ?? false,
     requireExtendedMasterSecret: flag(options, 'requireExtendedMasterSecret') ?? false,
     resumption: flag(options, 'resumption'),
+    holdFrom: holdFrom(options.holdFrom),
     rekey: parseRekeyOptions(options.rekey),
   }
 }
 
 /** @throws TypeError for an option that only a server has. Called for a client. */
-export function refuseServerOptions({ resumption }: Pick<RenegotiationOptions, 'resumption'> = {}): void {
+export function refuseServerOptions({ resumption, holdFrom }: RenegotiationOptions = {}): void {
   if (resumption !== undefined) throw invalidValue('resumption is an option of a server, and this end is a client')
+  if (holdFrom === 'answer') refuseHoldFrom()
+}
+
+/** @throws TypeError if writes cannot go on until the peer answers. */
+export function refuseHoldFrom(): never {
+  throw invalidValue("holdFrom: 'answer' is an option of a server of node:tls, which this end is not")
 }
 
 /** Checks the options of one renegotiation. Throws a TypeError or a RangeError. */
@@ -174,6 +190,11 @@ export function parseRenegotiateOptions(options: RenegotiateOptions = {}): Reneg
     handshakeTimeout: milliseconds(options, 'handshakeTimeout'),
     signal,
   }
+}
+
+function holdFrom(value: unknown): 'request' | 'answer' {
+  if (value === undefined || value === 'request' || value === 'answer') return value ?? 'request'
+  throw invalidValue(`holdFrom must be 'request' or 'answer', got ${quote(value)}`)
 }
 
 /** The value of `tls.CLIENT_RENEG_WINDOW`, in milliseconds. */

@@ -43,6 +43,8 @@ export class Renegotiator {
   #bytesReadBefore = 0
   #handshake: Handshake | undefined
   #whenIdle: (() => void) | undefined
+  /** Whether writes go on in a handshake of this end. */
+  readonly #sendsOn = () => this.#host.settings.holdFrom === 'answer' && this.#host.transport.awaitsAnswer
 
   constructor(host: RenegotiatorHost) {
     this.#host = host
@@ -101,6 +103,7 @@ export class Renegotiator {
   }
 
   handshakeStarted(): void {
+    this.#phase.stepped(this.#sendsOn)
     if (this.state === 'handshaking' || this.state === 'closed') return
     const refusal = this.#handshake === undefined ? reasonAgainstPeers(this.#host) : undefined
     const handshake = this.#handshake ?? new Handshake(this.#host)
@@ -284,6 +287,7 @@ export class Renegotiator {
       this.#phase.to('drained')
       this.#entered(handshake)
     }
+    if (this.#handshake === handshake) this.#phase.stepped(this.#sendsOn)
   }
 
   /** Called when the state has become `handshaking`. */

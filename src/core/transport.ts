@@ -187,6 +187,12 @@ export interface Transport {
    * property, the stream is destroyed when the keys reach `rekey.hardLimit`, even during a handshake.
    */
   readonly peerAnswered?: boolean | undefined
+  /**
+   * On a server that can send data after its request for a handshake: whether a request was sent, and the answer has not
+   * been processed yet. The transport must call `handshakeStarted` for the answer, before it is processed. With the option
+   * `holdFrom: 'answer'`, the stream writes while this is true. Undefined if the transport cannot tell.
+   */
+  readonly awaitsAnswer?: boolean | undefined
   /** Whether this connection has key updates in place of renegotiations (TLS 1.3). */
   readonly hasKeyUpdates?: boolean | undefined
   /**

@@ -32,8 +32,8 @@ export function guard(settings: GuardSettings): void {
 }
 
 function guardClients({ mode, choice, renegotiation, counts }: GuardSettings): void {
-  // An option of servers, which a client refuses.
-  const ofClients = renegotiation && { ...renegotiation, resumption: undefined }
+  // Options of servers, which a client refuses.
+  const ofClients = renegotiation && { ...renegotiation, resumption: undefined, holdFrom: undefined }
   tls.connect = function connect(...args: unknown[]): TLSSocket {
     const host = args.find((arg, index) => index > 0 && typeof arg === 'string') as string | undefined
     const reason = choice.againstClient(optionsOf(args) ?? {}, host)

@@ -114,6 +114,12 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
     return !exportedKeys(this.stream).equals(this.#keysUnanswered)
   }
 
+  /** After the HelloRequest, OpenSSL takes data as before. The hook reports the ClientHello before it is processed. */
+  get awaitsAnswer(): boolean | undefined {
+    if (!this.isServer) return undefined
+    return this.#local && this.#starts === 1 && this.#removeHook !== undefined
+  }
+
   protected override attached(): void {
     const socket = this.stream
     onHiddenErrors(socket, (error) => this.events.error(error))
@@ -236,15 +242,10 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
     } else {
       this.events.handshakeStarted()
     }
-    this.#requireFullHandshake()
-  }
-
-  /** Called last, so that listeners for `renegotiating` still see the server's own ticket keys. */
-  #requireFullHandshake(): void {
-    if (this.#resumption && !this.#full) return
-    const isHelloRequest = this.#local && this.#starts === 1
-    // Without the hook, OpenSSL has processed the ClientHello already.
-    if (this.isServer && this.#removeHook !== undefined && !isHelloRequest) refuseTickets(this.stream)
+    // Last, so that listeners for `renegotiating` still see the server's own ticket keys. Without the hook, OpenSSL has
+    // processed the ClientHello already.
+    const mayResume = this.#resumption && !this.#full
+    if (this.isServer && !mayResume && this.#removeHook !== undefined && !this.awaitsAnswer) refuseTickets(this.stream)
   }
 
   /** OpenSSL has sent the ClientHello by now: it does so right after it has reported the start. */

@@ -14,6 +14,7 @@ t.test('options that are not given have their defaults', async (t) => {
     allowIdentityChange: false,
     requireExtendedMasterSecret: false,
     resumption: undefined,
+    holdFrom: 'request',
     rekey: undefined,
   }
   t.strictSame(parseOptions(), defaults)
@@ -33,6 +34,7 @@ t.test('options that are given are returned unchanged', async (t) => {
     allowIdentityChange: true,
     requireExtendedMasterSecret: true,
     resumption: false,
+    holdFrom: 'answer' as const,
     rekey: {
       everyMs: [9, 10] as const,
       everyBytes: 11,
