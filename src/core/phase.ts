@@ -43,14 +43,13 @@ export class Phase {
   }
 
   /**
-   * Called at each step of a handshake of this end. Lets writes go on until the peer answers, if `sendsOn()` is true. It is
-   * asked again after an empty write, so that nothing is queued below that would be written after the answer.
+   * Called at each step of a handshake of this end. Lets writes go on until the next step, if `sendsOn()` is true. They
+   * begin after an empty write, so that nothing is queued below that would be written after the answer.
    */
   stepped(sendsOn: () => boolean): void {
     this.#holdAgain()
     if (this.#state !== 'handshaking' || !sendsOn()) return
     this.#outbox.barrier(() => {
-      if (!sendsOn()) return
       this.#outbox.release()
       this.hold.ends()
     })

@@ -106,7 +106,7 @@ export type WriteCallback = (error: Error | null | undefined, bytesTaken?: numbe
  * `renegotiation-duplex/compliance` on it.
  *
  * The stream makes one write at a time. It makes none between `handshakeStarted` and `handshakeDone`, not even an empty
- * one. After `end()` it only reads; after `destroy()` it calls nothing. The transport needs no queue, no backpressure
+ * one, except while {@link Transport.awaitsAnswer} is true. After `end()` it only reads; after `destroy()` it calls nothing. The transport needs no queue, no backpressure
  * and no decision when to renegotiate. If it throws, the stream is destroyed with that error, unless stated otherwise.
  *
  * The two directions must not wait for each other: received data must be delivered while a write is in flight.

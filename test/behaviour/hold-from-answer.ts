@@ -29,10 +29,13 @@ t.comment(`SEED=${SEED}`)
 for (const [what, options] of [
   ['a server renegotiates', { server: TIMES }],
   ['a server renegotiates and resumes', { server: TIMES, serverOptions: { resumption: true } }],
-  ['both ends renegotiate', { server: TIMES / 2, client: TIMES / 2 }],
-  ['a server renegotiates over a round trip of 20 ms', { server: TIMES / 10, latency: 10 }],
-  ['both ends renegotiate over a round trip of 20 ms', { server: TIMES / 20, client: TIMES / 20, latency: 10 }],
-  ['a server renegotiates on a Duplex in JavaScript', { server: TIMES / 2, onDuplex: true }],
+  ['both ends renegotiate', { server: Math.ceil(TIMES / 2), client: Math.ceil(TIMES / 2) }],
+  ['a server renegotiates over a round trip of 20 ms', { server: Math.ceil(TIMES / 10), latency: 10 }],
+  [
+    'both ends renegotiate over a round trip of 20 ms',
+    { server: Math.ceil(TIMES / 20), client: Math.ceil(TIMES / 20), latency: 10 },
+  ],
+  ['a server renegotiates on a Duplex in JavaScript', { server: Math.ceil(TIMES / 2), onDuplex: true }],
 ] as const) {
   t.test(`${what}, writes on until the answer, and no byte is lost`, async (t) => {
     const serverOptions = { holdFrom: 'answer', ...('serverOptions' in options && options.serverOptions) } as const
