@@ -20,6 +20,7 @@ export type { State } from './core/state.ts'
 export type {
   CertificatePolicy,
   HandshakeFailure,
+  HandshakeOptions,
   Session,
   Transport,
   TransportEvents,

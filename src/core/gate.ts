@@ -1,6 +1,6 @@
 import { rekeyUnsupported } from './diagnostics.ts'
 import { RenegotiationError, streamDestroyed } from './errors.ts'
-import { GuardedTransport, type GuardHost } from './guarded-transport.ts'
+import { applyOptions, GuardedTransport, type GuardHost } from './guarded-transport.ts'
 import { Inbox } from './inbox.ts'
 import { KeyUsage } from './key-usage.ts'
 import type { PeerLimit, RenegotiateOptions, Settings } from './options.ts'
@@ -63,6 +63,7 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
   #unsent: Uint8Array[] = []
 
   constructor(face: Face, transport: Transport, settings: Settings) {
+    applyOptions(transport, settings)
     this.face = face
     this.transport = new GuardedTransport(transport, this)
     this.settings = settings
@@ -111,8 +112,7 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
   /** Called after every write, end and uncork of the application, and after every batch. */
   written(): void {
     this.outbox.flush()
-    const { state } = this
-    if (state === 'open' || state === 'closed') return
+    if (!this.#renegotiator.hold.isHolding || this.state === 'closed') return
     const { maxHeldBytes } = this.settings
     if (this.heldBytes <= maxHeldBytes) return
     const message = `${this.heldBytes} bytes are held, more than maxHeldBytes (${maxHeldBytes})`

@@ -1,6 +1,13 @@
-import { invalidType } from './errors.ts'
-import type { PeerLimit, RenegotiateOptions } from './options.ts'
-import type { CertificatePolicy, HandshakeFailure, Session, Transport, WriteCallback } from './transport.ts'
+import { invalidType, invalidValue } from './errors.ts'
+import { type PeerLimit, refuseHoldFrom, type Settings } from './options.ts'
+import type {
+  CertificatePolicy,
+  HandshakeFailure,
+  HandshakeOptions,
+  Session,
+  Transport,
+  WriteCallback,
+} from './transport.ts'
 import { quote } from './values.ts'
 
 /** What the guard needs from the stream. */
@@ -71,7 +78,7 @@ export class GuardedTransport {
   }
 
   /** @throws what the transport throws, because the renegotiation could not begin. */
-  renegotiate(options: RenegotiateOptions): void {
+  renegotiate(options: HandshakeOptions): void {
     this.#transport.renegotiate(options)
   }
 
@@ -85,6 +92,10 @@ export class GuardedTransport {
 
   get peerAnswered(): boolean {
     return this.#call((transport) => transport.peerAnswered) ?? false
+  }
+
+  get awaitsAnswer(): boolean {
+    return this.#call((transport) => transport.awaitsAnswer) ?? false
   }
 
   get hasKeyUpdates(): boolean {
@@ -128,6 +139,18 @@ export class GuardedTransport {
     if (this.#host.isOfApplication(error)) throw error
     this.#host.transportThrew(error instanceof Error ? error : new Error(`The transport threw ${String(error)}`))
   }
+}
+
+/**
+ * Tells a transport of the options that it carries out itself. Called before anything is touched.
+ *
+ * @throws TypeError for an option that the transport does not have.
+ */
+export function applyOptions(transport: Transport, { resumption, holdFrom }: Settings): void {
+  if (holdFrom === 'answer' && transport.awaitsAnswer === undefined) refuseHoldFrom()
+  if (resumption === undefined) return
+  if (transport.allowResumption === undefined) throw invalidValue('resumption is not an option of this transport')
+  transport.allowResumption(resumption)
 }
 
 /**

@@ -56,13 +56,15 @@ export class Handshake {
     this.request = request
     this.kind = kind ?? kindOf(transport.hasKeyUpdates, asked.requestCert)
     this.timeout = asked.handshakeTimeout ?? settings.handshakeTimeout
+    const requestCert =
+      this.kind === 'renegotiation'
+        ? asMade !== undefined && (asked.requestCert ?? (asMade.requestCert || this.#before.identity !== undefined))
+        : this.kind === 'post-handshake-auth' && request !== undefined
     this.expected = {
       // A client that has shown a certificate is asked for it again. Otherwise it would have none afterwards.
-      requestCert:
-        this.kind === 'renegotiation'
-          ? asMade !== undefined && (asked.requestCert ?? (asMade.requestCert || this.#before.identity !== undefined))
-          : this.kind === 'post-handshake-auth' && request !== undefined,
+      requestCert,
       rejectUnauthorized: asked.rejectUnauthorized ?? (asked.requestCert || asMade?.rejectUnauthorized === true),
+      full: requestCert && request?.needsFull === true,
       allowIdentityChange: settings.allowIdentityChange,
       requireExtendedMasterSecret: settings.requireExtendedMasterSecret,
     }

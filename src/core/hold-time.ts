@@ -1,5 +1,7 @@
 /** Measures how often and how long writes were held, in milliseconds. */
 export class HoldTime {
+  /** Whether writes are held. */
+  isHolding = false
   #since = 0
   #count = 0
   #total = 0
@@ -7,10 +9,12 @@ export class HoldTime {
   #max = 0
 
   begins(): void {
+    this.isHolding = true
     this.#since = performance.now()
   }
 
   ends(): void {
+    this.isHolding = false
     const milliseconds = performance.now() - this.#since
     this.#count++
     this.#total += milliseconds

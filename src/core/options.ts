@@ -73,6 +73,23 @@ export interface RenegotiationOptions {
    */
   requireExtendedMasterSecret?: boolean | undefined
   /**
+   * On a server: whether a renegotiation may resume the session of the connection, if the client offers that. Such a
+   * handshake is abbreviated: it has no public-key operations, and its keys come from the secret of the session
+   * (`freshSecret: false`). Nobody is asked for a certificate in it, so a call with `requestCert: true` or
+   * `rejectUnauthorized: true` is still a full handshake. On a client, and over a transport that does not have this
+   * option, either value is a TypeError (`ERR_INVALID_ARG_VALUE`).
+   * @default false; with `renegotiation-duplex/openssl`, true unless the client has a certificate or is asked for one
+   */
+  resumption?: boolean | undefined
+  /**
+   * On a server of `node:tls`: from when on a renegotiation of this end holds writes. `'request'`: from its HelloRequest
+   * on. `'answer'`: from the ClientHello that answers it, one round trip later. A client that writes at the same time, and
+   * does not hold its own writes as this package does, loses the connection by the data in between. Where the option has
+   * no effect, `'answer'` is a TypeError (`ERR_INVALID_ARG_VALUE`).
+   * @default 'request'
+   */
+  holdFrom?: 'request' | 'answer' | undefined
+  /**
    * A schedule of renegotiations, and a limit for the use of keys. `'auto'` is for TLS 1.3 with an engine that has key
    * updates: it updates the keys when half of the records are sent or received that the cipher allows with one key
    * (RFC 8446, 5.5). It does nothing on other connections. `false`: none.
@@ -123,6 +140,8 @@ export interface Settings {
   readonly peerLimit: PeerLimit | false | undefined
   readonly allowIdentityChange: boolean
   readonly requireExtendedMasterSecret: boolean
+  readonly resumption: boolean | undefined
+  readonly holdFrom: 'request' | 'answer'
   readonly rekey: RekeySettings | undefined
 }
 
@@ -140,8 +159,21 @@ export function parseOptions(options: RenegotiationOptions = {}): Settings {
     peerLimit: peerLimit(options.peerLimit),
     allowIdentityChange: flag(options, 'allowIdentityChange') ?? false,
     requireExtendedMasterSecret: flag(options, 'requireExtendedMasterSecret') ?? false,
+    resumption: flag(options, 'resumption'),
+    holdFrom: holdFrom(options.holdFrom),
     rekey: parseRekeyOptions(options.rekey),
   }
+}
+
+/** @throws TypeError for an option that only a server has. Called for a client. */
+export function refuseServerOptions({ resumption, holdFrom }: RenegotiationOptions = {}): void {
+  if (resumption !== undefined) throw invalidValue('resumption is an option of a server, and this end is a client')
+  if (holdFrom === 'answer') refuseHoldFrom()
+}
+
+/** @throws TypeError if writes cannot go on until the peer answers. */
+export function refuseHoldFrom(): never {
+  throw invalidValue("holdFrom: 'answer' is an option of a server of node:tls, which this end is not")
 }
 
 /** Checks the options of one renegotiation. Throws a TypeError or a RangeError. */
@@ -158,6 +190,11 @@ export function parseRenegotiateOptions(options: RenegotiateOptions = {}): Reneg
     handshakeTimeout: milliseconds(options, 'handshakeTimeout'),
     signal,
   }
+}
+
+function holdFrom(value: unknown): 'request' | 'answer' {
+  if (value === undefined || value === 'request' || value === 'answer') return value ?? 'request'
+  throw invalidValue(`holdFrom must be 'request' or 'answer', got ${quote(value)}`)
 }
 
 /** The value of `tls.CLIENT_RENEG_WINDOW`, in milliseconds. */

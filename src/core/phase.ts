@@ -26,6 +26,7 @@ export class Phase {
   /** Moves to the next state, and holds or releases writes. {@link adjustInbox} must be called afterwards. */
   to(trigger: Trigger): void {
     const from = this.#state
+    this.#holdAgain()
     this.#state = next(from, trigger)
     this.clearTimer()
     switch (this.#state) {
@@ -39,6 +40,25 @@ export class Phase {
     }
     if (from === 'open') this.hold.begins()
     else if (this.#state === 'open') this.hold.ends()
+  }
+
+  /**
+   * Called at each step of a handshake of this end. Lets writes go on until the next step, if `sendsOn()` is true. They
+   * begin after an empty write, so that nothing is queued below that would be written after the answer.
+   */
+  stepped(sendsOn: () => boolean): void {
+    this.#holdAgain()
+    if (this.#state !== 'handshaking' || !sendsOn()) return
+    this.#outbox.barrier(() => {
+      this.#outbox.release()
+      this.hold.ends()
+    })
+  }
+
+  #holdAgain(): void {
+    if (this.#state !== 'handshaking') return
+    this.#outbox.hold()
+    if (!this.hold.isHolding) this.hold.begins()
   }
 
   /** Moves to `flushing`. Calls `flushed` when everything received was read once more, unless a handshake begins. */

@@ -43,6 +43,8 @@ export class Renegotiator {
   #bytesReadBefore = 0
   #handshake: Handshake | undefined
   #whenIdle: (() => void) | undefined
+  /** Whether writes go on in a handshake of this end. */
+  readonly #sendsOn = () => this.#host.settings.holdFrom === 'answer' && this.#host.transport.awaitsAnswer
 
   constructor(host: RenegotiatorHost) {
     this.#host = host
@@ -101,6 +103,7 @@ export class Renegotiator {
   }
 
   handshakeStarted(): void {
+    this.#phase.stepped(this.#sendsOn)
     if (this.state === 'handshaking' || this.state === 'closed') return
     const refusal = this.#handshake === undefined ? reasonAgainstPeers(this.#host) : undefined
     const handshake = this.#handshake ?? new Handshake(this.#host)
@@ -138,7 +141,8 @@ export class Renegotiator {
         // The TLS library at this end refused the peer's handshake, so it did not take place.
         this.#outcomes.failedByPeer(handshake, refusedError('Our own TLS library refused the renegotiation'))
       } else {
-        const request = handshake.request ?? (verdict.outcome === 'renegotiated' ? this.#requestServed() : undefined)
+        const request =
+          handshake.request ?? (verdict.outcome === 'renegotiated' ? this.#requests.servedBy(after) : undefined)
         if (request !== undefined) this.#requests.remove(request)
         this.#host.keysChanged('both')
         if (verdict.outcome === 'rejected') this.#outcomes.rejected(handshake, verdict.error)
@@ -283,6 +287,7 @@ export class Renegotiator {
       this.#phase.to('drained')
       this.#entered(handshake)
     }
+    if (this.#handshake === handshake) this.#phase.stepped(this.#sendsOn)
   }
 
   /** Called when the state has become `handshaking`. */
@@ -297,11 +302,6 @@ export class Renegotiator {
       // The handshake depends on reading, even if a listener throws.
       this.#phase.adjustInbox()
     }
-  }
-
-  /** The request that a handshake of the peer serves: the one whose turn it is, unless it asks for a certificate. */
-  #requestServed(): Request | undefined {
-    return this.#requests.turn?.options.requestCert ? undefined : this.#requests.turn
   }
 
   #abort(request: Request, error: AbortError): void {

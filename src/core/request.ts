@@ -43,6 +43,14 @@ export class Request {
     this.settled = this.promise.then(done, done)
   }
 
+  /**
+   * Whether a handshake that resumes a session cannot serve this request, because a client is asked for its certificate
+   * only in a full one.
+   */
+  get needsFull(): boolean {
+    return this.options.requestCert === true || this.options.rejectUnauthorized === true
+  }
+
   get isSettled(): boolean {
     return this.#isSettled
   }

@@ -1,6 +1,7 @@
 import PQueue from 'p-queue'
 import type { AbortError } from './errors.ts'
 import type { Request } from './request.ts'
+import type { Session } from './transport.ts'
 
 /** The requests that are not settled. They wait in a queue (p-queue, one at a time) for their turn. */
 export class Requests {
@@ -10,6 +11,16 @@ export class Requests {
   /** Made for the first request, because most connections never have one. */
   #queue: PQueue | undefined
   #turn: Request | undefined
+
+  /**
+   * The request that a handshake of the peer serves, after which the session is this one: the request whose turn it is,
+   * unless it needs a handshake of its own.
+   */
+  servedBy({ resumed }: Session): Request | undefined {
+    const request = this.#turn
+    if (request?.options.requestCert || (resumed && request?.needsFull)) return undefined
+    return request
+  }
 
   get size(): number {
     return this.#all.size

@@ -5,7 +5,7 @@ export type State =
   | 'open'
   /** A renegotiation waits for the write in flight. New writes are held. */
   | 'draining'
-  /** A handshake is in progress, driven by reading only. New writes are held. */
+  /** A handshake is in progress, driven by reading only. New writes are held, unless `holdFrom` lets them go on. */
   | 'handshaking'
   /** The handshake is over, or was given up before it began. Held writes are about to be sent. */
   | 'flushing'

@@ -88,6 +88,12 @@ export interface CertificatePolicy {
   readonly rejectUnauthorized: boolean
 }
 
+/** What a transport is told of a handshake that it must begin. */
+export interface HandshakeOptions extends RenegotiateOptions {
+  /** Whether the handshake must not resume a session, because a certificate is requested or required in it. */
+  readonly full?: boolean | undefined
+}
+
 /**
  * The callback of a write. `error`: the write failed, and so did the connection. `bytesTaken`: how many of the offered
  * bytes are really on their way; required unless there is an error.
@@ -100,7 +106,7 @@ export type WriteCallback = (error: Error | null | undefined, bytesTaken?: numbe
  * `renegotiation-duplex/compliance` on it.
  *
  * The stream makes one write at a time. It makes none between `handshakeStarted` and `handshakeDone`, not even an empty
- * one. After `end()` it only reads; after `destroy()` it calls nothing. The transport needs no queue, no backpressure
+ * one, except while {@link Transport.awaitsAnswer} is true. After `end()` it only reads; after `destroy()` it calls nothing. The transport needs no queue, no backpressure
  * and no decision when to renegotiate. If it throws, the stream is destroyed with that error, unless stated otherwise.
  *
  * The two directions must not wait for each other: received data must be delivered while a write is in flight.
@@ -113,6 +119,14 @@ export interface Transport {
    * @throws if the transport already has a stream.
    */
   attach(events: TransportEvents): void
+  /**
+   * Sets whether renegotiations of this server may resume the session, except for those with
+   * {@link HandshakeOptions.full}. Called at most once, before {@link attach}, if the option `resumption` is given. Without
+   * this method, that option is a TypeError.
+   *
+   * @throws TypeError on a client.
+   */
+  allowResumption?(allowed: boolean): void
   /**
    * Writes `buffer`, with the contract of fs.write(): calls `done(error, bytesTaken)` exactly once, before it returns
    * or later, when that many bytes from the beginning of `buffer` are on their way. There is no second write before
@@ -149,14 +163,15 @@ export interface Transport {
   /**
    * Begins a handshake. Called when no write is in flight. Reading drives the handshake; the transport calls
    * `handshakeDone` when it is complete, and may call `handshakeStarted` for it. `requestCert` and `rejectUnauthorized`
-   * are always set, to what applies to this handshake. The stream itself checks the certificate, by `session()`.
+   * are always set, to what applies to this handshake, and so is `full`. The stream itself checks the certificate, by
+   * `session()`.
    *
    * If {@link hasKeyUpdates} is true, it sends a certificate request if `requestCert` is true, and else a key update,
    * and calls `requestSent`.
    *
    * @throws if the handshake cannot begin. The stream goes on then.
    */
-  renegotiate(options: RenegotiateOptions): void
+  renegotiate(options: HandshakeOptions): void
   /**
    * Takes back a handshake of this end, after the peer has closed its side. That is possible if only a request was sent
    * that the peer does not have to answer. Returns whether writes can continue. Without this method, they cannot.
@@ -172,6 +187,12 @@ export interface Transport {
    * property, the stream is destroyed when the keys reach `rekey.hardLimit`, even during a handshake.
    */
   readonly peerAnswered?: boolean | undefined
+  /**
+   * On a server that can send data after its request for a handshake: whether a request was sent, and the answer has not
+   * been processed yet. The transport must call `handshakeStarted` for the answer, before it is processed. With the option
+   * `holdFrom: 'answer'`, the stream writes while this is true. Undefined if the transport cannot tell.
+   */
+  readonly awaitsAnswer?: boolean | undefined
   /** Whether this connection has key updates in place of renegotiations (TLS 1.3). */
   readonly hasKeyUpdates?: boolean | undefined
   /**

@@ -8,6 +8,8 @@ export interface Expectation {
   readonly requestCert: boolean
   /** Without a valid certificate the renegotiation fails. */
   readonly rejectUnauthorized: boolean
+  /** The handshake must not resume a session, because the client is to be asked for its certificate now. */
+  readonly full: boolean
   readonly allowIdentityChange: boolean
   /** A session without the extended master secret (RFC 7627) fails. */
   readonly requireExtendedMasterSecret: boolean
@@ -51,7 +53,8 @@ export function judge(before: Session, after: Session, expected: Expectation): V
     return { outcome: 'fatal', error: new RenegotiationError('ERR_RENEGOTIATION_UNSUPPORTED', message) }
   }
 
-  if (expected.requestCert && expected.rejectUnauthorized && after.identity === undefined && after.resumed) {
+  const isRequired = expected.requestCert && expected.rejectUnauthorized && after.identity === undefined
+  if (after.resumed && (expected.full || isRequired)) {
     return {
       outcome: 'rejected',
       error: new RenegotiationError(
@@ -92,6 +95,14 @@ function identityChange(before: Session, after: Session, expected: Expectation):
   if (before.pskIdentity !== undefined && !equal(before.pskIdentity, after.pskIdentity)) {
     return identityChanged(
       'After the renegotiation, the peer has no pre-shared key any more, or another identity for it',
+    )
+  }
+  if (after.resumed && isOther(before, after)) {
+    return identityChanged('The renegotiation resumed a session with a certificate that this connection did not have')
+  }
+  if (after.resumed && after.authorized === true && before.authorized !== true) {
+    return identityChanged(
+      'The renegotiation resumed a session in which the certificate was verified. In this connection, it was not',
     )
   }
   const [asked, asks] = [before.servername, after.servername]

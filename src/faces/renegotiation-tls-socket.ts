@@ -115,7 +115,8 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
     }
     const asked = this.destroyed ? undefined : true
     const asMade = this.#gate.transport.certificatePolicy
-    const { rejectUnauthorized = asMade?.rejectUnauthorized } = options as RenegotiateOptions
+    const { requestCert, rejectUnauthorized = requestCert && asMade?.rejectUnauthorized } =
+      options as RenegotiateOptions
     // In a tick of its own: if the callback throws, that is an uncaught exception, as with Node, not a rejection.
     this.#gate.renegotiate({ ...options, rejectUnauthorized }).then(
       () => process.nextTick(callback, null),

@@ -1,7 +1,7 @@
 import net from 'node:net'
 import { addAbortSignal, type Duplex } from 'node:stream'
 import tls, { type ConnectionOptions } from 'node:tls'
-import { parseOptions, type RenegotiationOptions } from '../core/options.ts'
+import { parseOptions, type RenegotiationOptions, refuseServerOptions } from '../core/options.ts'
 import { RenegotiationTLSSocket } from '../faces/renegotiation-tls-socket.ts'
 import { encodeProtocols } from './alpn.ts'
 import type { OpenSSL } from './binding.ts'
@@ -81,6 +81,7 @@ export function connect(...args: unknown[]): RenegotiationTLSSocket {
   parseOptions(renegotiation)
   const settings: RenegotiationOptions = { rekey: 'auto', highWaterMark, ...renegotiation }
   parseOptions(settings)
+  refuseServerOptions(settings)
   checkOptions('connect', options)
   const openssl = loadOpenSSL(options.openssl)
   let stream: RenegotiationTLSSocket | undefined

@@ -1,4 +1,4 @@
-import type { CertificatePolicy, Session } from '../core/transport.ts'
+import type { CertificatePolicy, HandshakeOptions, Session } from '../core/transport.ts'
 import type { PostHandshakeCounts } from '../transports/post-handshake-messages.ts'
 import type { RecordType, TLSEngine, Want } from '../transports/tls-engine.ts'
 import type { Connection } from './connection.ts'
@@ -12,7 +12,7 @@ import { endedInHandshake } from './openssl-error.ts'
 import { PostHandshake } from './post-handshake.ts'
 import { RecordInput } from './record-input.ts'
 import { recordLimit } from './record-limit.ts'
-import { beginRenegotiation } from './renegotiation.ts'
+import { Renegotiation } from './renegotiation.ts'
 
 /*
  * Theory of operation. OpenSSL sits between two memory BIOs, which take all that is written to them. So SSL_write()
@@ -45,6 +45,7 @@ export class OpenSSLEngine implements TLSEngine {
   onHandshake: (() => void) | null = null
   readonly isServer: boolean
   readonly certificatePolicy: CertificatePolicy | undefined
+  readonly renegotiation: Renegotiation
 
   readonly #openssl: OpenSSL
   readonly #connection: Connection
@@ -81,6 +82,7 @@ export class OpenSSLEngine implements TLSEngine {
     this.#maxOutputBytes = maxOutputBytes
     this.#readDue = !isServer
     this.isServer = isServer
+    this.renegotiation = new Renegotiation(this.#connection, isServer)
     this.certificatePolicy = isServer ? { requestCert, rejectUnauthorized } : undefined
   }
 
@@ -127,10 +129,10 @@ export class OpenSSLEngine implements TLSEngine {
    * TLS 1.3: with `requestCert` on a server, a request for a certificate of the client. Otherwise a key update, which
    * requests one of the peer. Either is written at once.
    */
-  renegotiate(options: { readonly requestCert?: boolean | undefined } = {}): void {
+  renegotiate(options: Pick<HandshakeOptions, 'requestCert' | 'full'> = {}): void {
     this.#check()
-    const { requestCert = this.certificatePolicy?.requestCert ?? false } = options
-    if (this.#postHandshake === undefined) this.#renegotiate(requestCert)
+    const { requestCert = this.certificatePolicy?.requestCert ?? false, full = false } = options
+    if (this.#postHandshake === undefined) this.#renegotiate(requestCert, full)
     else if (this.isServer && requestCert) this.#postHandshake.requestCertificate()
     else this.#postHandshake.requestKeyUpdate()
     this.onWire?.()
@@ -271,8 +273,8 @@ export class OpenSSLEngine implements TLSEngine {
     return this.#ended || this.#peerEnded ? 'destroyed' : 'failed'
   }
 
-  #renegotiate(requestCert: boolean): void {
-    beginRenegotiation(this.#connection, this.isServer, requestCert)
+  #renegotiate(requestCert: boolean, full: boolean): void {
+    this.renegotiation.begin(requestCert, full)
     this.#handshaking = true
     this.#readDue = true
   }

@@ -58,8 +58,9 @@ export class JudgedEvents implements TransportEvents {
   }
 
   handshakeDone(): void {
-    // A server's policy is judged by the stream.
-    const error = this.#socket._tlsOptions.isServer ? undefined : this.#judge(this.#socket)
+    // A server's policy is judged by the stream. If the session was resumed, nothing was verified that was not before.
+    const isJudged = this.#socket._tlsOptions.isServer || this.#socket.isSessionReused()
+    const error = isJudged ? undefined : this.#judge(this.#socket)
     if (error === undefined) this.#events.handshakeDone()
     else this.#events.error(error)
   }

@@ -1,17 +1,18 @@
 /* The transport over an OpenSSL engine, with what a face of a TLS socket needs in addition. */
 import { finished } from 'node:stream'
 import tls from 'node:tls'
-import type { PeerLimit, RenegotiateOptions } from '../core/options.ts'
+import type { PeerLimit } from '../core/options.ts'
 import type {
   CertificatePolicy,
   HandshakeFailure,
+  HandshakeOptions,
   Session,
   Transport,
   TransportEvents,
   WriteCallback,
 } from '../core/transport.ts'
 import { engineTransport } from '../transports/engine.ts'
-import { gather, reuse } from '../transports/gather.ts'
+import { writeGathered } from '../transports/gather.ts'
 import { ShownSession } from '../transports/shown-session.ts'
 import type { OpenSSLEngine } from './engine.ts'
 import { type Judge, JudgedEvents } from './judged-events.ts'
@@ -66,6 +67,10 @@ export class OpenSSLTransport implements Transport {
     else below.once('close', closed)
   }
 
+  allowResumption(allowed: boolean): void {
+    this.#engine.renegotiation.allowResumption(allowed)
+  }
+
   get isServer(): boolean {
     return this.#engine.isServer
   }
@@ -96,11 +101,7 @@ export class OpenSSLTransport implements Transport {
 
   /** Copies small buffers into one, so that OpenSSL makes one record of them. */
   writev(buffers: readonly Uint8Array[], done: WriteCallback): void {
-    const gathered = gather(buffers)
-    this.write(gathered, (error, bytes) => {
-      reuse(gathered)
-      done(error, bytes)
-    })
+    writeGathered(this, buffers, done)
   }
 
   /** Calls back when the stream below has ended as well, or has closed, as with Node.js. */
@@ -133,7 +134,7 @@ export class OpenSSLTransport implements Transport {
     this.#inner.destroy()
   }
 
-  renegotiate(options: RenegotiateOptions): void {
+  renegotiate(options: HandshakeOptions): void {
     if (this.hasKeyUpdates && options.requestCert === true && this.#socket.alpnProtocol === 'h2') {
       throw new Error('HTTP/2 forbids to ask for a certificate after the handshake (RFC 9113, 9.2.3)')
     }

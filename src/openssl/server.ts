@@ -1,7 +1,7 @@
 import type net from 'node:net'
 import tls, { type TlsOptions } from 'node:tls'
 import { connectionReset, invalidValue, withCode } from '../core/errors.ts'
-import { parseOptions, type RenegotiationOptions } from '../core/options.ts'
+import { parseOptions, type RenegotiationOptions, refuseHoldFrom } from '../core/options.ts'
 import { RenegotiationTLSSocket } from '../faces/renegotiation-tls-socket.ts'
 import { encodeProtocols, type ProtocolChoice, preferOwn } from './alpn.ts'
 import { mustBeBytes } from './argument.ts'
@@ -84,7 +84,7 @@ export class OpenSSLServer extends tls.Server {
   readonly #contexts: { readonly name: RegExp; readonly context: SecureContext }[] = []
 
   constructor(options: OpenSSLServerOptions, listener: SecureConnectionListener | undefined) {
-    parseOptions(options.renegotiation)
+    if (parseOptions(options.renegotiation).holdFrom === 'answer') refuseHoldFrom()
     checkOptions('server', options)
     const openssl = loadOpenSSL(options.openssl)
     // The streams decide when a connection ends.

@@ -32,6 +32,8 @@ export function guard(settings: GuardSettings): void {
 }
 
 function guardClients({ mode, choice, renegotiation, counts }: GuardSettings): void {
+  // Options of servers, which a client refuses.
+  const ofClients = renegotiation && { ...renegotiation, resumption: undefined, holdFrom: undefined }
   tls.connect = function connect(...args: unknown[]): TLSSocket {
     const host = args.find((arg, index) => index > 0 && typeof arg === 'string') as string | undefined
     const reason = choice.againstClient(optionsOf(args) ?? {}, host)
@@ -45,7 +47,7 @@ function guardClients({ mode, choice, renegotiation, counts }: GuardSettings): v
       loaded.watch(socket, counts)
       return socket
     }
-    const stream = loaded.connectGuarded(args, renegotiation)
+    const stream = loaded.connectGuarded(args, ofClients)
     stream.disableRenegotiation = noEffect
     counts.guarded++
     return stream

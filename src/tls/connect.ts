@@ -1,5 +1,5 @@
 import type { ConnectionOptions } from 'node:tls'
-import { parseOptions, type RenegotiationOptions } from '../core/options.ts'
+import { parseOptions, type RenegotiationOptions, refuseServerOptions } from '../core/options.ts'
 import type { RenegotiationTLSSocket } from '../faces/renegotiation-tls-socket.ts'
 import { connectPlain, optionsOf } from './plain.ts'
 import { wrapTLSSocket } from './wrap-tls-socket.ts'
@@ -62,6 +62,7 @@ export function connect(...args: unknown[]): RenegotiationTLSSocket {
 export function connectGuarded(args: readonly unknown[], defaults?: RenegotiationOptions): RenegotiationTLSSocket {
   const { renegotiation = defaults } = (optionsOf(args) ?? {}) as RenegotiationConnectionOptions
   parseOptions(renegotiation)
+  refuseServerOptions(renegotiation)
   const listener = args.findLast((arg) => typeof arg === 'function') as SecureConnectListener | undefined
   // Not passed to Node: on the socket below, the listener would be called with every handshake.
   const socket = connectPlain(args.filter((arg) => arg !== listener))

@@ -1,5 +1,6 @@
 /* Copies small buffers into one, in memory that is reused. */
 import { SLICE_BYTES } from '../core/slice.ts'
+import type { Transport, WriteCallback } from '../core/transport.ts'
 
 /** How many are kept. Usually one is enough: a write is done before the next connection writes. */
 const SPARE = 8
@@ -19,6 +20,19 @@ export function gather(buffers: readonly Uint8Array[]): Buffer {
     at += buffer.length
   }
   return gathered
+}
+
+/** Writes `buffers` as one to `transport`, and reuses the memory. */
+export function writeGathered(
+  transport: Pick<Transport, 'write'>,
+  buffers: readonly Uint8Array[],
+  done: WriteCallback,
+): void {
+  const gathered = gather(buffers)
+  transport.write(gathered, (error, bytesTaken) => {
+    reuse(gathered)
+    done(error, bytesTaken)
+  })
 }
 
 export function reuse(gathered: Buffer): void {

@@ -1,11 +1,18 @@
 /* The transport over a TLS socket of Node. */
 import tls, { type TLSSocket } from 'node:tls'
-import { invalidType, invalidValue, RenegotiationError } from '../core/errors.ts'
-import type { PeerLimit, RenegotiateOptions } from '../core/options.ts'
-import type { CertificatePolicy, HandshakeFailure, Session, Transport, WriteCallback } from '../core/transport.ts'
-import { quote } from '../core/values.ts'
+import { RenegotiationError } from '../core/errors.ts'
+import { type PeerLimit, refuseServerOptions } from '../core/options.ts'
+import type {
+  CertificatePolicy,
+  HandshakeFailure,
+  HandshakeOptions,
+  Session,
+  Transport,
+  WriteCallback,
+} from '../core/transport.ts'
 import { refuseTickets } from './full-handshake.ts'
-import { gather, reuse } from './gather.ts'
+import { writeGathered } from './gather.ts'
+import { KeptSettings } from './kept-settings.ts'
 import { reportIfLost } from './lost-write.ts'
 import {
   certificatePolicy,
@@ -13,16 +20,13 @@ import {
   isSecured,
   isSecurePending,
   isServer,
-  keepTimeout,
   mendJavaScriptStream,
   NOT_MENDED,
   onHandshakes,
   onHiddenErrors,
-  readsIntoBuffer,
   renegotiationDisabled,
   requestedName,
   restoreCertificatePolicy,
-  suspendNagle,
   warnWithoutHook,
 } from './node-internals.ts'
 import { openSSLFailure } from './openssl-failure.ts'
@@ -30,9 +34,8 @@ import { ShownSession } from './shown-session.ts'
 import { SocketsBelow } from './sockets-below.ts'
 import { StreamTransport } from './stream-transport.ts'
 import { exportedKeys, identity, notVerified, readSession, verifiedHere } from './tls-session.ts'
+import { mustBeWrappable } from './wrappable.ts'
 
-/** Kept here, because somebody may replace `tls.TLSSocket`. */
-const PlainTLSSocket = tls.TLSSocket
 /**
  * Makes a transport over a `tls.TLSSocket` of a client or a server. From then on, do not write to the socket, read
  * from it, end it or renegotiate. It still emits its events, and `secure` and `secureConnect` with every handshake.
@@ -52,15 +55,7 @@ export function tlsTransport(socket: TLSSocket): Transport {
 
 /** Like {@link tlsTransport}, with the type that a RenegotiationTLSSocket needs. */
 export function tlsSocketTransport(socket: TLSSocket): TLSSocketTransport {
-  if (!(socket instanceof PlainTLSSocket)) throw invalidType(`socket must be a tls.TLSSocket, got ${quote(socket)}`)
-  // A stream of this package passes `instanceof tls.TLSSocket`, but is none.
-  if ('heldBytes' in socket)
-    throw invalidValue('socket must not be a stream of this package, which renegotiates already')
-  if (socket.readableEncoding !== null) {
-    throw invalidValue(`socket must not have an encoding set, it has '${socket.readableEncoding}'`)
-  }
-  if (readsIntoBuffer(socket))
-    throw invalidValue('socket must not be made with the option onread, which takes its data')
+  mustBeWrappable(socket)
   return new TLSSocketTransport(socket)
 }
 
@@ -74,16 +69,19 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
   #local = false
   /** {@link Session.keys} as they are until the peer's hello. Undefined if no handshake is in progress. */
   #keysUnanswered: Buffer | undefined
-  /** Whether Node sets the socket's timeout to 0 with every handshake. */
-  #restoresTimeout = false
-  /** The socket's timeout in milliseconds when the handshake began. */
-  #timeout: number | undefined
+  #settings: KeptSettings | undefined
   /** The first server name that the client is known to have requested (SNI), '' for none. */
   #servername: string | undefined
   /** The server's usual policy, while a handshake has a different one. */
   #policy: CertificatePolicy | undefined
   /** Whether the server was verified when the handshake began, and Node does not verify it again. */
   #mustVerify = false
+  /** Node's `authorized` when the handshake began. */
+  #authorized = false
+  /** Whether renegotiations may resume the session. Only on a server. */
+  #resumption = false
+  /** Whether the handshake that this end has begun must be a full one. */
+  #full = false
   /** Whether a HelloRequest was taken back. Node may have lost it, and may lose every write from then on. */
   #tookBack = false
   #removeHook: (() => void) | undefined
@@ -116,6 +114,12 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
     return !exportedKeys(this.stream).equals(this.#keysUnanswered)
   }
 
+  /** After the HelloRequest, OpenSSL takes data as before. The hook reports the ClientHello before it is processed. */
+  get awaitsAnswer(): boolean | undefined {
+    if (!this.isServer) return undefined
+    return this.#local && this.#starts === 1 && this.#removeHook !== undefined
+  }
+
   protected override attached(): void {
     const socket = this.stream
     onHiddenErrors(socket, (error) => this.events.error(error))
@@ -138,18 +142,20 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
    * they are copied (TLSWrap::DoWrite). Node does not need the memory any more when it calls back.
    */
   override writev(buffers: readonly Uint8Array[], done: WriteCallback): void {
-    const gathered = gather(buffers)
-    this.write(gathered, (error, bytesTaken) => {
-      reuse(gathered)
-      done(error, bytesTaken)
-    })
+    writeGathered(this, buffers, done)
   }
 
-  renegotiate({ requestCert }: RenegotiateOptions): void {
+  allowResumption(allowed: boolean): void {
+    if (!this.isServer) refuseServerOptions({ resumption: allowed })
+    this.#resumption = allowed
+  }
+
+  renegotiate({ requestCert, full }: HandshakeOptions): void {
     const socket = this.stream
     const policy = certificatePolicy(socket)
     this.#begin()
     this.#local = true
+    this.#full = full === true
     // With `rejectUnauthorized`, an invalid certificate makes Node destroy the socket without an error.
     const options = policy && { requestCert: requestCert === true, rejectUnauthorized: false }
     this.#policy = policy
@@ -236,14 +242,10 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
     } else {
       this.events.handshakeStarted()
     }
-    this.#requireFullHandshake()
-  }
-
-  /** Called last, so that listeners for `renegotiating` still see the server's own ticket keys. */
-  #requireFullHandshake(): void {
-    const isHelloRequest = this.#local && this.#starts === 1
-    // Without the hook, OpenSSL has processed the ClientHello already.
-    if (this.isServer && this.#removeHook !== undefined && !isHelloRequest) refuseTickets(this.stream)
+    // Last, so that listeners for `renegotiating` still see the server's own ticket keys. Without the hook, OpenSSL has
+    // processed the ClientHello already.
+    const mayResume = this.#resumption && !this.#full
+    if (this.isServer && !mayResume && this.#removeHook !== undefined && !this.awaitsAnswer) refuseTickets(this.stream)
   }
 
   /** OpenSSL has sent the ClientHello by now: it does so right after it has reported the start. */
@@ -257,6 +259,8 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
       return
     }
     this.#over()
+    // If the session was resumed, nothing was verified. Node does not check the name then, and says that it is authorized.
+    if (!this.isServer && this.stream.isSessionReused()) this.stream.authorized = this.#authorized
     if (this.#lastSession !== undefined) this.#lastSession = this.#readSession()
     if (this.#mustVerify && !this.session().authorized) this.events.error(notVerified(this.session()))
     else this.events.handshakeDone()
@@ -277,7 +281,7 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
     }
     this.shown.established()
     if (this.isServer) this.#servername = this.#requestedName()
-    this.#restoresTimeout = !keepTimeout(socket)
+    this.#settings = new KeptSettings(socket)
     this.#carriesHandshakes = mendJavaScriptStream(socket)
     if (socket.getProtocol() !== 'TLSv1.3') {
       this.#removeHook = onHandshakes(socket, this.#onHandshakeStart, this.#onHandshakeDone)
@@ -311,23 +315,19 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
     this.shown.freeze()
     // On a client, they are read after its own hello, which changes them too. See #onClientHello.
     if (this.isServer) this.#keysUnanswered = exportedKeys(this.stream)
-    this.#timeout = this.stream.timeout
+    this.#authorized = this.stream.authorized
     this.#mustVerify = verifiedHere(this.stream) && this.session().authorized === true
-    suspendNagle(this.stream, true)
+    this.#settings?.begin()
   }
 
   #over(): void {
     const socket = this.stream
-    this.#handshaking = this.#local = false
+    this.#handshaking = this.#local = this.#full = false
     this.#starts = 0
     this.#keysUnanswered = undefined
-    if (this.#restoresTimeout && this.#timeout) socket.setTimeout(this.#timeout)
+    this.#settings?.restore()
     // While `secure` is pending, Node has yet to check the certificate, and must not destroy the socket for it.
     if (!isSecurePending(socket)) this.#restorePolicy()
-    // The last messages of the handshake are written after this, and must not be delayed either.
-    setImmediate(() => {
-      if (!this.#handshaking) suspendNagle(socket, false)
-    })
   }
 
   #restorePolicy(): void {

@@ -98,6 +98,13 @@ t.test('an exception in peerAnswered, read when the keys reach their hard limit,
   await isOver(t, it, settled)
 })
 
+t.test('an exception in awaitsAnswer, read when a handshake has begun, destroys the stream', async (t) => {
+  const it = scriptedStream({}, { holdFrom: 'answer' })
+  breaks(it.transport, 'awaitsAnswer', true)
+  const settled = outcome(it.stream.renegotiate())
+  await isOver(t, it, settled)
+})
+
 t.test('if destroy() of the transport throws, the stream still emits close', async (t) => {
   const { stream, transport, events } = scriptedStream()
   breaks(transport, 'destroy')

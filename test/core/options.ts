@@ -13,6 +13,8 @@ t.test('options that are not given have their defaults', async (t) => {
     peerLimit: undefined,
     allowIdentityChange: false,
     requireExtendedMasterSecret: false,
+    resumption: undefined,
+    holdFrom: 'request',
     rekey: undefined,
   }
   t.strictSame(parseOptions(), defaults)
@@ -31,6 +33,8 @@ t.test('options that are given are returned unchanged', async (t) => {
     peerLimit: { max: 7, windowMs: 8 },
     allowIdentityChange: true,
     requireExtendedMasterSecret: true,
+    resumption: false,
+    holdFrom: 'answer' as const,
     rekey: {
       everyMs: [9, 10] as const,
       everyBytes: 11,

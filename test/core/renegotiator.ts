@@ -1013,10 +1013,35 @@ t.test('the certificate of the peer is judged after each handshake', async (t) =
   })
 
   t.test('with rejectUnauthorized false, an unverified or missing certificate is accepted', async (t) => {
-    for (const session of [{}, { ...anna, authorized: false }, { resumed: true }]) {
+    for (const session of [{}, { ...anna, authorized: false }]) {
       const { transport, result } = await handshaking({ requestCert: true, rejectUnauthorized: false }, {}, asksNot)
-      t.match(transport.renegotiations, [{ requestCert: true, rejectUnauthorized: false }])
+      t.match(transport.renegotiations, [{ requestCert: true, rejectUnauthorized: false, full: true }])
       transport.peerFinishes(session)
+      t.match(await result, { origin: 'local' })
+    }
+  })
+
+  t.test('a request for a certificate fails if nobody was asked, because the session was resumed', async (t) => {
+    const { stream, transport, result } = await handshaking(
+      { requestCert: true, rejectUnauthorized: false },
+      {},
+      asksNot,
+    )
+    transport.peerFinishes({ resumed: true })
+    t.match(await result, { code: 'ERR_RENEGOTIATION_NO_CERTIFICATE' })
+    t.equal(stream.state, 'open')
+  })
+
+  t.test('only a request that names a certificate needs a full handshake', async (t) => {
+    for (const [options, full] of [
+      [{}, false],
+      [{ requestCert: false }, false],
+      [{ rejectUnauthorized: true }, true],
+      [{ rejectUnauthorized: true, requestCert: false }, false],
+    ] as const) {
+      const { transport, result } = await handshaking(options, {}, asks)
+      t.match(transport.renegotiations, [{ full }])
+      transport.peerFinishes({ ...anna, authorized: true })
       t.match(await result, { origin: 'local' })
     }
   })

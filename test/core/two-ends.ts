@@ -56,6 +56,7 @@ const two = { writes: 2, renegotiations: 2, stops: 2, ends: true, destroys: fals
 const buffers = { below: 'buffers', abbreviated: false, allowHalfOpen: true, readsAtOnce: true } as const
 const stops = { below: 'stops midway', abbreviated: false, allowHalfOpen: true, readsAtOnce: false } as const
 const abbreviated = { abbreviated: true }
+const untilAnswer = { holdFrom: 'answer' } as const
 
 /** Pairs whose applications may do everything once. All that can happen to them is explored. */
 const whole: Record<string, Pair> = {
@@ -68,6 +69,16 @@ const whole: Record<string, Pair> = {
     client: { ...one, ...stops, ...abbreviated },
     server: { ...one, ...buffers, ...abbreviated },
     capacity: Infinity,
+  },
+  'ends that buffer, and the server writes on until its request is answered': {
+    client: { ...one, ...buffers, readsAtOnce: false },
+    server: { ...one, ...buffers, ...untilAnswer, destroys: true },
+    capacity: Infinity,
+  },
+  'a server that writes on until its request is answered, and may then resume, with a client that stops midway': {
+    client: { ...one, ...stops, ...abbreviated },
+    server: { ...one, ...buffers, ...abbreviated, ...untilAnswer, reacts: true },
+    capacity: 1,
   },
   'ends that buffer and may be destroyed': {
     client: { ...one, ...buffers, destroys: true },
@@ -93,6 +104,12 @@ const deep: Record<string, Pair> = {
     server: { ...two, ...buffers, ...abbreviated },
     capacity: Infinity,
   },
+  'a server that writes on until its request is answered, with wires on which a write stays in flight until it is read':
+    {
+      client: { ...two, ...buffers, readsAtOnce: false },
+      server: { ...two, ...buffers, ...untilAnswer },
+      capacity: 0,
+    },
   'ends that do not read at first, with wires on which a write stays in flight until it is read': {
     client: { ...two, ...buffers, readsAtOnce: false },
     server: { ...two, ...buffers, readsAtOnce: false },

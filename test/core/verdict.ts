@@ -7,6 +7,7 @@ const bytes = (text: string) => Buffer.from(text)
 const nothing: Expectation = {
   requestCert: false,
   rejectUnauthorized: true,
+  full: false,
   allowIdentityChange: false,
   requireExtendedMasterSecret: false,
 }
