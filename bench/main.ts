@@ -46,8 +46,8 @@ const plan: Plan = {
   generations: given.generations === undefined ? (given.quick ? 1 : 9) : positive('generations', given.generations),
   rounds: given.quick ? 1 : 2,
 }
-const short = given.quick || given.guard !== undefined
-const SHARE = given.share === undefined ? (short ? 1 / 16 : 1) : positive('share', given.share)
+const usualShare = given.guard !== undefined ? 1 / 32 : given.quick ? 1 / 16 : 1
+const SHARE = given.share === undefined ? usualShare : positive('share', given.share)
 
 const inMs = ({ median, low, high }: Spread) => `${median.toFixed(2)} ms (${low.toFixed(2)}–${high.toFixed(2)})`
 

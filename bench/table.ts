@@ -12,10 +12,10 @@ export function table(
   { generations, rounds }: Plan,
   columns: readonly Contender[] = COLUMNS,
 ): string {
-  const few = medianRank(generations) === 0 ? ': too few for an interval' : ''
+  const few = medianRank(generations) === 0 ? ' (too few processes for them)' : ''
   return [
-    `Ratios to the plain socket: the median of ${generations} sets of new processes with ${rounds} rounds each, ` +
-      `and its ${CONFIDENCE * 100} % confidence interval${few}\n`,
+    `Ratios to the plain socket. Sets of new processes: ${generations}, rounds of each: ${rounds}; medians, and ` +
+      `their ${CONFIDENCE * 100} % confidence intervals${few}\n`,
     line(['', NAMES.plain, ...columns.map((contender) => NAMES[contender])]),
     line(['---', '--:', ...columns.map(() => '--:')]),
     ...rows.map((row) => line([row.name, row.words.plain ?? '', ...columns.map((contender) => ratio(row, contender))])),

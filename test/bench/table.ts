@@ -16,7 +16,7 @@ const row: Row = {
 
 t.test('the table says what cannot be told apart from a second plain socket', async (t) => {
   const lines = table([row], { generations: 6, rounds: 2 }).split('\n')
-  t.match(lines[0], /6 sets of new processes with 2 rounds each, and its 95 % confidence interval$/)
+  t.match(lines[0], /new processes: 6, rounds of each: 2; medians, and their 95 % confidence intervals$/)
   t.equal(
     lines.at(-2),
     '| send | 495 MB/s | 1.35 (1.10–1.60) | 0.93 (0.90–1.00); cannot be told apart |  | 1.00 (0.95–1.03) |',
@@ -26,7 +26,7 @@ t.test('the table says what cannot be told apart from a second plain socket', as
 t.test('with too few processes the table shows medians and claims nothing else', async (t) => {
   const few = { name: 'send', words: {}, ratios: { ours: estimate([1.25]), again: estimate([0.5]) } }
   const lines = table([few], { generations: 1, rounds: 1 }, ['ours', 'again']).split('\n')
-  t.match(lines[0], /too few for an interval$/)
+  t.match(lines[0], /\(too few processes for them\)$/)
   t.equal(lines.at(-2), '| send |  | 1.25 | 0.50 |')
 })
 
