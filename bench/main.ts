@@ -43,7 +43,7 @@ const { values: given } = parseArgs({
   },
 })
 const plan: Plan = {
-  generations: given.generations === undefined ? (given.quick ? 1 : 9) : positive('generations', given.generations),
+  generations: given.generations === undefined ? (given.quick ? 1 : 9) : whole('generations', given.generations),
   rounds: given.quick ? 1 : 2,
 }
 const usualShare = given.guard !== undefined ? 1 / 32 : given.quick ? 1 / 16 : 1
@@ -86,6 +86,12 @@ function positive(option: string, value: string): number {
   const number = Number(value)
   if (number > 0 && Number.isFinite(number)) return number
   throw new RangeError(`--${option} must be a number above 0, not '${value}'`)
+}
+
+function whole(option: string, value: string): number {
+  const number = positive(option, value)
+  if (Number.isInteger(number)) return number
+  throw new RangeError(`--${option} must be a whole number, not '${value}'`)
 }
 
 /** @returns the exit code */
