@@ -1,5 +1,6 @@
-import type { Row } from './compare.ts'
+import type { Plan, Row } from './compare.ts'
 import { type Contender, NAMES } from './messages.ts'
+import { CONFIDENCE } from './stats.ts'
 
 const COLORS: Partial<Record<Contender, string>> = {
   ours: '#1f6fb4',
@@ -15,17 +16,16 @@ const BAR = 24
 /** The highest ratio that is shown. */
 const MAX = 2
 
-interface Charted {
+interface Charted extends Plan {
   readonly node: string
   readonly machine: string
-  readonly rounds: number
   readonly sending: readonly Row[]
-  readonly reading: Row
+  readonly means: readonly [sending: Row, reading: Row]
 }
 
 /** Throughput of each contender, the plain socket's being 1, as SVG. */
-export function chart({ node, machine, rounds, sending, reading }: Charted): string {
-  const rows = [...sending, reading]
+export function chart({ node, machine, generations, sending, means }: Charted): string {
+  const rows = [...sending, ...means]
   const title = `Throughput, the ${NAMES.plain} being 1`
   const width = LEFT + GROUP * rows.length + 20
   const y = (ratio: number) => TOP + HEIGHT - (HEIGHT * Math.min(ratio, MAX)) / MAX
@@ -35,12 +35,12 @@ export function chart({ node, machine, rounds, sending, reading }: Charted): str
       `<line x1="${LEFT}" x2="${width - 20}" y1="${y(ratio)}" y2="${y(ratio)}" stroke="${ratio === 1 ? '#333' : '#ddd'}"/>` +
       text(LEFT - 8, y(ratio) + 4, ratio.toFixed(1), 'text-anchor="end"'),
   )
-  const groups = rows.map(({ name, plain, ratios }, index) => {
+  const groups = rows.map(({ name, words, ratios }, index) => {
     const left = LEFT + GROUP * index + 18
     const bars = Object.entries(COLORS).map(([contender, color], bar) => {
-      const spread = ratios[contender as Contender]
-      if (spread === undefined) return ''
-      const { median, low, high } = spread
+      const ratio = ratios[contender as Contender]
+      if (ratio === undefined) return ''
+      const { median, interval: [low, high] = [median, median] } = ratio
       const x = left + bar * (BAR + 4)
       const middle = x + BAR / 2
       return (
@@ -53,7 +53,14 @@ export function chart({ node, machine, rounds, sending, reading }: Charted): str
     return (
       bars.join('') +
       text(left + 54, TOP + HEIGHT + 20, name, 'text-anchor="middle"') +
-      text(left + 54, TOP + HEIGHT + 38, `plain: ${plain}`, 'text-anchor="middle" fill="#767676" font-size="11"')
+      (words.plain === undefined
+        ? ''
+        : text(
+            left + 54,
+            TOP + HEIGHT + 38,
+            `plain: ${words.plain}`,
+            'text-anchor="middle" fill="#767676" font-size="11"',
+          ))
     )
   })
   const legend = Object.entries(COLORS).map(
@@ -69,7 +76,7 @@ export function chart({ node, machine, rounds, sending, reading }: Charted): str
     text(
       LEFT,
       43,
-      `Node ${node}; ${machine}; medians of ${rounds} rounds, lines from quarter to quarter`,
+      `Node ${node}; ${machine}; medians of ${generations} sets of new processes; lines: ${CONFIDENCE * 100} % confidence intervals`,
       'fill="#767676"',
     ),
     ...legend,

@@ -1,35 +1,56 @@
 /*
- * npm run bench [-- --quick] [-- --openssl] [-- --scale]
+ * npm run bench [-- --quick | --openssl | --guard 0.85 | --scale [--quick]]
  *
  * What the stream costs, against the plain socket and other wrappers, as ratios
  * to the plain socket. Prints the tables, and writes bench/result-<Node>.json
- * and docs/bench-<Node>.svg; the last table is of all results there. --quick,
- * which shows no more than that it runs, writes both to build/. --openssl measures only the
- * streams of renegotiation-duplex/openssl, and keeps the other results. --scale does what scale.ts says.
+ * and docs/bench-<Node>.svg; the last table is of all results there.
+ *
+ * --quick shows no more than that it runs, and writes both to build/.
+ * --openssl measures only the streams of renegotiation-duplex/openssl, and keeps the other results.
+ * --guard measures only sending and reading, writes nothing, and exits with code 1 if either is
+ * clearly below that part of the plain socket's speed.
+ * --scale does what scale.ts says.
+ *
+ * --generations and --share change how often all processes are started anew, and which part of the
+ * bytes is sent and received. --contender has another one than this package guarded.
  */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import { parseArgs } from 'node:util'
 import { relay } from '../test/fixtures/relay.ts'
 import { chart } from './chart.ts'
-import { Comparison, compare, means, type Row } from './compare.ts'
-import type { Contender, Result, Work } from './messages.ts'
+import { mean, measure, type Plan } from './compare.ts'
+import { cipherSpeed, floorTable, negotiatedCipher } from './floor.ts'
+import { measureForGuard, tooSlow } from './guard.ts'
+import { type Contender, NAMES, type Result, type Work } from './messages.ts'
 import { compareOpenSSL } from './openssl.ts'
 import { Runner, startPeer } from './processes.ts'
 import { measureScale } from './scale.ts'
 import { type Spread, spread } from './stats.ts'
 import { openSSLTable, summary, table } from './table.ts'
-import { cpuPerByte, GiB, KiB, MiB, microseconds, percentile, perGiB, perSecond, SIZES, speed } from './units.ts'
+import { comparePings, compareThroughput, PINGS, throughputTasks } from './throughput.ts'
+import { GiB, KiB, MiB, speed } from './units.ts'
+
+/** Of the result files. A file of another format is from an older benchmark, and is left out of the last table. */
+const FORMAT = 2
 
 const { values: given } = parseArgs({
   options: {
     quick: { type: 'boolean', default: false },
     openssl: { type: 'boolean', default: false },
     scale: { type: 'boolean', default: false },
+    guard: { type: 'string' },
+    contender: { type: 'string', default: 'ours' },
+    generations: { type: 'string' },
+    share: { type: 'string' },
   },
 })
-const ROUNDS = given.quick ? 1 : 15
-const SHARE = given.quick ? 1 / 16 : 1
+const plan: Plan = {
+  generations: given.generations === undefined ? (given.quick ? 1 : 9) : whole('generations', given.generations),
+  rounds: given.quick ? 1 : 2,
+}
+const usualShare = given.guard !== undefined ? 1 / 32 : given.quick ? 1 / 16 : 1
+const SHARE = given.share === undefined ? usualShare : positive('share', given.share)
 
 const inMs = ({ median, low, high }: Spread) => `${median.toFixed(2)} ms (${low.toFixed(2)}–${high.toFixed(2)})`
 
@@ -39,12 +60,21 @@ if (given.scale) {
   await measureScale(machine, given.quick)
   process.exit()
 }
-const peer = await startPeer()
+
+if (given.guard !== undefined) {
+  process.exitCode = await guard(given.contender as Contender, positive('guard', given.guard))
+  process.exit()
+}
 
 const [major] = process.versions.node.split('.')
 const name = `result-${major}.json`
-const others = given.openssl ? (JSON.parse(readFileSync(`bench/${name}`, 'utf8')) as Measured) : await measure()
-const tls13 = await compareOpenSSL(peer.port, given.quick ? 1 : 5, SHARE / 2)
+const before = given.openssl ? (JSON.parse(readFileSync(`bench/${name}`, 'utf8')) as Measured) : undefined
+if (before !== undefined && before.format !== FORMAT) {
+  throw new Error(`bench/${name} is from an older benchmark: run all of it, without --openssl`)
+}
+const peer = await startPeer()
+const others = before ?? (await measureAll())
+const tls13 = await compareOpenSSL(peer.port, plan, SHARE / 2, given.quick ? 100 : 1000)
 peer.stop()
 console.log(openSSLTable(tls13))
 
@@ -54,49 +84,51 @@ writeFileSync(`${given.quick ? 'build' : 'docs'}/bench-${major}.svg`, chart(resu
 const results = readdirSync('bench')
   .filter((name) => /^result-\d+\.json$/.test(name))
   .map((name) => JSON.parse(readFileSync(`bench/${name}`, 'utf8')) as typeof result)
+  .filter(({ format }) => format === FORMAT)
 console.log(`\n${summary(given.quick ? [result] : results)}`)
 
-type Measured = Awaited<ReturnType<typeof measure>>
+type Measured = Awaited<ReturnType<typeof measureAll>>
+
+function positive(option: string, value: string): number {
+  const number = Number(value)
+  if (number > 0 && Number.isFinite(number)) return number
+  throw new RangeError(`--${option} must be a number above 0, not '${value}'`)
+}
+
+function whole(option: string, value: string): number {
+  const number = positive(option, value)
+  if (Number.isInteger(number)) return number
+  throw new RangeError(`--${option} must be a whole number, not '${value}'`)
+}
+
+/** @returns the exit code */
+async function guard(contender: Contender, floor: number): Promise<number> {
+  if (!Object.hasOwn(NAMES, contender)) throw new RangeError(`There is no contender '${contender}'`)
+  const { rows, means } = await measureForGuard(contender, plan, SHARE)
+  console.log(table([...rows, ...means], plan, [contender]))
+  const failures = tooSlow(means, contender, floor)
+  console.log(failures.length > 0 ? `TOO SLOW\n${failures.join('\n')}` : `Neither is clearly below ${floor}.`)
+  return failures.length > 0 ? 1 : 0
+}
 
 /** All but the streams of OpenSSL. */
-async function measure() {
-  const { sending, cpu, reading, pingPong } = await throughput()
-  const mean = means(sending)
-  console.log(
-    table(
-      [...sending, { name: 'send, geometric mean', plain: '', ratios: mean }, reading, ...pingPong, ...cpu],
-      ROUNDS,
-    ),
-  )
+async function measureAll() {
+  const tasks = [...throughputTasks(SHARE), PINGS]
+  const measured = await measure(['again', 'ours', 'duplexify', 'streamx', 'tcp'], tasks, plan)
+  const { sending, reading, cpuSending, cpuReading } = compareThroughput(measured)
+  const means = [mean('send, geometric mean', sending), mean('read, geometric mean', reading)] as const
+  const pingPong = comparePings(measured)
+  const cipher = await cipherSpeed(await negotiatedCipher(peer.port))
+  console.log(table([...sending, ...reading, ...means, ...pingPong, ...cpuSending, ...cpuReading], plan))
+  console.log(floorTable(sending, reading, cipher))
   const idle = await idleConnections()
   const oneWrite = await singleWrite()
   const renegotiation = await renegotiating()
   const { node, openssl } = process.versions
   return {
-    ...{ at: new Date().toISOString(), node, openssl, machine, rounds: ROUNDS },
-    ...{ sending, mean, reading, pingPong, cpu, idle, oneWrite, renegotiation },
+    ...{ format: FORMAT, at: new Date().toISOString(), node, openssl, machine, ...plan },
+    ...{ sending, reading, means, pingPong, cpuSending, cpuReading, cipher, idle, oneWrite, renegotiation },
   }
-}
-
-async function throughput() {
-  const comparison = await Comparison.start(peer.port, ['again', 'ours', 'duplexify', 'streamx'])
-  const sending: Row[] = []
-  const cpu: Row[] = []
-  for (const [name, chunk, bytes] of SIZES) {
-    const rounds = await comparison.run({ what: 'send', bytes: bytes * SHARE, chunk }, ROUNDS)
-    sending.push(compare(`send, ${name}`, rounds, speed, perSecond))
-    cpu.push(compare(`CPU, ${name}`, rounds, cpuPerByte, perGiB))
-  }
-  const reads = await comparison.run({ what: 'read', bytes: 384 * MiB * SHARE, chunk: 64 * KiB }, ROUNDS)
-  const reading = compare('read', reads, speed, perSecond)
-  cpu.push(compare('CPU, read', reads, cpuPerByte, perGiB))
-  const pings = await comparison.run({ what: 'ping', times: 3000 }, ROUNDS * 2)
-  const pingPong = [
-    compare('ping-pong, p50', pings, percentile(0.5), microseconds),
-    compare('ping-pong, p99', pings, percentile(0.99), microseconds),
-  ]
-  comparison.stop()
-  return { sending, cpu, reading, pingPong }
 }
 
 /** In a process of its own: what one has grown is not given back. */

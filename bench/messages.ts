@@ -4,8 +4,8 @@
  * connection.
  */
 
-/** What a runner puts between itself and the socket. */
-export type Contender = 'plain' | 'again' | 'ours' | 'duplexify' | 'streamx' | 'openssl'
+/** What a runner puts between itself and the socket; 'tcp' is a socket without TLS. */
+export type Contender = 'plain' | 'again' | 'ours' | 'duplexify' | 'streamx' | 'openssl' | 'tcp' | 'slow'
 
 /** The version of TLS. */
 export type Version = 'TLSv1.2' | 'TLSv1.3'
@@ -18,6 +18,8 @@ export const NAMES: Readonly<Record<Contender, string>> = {
   duplexify: 'duplexify',
   streamx: 'streamx',
   openssl: 'renegotiation-duplex/openssl',
+  tcp: 'raw TCP on loopback',
+  slow: 'slow on purpose',
 }
 
 export type Work =

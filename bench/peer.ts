@@ -2,23 +2,30 @@
  * The other end of every connection, in a process of its own: a plain socket,
  * but where it is to renegotiate.
  */
-import type { AddressInfo } from 'node:net'
+import { once } from 'node:events'
+import net, { type AddressInfo } from 'node:net'
 import tls from 'node:tls'
 import { wrapTLSSocket } from 'renegotiation-duplex'
 import { server as identity } from '../examples/certificates.ts'
 import type { Ask } from './messages.ts'
 
 process.on('disconnect', () => process.exit())
-const server = tls.createServer(identity, (socket) => {
+const welcome = (socket: net.Socket) => {
   socket.on('error', () => {}).setNoDelay()
   socket.once('data', (first: Buffer) => {
     const end = first.indexOf('\n') + 1
     serve(socket, JSON.parse(first.toString('utf8', 0, end)) as Ask, first.length - end)
   })
-})
-server.listen(0, '127.0.0.1', 511, () => process.send?.((server.address() as AddressInfo).port))
+}
+const [port, tcpPort] = await Promise.all([tls.createServer(identity, welcome), net.createServer(welcome)].map(listen))
+process.send?.({ port, tcpPort })
 
-function serve(socket: tls.TLSSocket, what: Ask, already: number): void {
+async function listen(server: net.Server): Promise<number> {
+  await once(server.listen(0, '127.0.0.1', 511), 'listening')
+  return (server.address() as AddressInfo).port
+}
+
+function serve(socket: net.Socket, what: Ask, already: number): void {
   switch (what.ask) {
     case 'sink': {
       let left = what.bytes - already
@@ -51,10 +58,12 @@ function serve(socket: tls.TLSSocket, what: Ask, already: number): void {
       break
     }
     case 'echo':
+      // Over TCP, the first question can come together with the line before it.
+      if (already > 0) socket.write('x'.repeat(already))
       socket.pipe(socket)
       break
     case 'guarded':
-      wrapTLSSocket(socket, { peerLimit: false })
+      wrapTLSSocket(socket as tls.TLSSocket, { peerLimit: false })
         .on('error', () => {})
         .resume()
       break

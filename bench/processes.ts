@@ -23,10 +23,10 @@ export async function answer<T>(child: ChildProcess, of: string): Promise<T> {
 }
 
 /** The process at the other end. */
-export async function startPeer(): Promise<{ port: number; stop(): void }> {
+export async function startPeer(): Promise<{ port: number; tcpPort: number; stop(): void }> {
   const child = start('peer')
-  const port = await answer<number>(child, 'the peer')
-  return { port, stop: () => child.disconnect() }
+  const ports = await answer<{ port: number; tcpPort: number }>(child, 'the peer')
+  return { ...ports, stop: () => child.disconnect() }
 }
 
 /** A contender's process: does one piece of work at a time. */

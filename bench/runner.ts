@@ -6,7 +6,7 @@ import { once } from 'node:events'
 import type { Duplex } from 'node:stream'
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises'
 import { wrapTLSSocket } from 'renegotiation-duplex'
-import { connect, contenders, overOpenSSL } from './contenders.ts'
+import { connect, contenders, overOpenSSL, overTCP } from './contenders.ts'
 import type { Ask, Contender, Result, Version, Work } from './messages.ts'
 
 const CHUNK = Buffer.alloc(64 * 1024, 'x')
@@ -42,6 +42,7 @@ async function run(work: Work, port: number): Promise<Result> {
 }
 
 async function open(port: number, ask: Ask): Promise<Duplex> {
+  if (contender === 'tcp') return overTCP(port, ask)
   if (contender === 'openssl') return overOpenSSL(port, ask, version)
   return contenders[contender](await connect(port, ask, version))
 }

@@ -1,32 +1,41 @@
-import type { Row } from './compare.ts'
+import type { Plan, Row } from './compare.ts'
+import { type CipherSpeed, cipherName } from './floor.ts'
 import { type Contender, NAMES } from './messages.ts'
 import type { OpenSSLResult } from './openssl.ts'
-import type { Spread } from './stats.ts'
+import { apart, CONFIDENCE, medianRank, type Spread } from './stats.ts'
 
 const COLUMNS = ['ours', 'duplexify', 'streamx', 'again'] as const
 
-type Cells = Omit<Row, 'ratios'> & { readonly ratios: Partial<Record<Contender, Spread | number>> }
-
-/** Ratios as Markdown: the median, and from which quarter to which. */
-export function table(rows: readonly Cells[], rounds: number, columns: readonly Contender[] = COLUMNS): string {
-  const cell = (ratio: Spread | number | undefined) => {
-    if (ratio === undefined) return ''
-    if (typeof ratio === 'number') return `**${ratio.toFixed(2)}**`
-    return `${ratio.median.toFixed(2)} (${ratio.low.toFixed(2)}–${ratio.high.toFixed(2)})`
-  }
+/** Ratios as Markdown: the median, its interval, and whether it differs from a second plain socket's. */
+export function table(
+  rows: readonly Row[],
+  { generations, rounds }: Plan,
+  columns: readonly Contender[] = COLUMNS,
+): string {
+  const few = medianRank(generations) === 0 ? ' (too few processes for them)' : ''
   return [
-    `Ratios to the plain socket, medians of ${rounds} rounds (from quarter to quarter):\n`,
+    `Ratios to the plain socket. Sets of new processes: ${generations}, rounds of each: ${rounds}; medians, and ` +
+      `their ${CONFIDENCE * 100} % confidence intervals${few}\n`,
     line(['', NAMES.plain, ...columns.map((contender) => NAMES[contender])]),
     line(['---', '--:', ...columns.map(() => '--:')]),
-    ...rows.map(({ name, plain, ratios }) =>
-      line([name, plain, ...columns.map((contender) => cell(ratios[contender]))]),
-    ),
+    ...rows.map((row) => line([row.name, row.words.plain ?? '', ...columns.map((contender) => ratio(row, contender))])),
     '',
   ].join('\n')
 }
 
+/** The interval of a second plain socket shows what differs without any difference. */
+function ratio({ ratios }: Row, contender: Contender): string {
+  const own = ratios[contender]
+  if (own === undefined) return ''
+  const { median, interval } = own
+  if (interval === undefined) return median.toFixed(2)
+  const [low, high] = interval
+  const alike = contender !== 'again' && ratios.again !== undefined && !apart(own, ratios.again)
+  return `${median.toFixed(2)} (${low.toFixed(2)}–${high.toFixed(2)})${alike ? '; cannot be told apart' : ''}`
+}
+
 /** What a stream of OpenSSL costs, as Markdown. */
-export function openSSLTable({ rows, cpu, idle, rounds }: OpenSSLResult): string {
+export function openSSLTable({ rows, cpu, idle, ...plan }: OpenSSLResult): string {
   const memory = idle.map(({ connections, plain, openssl }) => {
     const kib = (bytes: number) => `${(bytes / 1024).toFixed(1)} KiB`
     return (
@@ -34,15 +43,18 @@ export function openSSLTable({ rows, cpu, idle, rounds }: OpenSSLResult): string
       `RSS ${kib(plain.rssBytes)} plain, ${kib(openssl.rssBytes)} by OpenSSL`
     )
   })
-  return ['TLS 1.3', table([...rows, ...cpu], rounds, ['openssl', 'again']), ...memory, ''].join('\n')
+  return ['TLS 1.3', table([...rows, ...cpu], plan, ['openssl', 'again']), ...memory, ''].join('\n')
 }
 
 interface Summarized {
   readonly node: string
-  readonly mean: Partial<Record<Contender, number>>
-  readonly reading: Row
+  readonly sending: readonly Row[]
+  readonly reading: readonly Row[]
+  readonly means: readonly [sending: Row, reading: Row]
   readonly pingPong: readonly Row[]
-  readonly cpu: readonly Row[]
+  readonly cpuSending: readonly Row[]
+  readonly cpuReading: readonly Row[]
+  readonly cipher: CipherSpeed
   readonly idle: readonly Readonly<Record<'plain' | 'ours', { readonly heapBytes: number }>>[]
   readonly oneWrite: Readonly<Record<'plain' | 'ours', { readonly rssBytes: number }>>
   readonly tls13?: OpenSSLResult
@@ -52,13 +64,20 @@ interface Summarized {
 /** What the stream costs in short, as Markdown, a column for each Node. */
 export function summary(results: readonly Summarized[]): string {
   const ours = ({ ratios }: Row) => (ratios.ours?.median ?? Number.NaN).toFixed(2)
+  const words = (rows: readonly Row[], contender: Contender) => rows.map(({ words }) => words[contender]).join(', ')
   const mib = (bytes: number) => `${Math.round(bytes / 2 ** 20)} MiB`
   const ms = ({ median }: Spread) => `${median.toFixed(1)} ms`
   const rows: Readonly<Record<string, (result: Summarized) => string>> = {
-    'throughput, sending (geometric mean)': ({ mean }) => (mean.ours ?? Number.NaN).toFixed(2),
-    'throughput, reading': ({ reading }) => ours(reading),
+    'throughput, sending (geometric mean)': ({ means: [sending] }) => ratio(sending, 'ours'),
+    'throughput, reading (geometric mean)': ({ means: [, reading] }) => ratio(reading, 'ours'),
+    'sending, the plain socket, 64 B to 1 MiB': ({ sending }) => words(sending, 'plain'),
+    'sending, raw TCP on loopback': ({ sending }) => words(sending, 'tcp'),
+    'reading, the plain socket, 64 B to 1 MiB': ({ reading }) => words(reading, 'plain'),
+    'reading, raw TCP on loopback': ({ reading }) => words(reading, 'tcp'),
+    'the cipher alone, 64 B to 1 MiB': ({ cipher }) => [cipherName(cipher), ...(cipher.words ?? [])].join(', '),
     'ping-pong, p50 and p99': ({ pingPong }) => pingPong.map(ours).join(', '),
-    'CPU time per byte, in the order of the chart': ({ cpu }) => cpu.map(ours).join(', '),
+    'CPU time per byte, sending 64 B to 1 MiB': ({ cpuSending }) => cpuSending.map(ours).join(', '),
+    'CPU time per byte, reading 64 B to 1 MiB': ({ cpuReading }) => cpuReading.map(ours).join(', '),
     'heap of an idle connection, beyond the socket’s own': ({ idle }) => {
       const { plain, ours } = idle.at(-1) as Summarized['idle'][number]
       return `${((ours.heapBytes - plain.heapBytes) / 1024).toFixed(1)} KiB`
