@@ -12,6 +12,7 @@ import type {
 import { flag, milliseconds, quote } from '../core/values.ts'
 import { openSSLFailure } from './openssl-failure.ts'
 import { PostHandshakeMessages } from './post-handshake-messages.ts'
+import { ReadMemory } from './read-memory.ts'
 import type { RecordType, TLSEngine, Want } from './tls-engine.ts'
 
 /** Options of {@link engineTransport}. */
@@ -59,10 +60,6 @@ export function engineTransport(engine: TLSEngine, options: EngineTransportOptio
   return new EngineTransport(engine, options)
 }
 
-/** The most data in a record (RFC 5246, 6.2.1), and so the most that one SSL_read returns. */
-const RECORD_BYTES = 16 * 1024
-/** Small records fill memory of this size, one after the other. A full record gets memory of its own. */
-const POOL_BYTES = 64 * 1024
 /** After so many steps, the rest of the event loop has its turn. */
 const STEPS_PER_TURN = 32
 
@@ -72,8 +69,6 @@ interface PendingWrite {
   /** The engine has returned a Want for it: a record may be half written. */
   offered: boolean
 }
-
-const NOTHING = Buffer.alloc(0)
 
 // Calls of the engine. As functions of the module, they need no memory for each record.
 const nextRecordOf = (engine: TLSEngine) => engine.nextRecord
@@ -101,12 +96,11 @@ class EngineTransport implements Transport {
   #end: ((error?: Error | null) => void) | undefined
   #destroyed = false
 
-  /** Memory for the next read. */
-  #into = NOTHING
-  /** The last read filled a record. Then the next one probably does too. */
-  #readsFullRecords = false
+  readonly #memory = new ReadMemory()
   #driving = false
   #moved = false
+  /** Whether {@link #drive} goes on after process.nextTick(). */
+  #waitsForTick = false
   /** Whether an immediate is due that continues. It is never cleared: see Outbox.#rest. */
   #goesOn = false
 
@@ -180,21 +174,33 @@ class EngineTransport implements Transport {
     return openSSLFailure(error)
   }
 
-  /** Reads and writes by turns, until neither makes progress. */
+  /**
+   * Writes and reads by turns, until neither makes progress.
+   *
+   * After data was read, no write finishes before process.nextTick(), as with a socket of Node.js. The http module of
+   * Node.js 26 depends on it: what a listener for `data` writes to a message goes to the socket only then. The message
+   * counts it together with what the socket has to write at the moment, and waits for a `drain` that never came if the
+   * socket had finished that in between.
+   */
   #drive(): void {
     this.#moved = true
-    if (this.#driving) return
+    if (this.#driving || this.#waitsForTick) return
     this.#driving = true
     let steps = 0
     try {
       for (; this.#moved && !this.#destroyed && steps < STEPS_PER_TURN; steps++) {
         this.#moved = false
+        this.#writeStep()
         // Before the end of the peer is read, or a request that was sent would count as a handshake in its middle.
         this.#tellMessages()
-        this.#readStep()
+        const hasRead = this.#readStep()
         this.#tellHandshake()
         this.#tellMessages()
-        this.#writeStep()
+        if (hasRead && this.#write !== undefined && !this.#destroyed) {
+          this.#moved = false
+          this.#waitsForTick = true
+          process.nextTick(this.#ticked)
+        }
       }
     } finally {
       this.#driving = false
@@ -208,6 +214,11 @@ class EngineTransport implements Transport {
 
   readonly #goOn = (): void => {
     this.#goesOn = false
+    this.#drive()
+  }
+
+  readonly #ticked = (): void => {
+    this.#waitsForTick = false
     this.#drive()
   }
 
@@ -230,36 +241,27 @@ class EngineTransport implements Transport {
     return this.#call(handshakingOf) ?? true
   }
 
-  #readStep(): void {
-    if (this.#peerEnded || this.#destroyed || (this.#ready && !this.#flowing)) return
+  /** Returns whether there was data. */
+  #readStep(): boolean {
+    if (this.#peerEnded || this.#destroyed || (this.#ready && !this.#flowing)) return false
     // After a failed read, the engine does not know any more what the record was.
     const nextRecord = this.#call(nextRecordOf)
-    if (this.#destroyed || !this.#mayRead(nextRecord)) return
+    if (this.#destroyed || !this.#mayRead(nextRecord)) return false
     const got = this.#call(this.#read, nextRecord === 'handshake')
-    if (typeof got !== 'number') return
+    if (typeof got !== 'number') return false
     this.#moved = true
     if (got === 0) {
       this.#peerEnded = true
       this.#events.end()
     } else {
-      this.#events.data(this.#taken(got))
+      this.#events.data(this.#memory.take(got))
     }
+    return got > 0
   }
 
   readonly #read = (engine: TLSEngine): number | Want => {
-    if (this.#into.length < RECORD_BYTES) {
-      this.#into = Buffer.allocUnsafe(this.#readsFullRecords ? RECORD_BYTES : POOL_BYTES)
-    }
-    return counted('read', engine.read(this.#into), this.#into)
-  }
-
-  /** Returns the memory with the bytes that were just read. */
-  #taken(bytes: number): Buffer {
-    const into = this.#into
-    this.#readsFullRecords = bytes === RECORD_BYTES
-    const isFull = bytes === into.length
-    this.#into = isFull ? NOTHING : into.subarray(bytes)
-    return isFull ? into : into.subarray(0, bytes)
+    const { room } = this.#memory
+    return counted('read', engine.read(room), room)
   }
 
   readonly #isDestroyed = (): boolean => this.#destroyed

@@ -193,6 +193,7 @@ t.test('without nextRecord, a write that is pending for drainTimeout no longer s
     t.same(data.calls, [])
     clock.tick(1)
     t.equal(data.calls.length, 1)
+    await turn()
     engine.reads = ['more']
     engine.onReady?.()
     t.equal(data.calls.length, 2, 'reading goes on from then on')
@@ -234,9 +235,29 @@ t.test('during a pending write, data and alerts are read, but no handshake recor
     engine.nextRecord = record
     engine.reads = ['in']
     engine.onReady?.()
+    await turn()
     t.equal(data.calls.length, read, record)
     engine.reads = []
   }
+})
+
+t.test('after data was read, a write finishes only when the ticks that a listener has queued have run', async (t) => {
+  const engine = new TellingEngine()
+  const { stream } = scripted(t, engine)
+  await turn()
+  engine.writes = ['want-write', 'want-write']
+  const order: string[] = []
+  stream.on('data', () => {
+    order.push('data')
+    process.nextTick(() => order.push('tick'))
+  })
+  await turn()
+  stream.write('abc', () => order.push('written'))
+  engine.nextRecord = 'data'
+  engine.reads = ['in']
+  engine.onReady?.()
+  for (let turns = 0; turns < 3; turns++) await turn()
+  t.same(order, ['data', 'tick', 'written'])
 })
 
 t.test('nothing is written before the first handshake is complete, nor during a later one', async (t) => {

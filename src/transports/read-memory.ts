@@ -1,0 +1,30 @@
+/** The most data in a record (RFC 5246, 6.2.1), and so the most that one SSL_read returns. */
+const RECORD_BYTES = 16 * 1024
+/** Small records fill memory of this size, one after the other. A full record gets memory of its own. */
+const POOL_BYTES = 64 * 1024
+
+const NOTHING = Buffer.alloc(0)
+
+/** Memory into which records are read, and which the application then owns. */
+export class ReadMemory {
+  #free = NOTHING
+  /** The last read filled a record. Then the next one probably does too. */
+  #readsFullRecords = false
+
+  /** Room for a record. */
+  get room(): Buffer {
+    if (this.#free.length < RECORD_BYTES) {
+      this.#free = Buffer.allocUnsafe(this.#readsFullRecords ? RECORD_BYTES : POOL_BYTES)
+    }
+    return this.#free
+  }
+
+  /** Returns the memory with the bytes that were just read into {@link room}. */
+  take(bytes: number): Buffer {
+    const free = this.#free
+    this.#readsFullRecords = bytes === RECORD_BYTES
+    const isFull = bytes === free.length
+    this.#free = isFull ? NOTHING : free.subarray(bytes)
+    return isFull ? free : free.subarray(0, bytes)
+  }
+}
