@@ -298,7 +298,6 @@ class EngineTransport implements Transport {
   }
 
   #writeStep(): void {
-    if (this.#destroyed) return
     const write = this.#write
     if (write === undefined) this.#endStep()
     if (write === undefined || this.#isHandshaking()) return
