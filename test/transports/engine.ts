@@ -258,6 +258,60 @@ t.test('after data was read, a write finishes only when the ticks that a listene
   engine.onReady?.()
   for (let turns = 0; turns < 3; turns++) await turn()
   t.same(order, ['data', 'tick', 'written'])
+  t.ok(engine.offered.length >= 3)
+  t.ok(
+    engine.offered.every((buffer) => buffer === engine.offered[0]),
+    'the same buffer is offered each time',
+  )
+})
+
+t.test('a stream that is destroyed between a read and the write after it writes nothing more', async (t) => {
+  const engine = new TellingEngine()
+  const { stream } = scripted(t, engine)
+  await turn()
+  engine.writes = ['want-write', 'want-write']
+  const errors: unknown[] = []
+  stream.on('data', () => process.nextTick(() => stream.destroy()))
+  await turn()
+  stream.write('abc', (error) => errors.push(error?.message))
+  const renegotiated = stream.renegotiate()
+  engine.nextRecord = 'data'
+  engine.reads = ['in']
+  engine.onReady?.()
+  const { length } = engine.offered
+  await t.rejects(renegotiated, { code: 'ERR_RENEGOTIATION_CLOSED' })
+  for (let turns = 0; turns < 3; turns++) await turn()
+  t.equal(engine.offered.length, length)
+  t.equal(errors.length, 1, 'its callback is called once')
+  t.ok(errors[0])
+})
+
+t.test('a handshake that begins in the read before the tick keeps the write back until it is complete', async (t) => {
+  const engine = new TellingEngine()
+  const { stream } = scripted(t, engine)
+  await turn()
+  engine.writes = ['want-write', 'want-write']
+  stream.on('data', () => {
+    engine.handshaking = true
+  })
+  await turn()
+  const written = t.captureFn(() => {})
+  stream.write('abc', written)
+  engine.nextRecord = 'data'
+  engine.reads = ['in']
+  engine.onReady?.()
+  const { length } = engine.offered
+  for (let turns = 0; turns < 3; turns++) await turn()
+  t.equal(stream.state, 'handshaking')
+  t.equal(engine.offered.length, length, 'nothing is written in the handshake')
+  engine.handshaking = false
+  const renegotiated = once(stream, 'renegotiated')
+  engine.onReady?.()
+  await renegotiated
+  for (let turns = 0; turns < 5; turns++) await turn()
+  t.equal(engine.offered.length, length + 1)
+  t.equal(engine.offered.at(-1), engine.offered[0], 'the same buffer is offered again')
+  t.equal(written.calls.length, 1)
 })
 
 t.test('nothing is written before the first handshake is complete, nor during a later one', async (t) => {
