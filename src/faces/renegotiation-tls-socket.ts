@@ -6,6 +6,7 @@ import { type Face, Gate } from '../core/gate.ts'
 import { parseOptions, type RenegotiateOptions, type RenegotiationOptions } from '../core/options.ts'
 import type { RenegotiationListening, RenegotiationStream } from '../core/renegotiation-stream.ts'
 import type { RenegotiationReport } from '../core/report.ts'
+import type { Revocation } from '../core/revocation.ts'
 import { handleOf, isSecured, offersOnlyHTTP2 } from '../transports/node-internals.ts'
 import {
   type ShownSession,
@@ -52,11 +53,12 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
   /** The listeners that pass on events of the socket below, by event. Made when needed: most connections have none. */
   #passing: Map<string | symbol, Listener> | undefined
 
-  /** `transport` carries the data of `socket`. Default: Node's own TLS. */
+  /** `transport` carries the data of `socket`. Default: Node's own TLS. `revocation` has the lists of the server. */
   constructor(
     socket: tls.TLSSocket,
     options?: RenegotiationOptions,
     transport: ShownTransport = tlsSocketTransport(socket),
+    revocation?: Revocation,
   ) {
     const settings = parseOptions(options)
     const isPaused = socket.isPaused()
@@ -73,7 +75,7 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
     this.#shown = transport.shown
     // The tls.Server that accepted the socket. An own property, because http assigns to it. Some types don't have it.
     Object.assign(this, { server: (socket as { server?: unknown }).server })
-    this.#gate = new Gate(this as unknown as Face, transport, settings)
+    this.#gate = new Gate(this as unknown as Face, transport, settings, revocation)
     if (socket.connecting) {
       this.#connecting = true
       socket.once('connect', () => {
@@ -230,7 +232,7 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
   // The getters about the session
   static {
     for (const name of [...sessionMethods, 'exportKeyingMaterial'] as const) {
-      define(RenegotiationTLSSocket.prototype, name, {
+      define(name, {
         writable: true,
         value(...args: unknown[]) {
           return this.#shown.method(name, args)
@@ -238,7 +240,7 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
       })
     }
     for (const name of sessionProperties) {
-      define(RenegotiationTLSSocket.prototype, name, {
+      define(name, {
         enumerable: true,
         get() {
           return this.#shown.property(name)
@@ -255,7 +257,7 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
   static {
     // Events are passed on only to listeners: listening for `session`, `keylog` or `OCSPResponse` costs OpenSSL work.
     for (const name of ['on', 'addListener', 'prependListener'] as const) {
-      define(RenegotiationTLSSocket.prototype, name, {
+      define(name, {
         writable: true,
         value(event: string | symbol, listener: Listener) {
           this.#heard(event)
@@ -265,7 +267,7 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
     }
 
     // tls.connect({ socket: stream }) assumes that a socket without a handle is not connected, and waits for `connect`.
-    define(RenegotiationTLSSocket.prototype, 'once', {
+    define('once', {
       writable: true,
       value(event: string | symbol, listener: Listener) {
         Duplex.prototype.once.call(this, event, listener)
@@ -290,6 +292,7 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
     this.#passing ??= new Map()
     const listener = (...args: unknown[]) => {
       if (passedOnOnce.has(event)) {
+        if (!this.#gate.admits()) return
         this.#socket.off(event, listener)
         this.#passing?.delete(event)
       }
@@ -335,12 +338,8 @@ const passedOn = new Set<string | symbol>([
  */
 const passedOnOnce = new Set<string | symbol>(['secure', 'secureConnect'])
 
-function define(
-  prototype: RenegotiationTLSSocket,
-  name: string,
-  descriptor: PropertyDescriptor & ThisType<RenegotiationTLSSocket>,
-): void {
-  Object.defineProperty(prototype, name, { configurable: true, ...descriptor })
+function define(name: string, descriptor: PropertyDescriptor & ThisType<RenegotiationTLSSocket>): void {
+  Object.defineProperty(RenegotiationTLSSocket.prototype, name, { configurable: true, ...descriptor })
 }
 
 /*
