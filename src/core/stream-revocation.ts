@@ -16,6 +16,7 @@ export interface RevocationHost {
 /** What it needs of the renegotiator of the stream. */
 interface Renegotiating {
   readonly state: State
+  readonly isReady: boolean
   /** Whether no renegotiation can begin any more. */
   readonly isOver: boolean
   renegotiate(options?: RenegotiateOptions): Promise<unknown>
@@ -96,6 +97,8 @@ export class StreamRevocation implements RevocationMember {
 
   get canRenegotiate(): boolean {
     const { transport } = this.#host
+    // renegotiate() waits for the first handshake.
+    if (!this.#renegotiator.isReady) return true
     if (this.#renegotiator.isOver || transport.hasKeyUpdates || transport.unsupported() !== undefined) return false
     const policy = transport.certificatePolicy
     return policy === undefined || policy.requestCert || transport.peerCertificates?.accepted()[0] !== undefined

@@ -22,7 +22,7 @@ type Callback = (error?: Error | null) => void
 // biome-ignore lint/suspicious/noExplicitAny: EventEmitter's own
 type Listener = (...args: any[]) => void
 
-/** The callback of the form of renegotiate() that Node has. */
+/** Of the form of renegotiate() that Node has. */
 type RenegotiateCallback = (error: Error | null) => void
 
 /** Node's Duplex, with the type of a TLS socket. The end of this file does the same for `instanceof`. */
@@ -112,8 +112,7 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
   ): Promise<RenegotiationReport> | boolean | undefined {
     if (callback === undefined) return this.#gate.renegotiate(options)
     if (!isPlainObject(options) || typeof callback !== 'function') {
-      // Node throws its own error.
-      return this.#socket.renegotiate(options as object, callback)
+      return this.#socket.renegotiate(options as object, callback) // Node throws its own error.
     }
     const asked = this.destroyed ? undefined : true
     const asMade = this.#gate.transport.certificatePolicy
@@ -232,7 +231,7 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
   // The getters about the session
   static {
     for (const name of [...sessionMethods, 'exportKeyingMaterial'] as const) {
-      define(name, {
+      define(RenegotiationTLSSocket.prototype, name, {
         writable: true,
         value(...args: unknown[]) {
           return this.#shown.method(name, args)
@@ -240,7 +239,7 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
       })
     }
     for (const name of sessionProperties) {
-      define(name, {
+      define(RenegotiationTLSSocket.prototype, name, {
         enumerable: true,
         get() {
           return this.#shown.property(name)
@@ -257,7 +256,7 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
   static {
     // Events are passed on only to listeners: listening for `session`, `keylog` or `OCSPResponse` costs OpenSSL work.
     for (const name of ['on', 'addListener', 'prependListener'] as const) {
-      define(name, {
+      define(RenegotiationTLSSocket.prototype, name, {
         writable: true,
         value(event: string | symbol, listener: Listener) {
           this.#heard(event)
@@ -267,7 +266,7 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
     }
 
     // tls.connect({ socket: stream }) assumes that a socket without a handle is not connected, and waits for `connect`.
-    define('once', {
+    define(RenegotiationTLSSocket.prototype, 'once', {
       writable: true,
       value(event: string | symbol, listener: Listener) {
         Duplex.prototype.once.call(this, event, listener)
@@ -338,8 +337,10 @@ const passedOn = new Set<string | symbol>([
  */
 const passedOnOnce = new Set<string | symbol>(['secure', 'secureConnect'])
 
-function define(name: string, descriptor: PropertyDescriptor & ThisType<RenegotiationTLSSocket>): void {
-  Object.defineProperty(RenegotiationTLSSocket.prototype, name, { configurable: true, ...descriptor })
+type Member = PropertyDescriptor & ThisType<RenegotiationTLSSocket>
+
+function define(prototype: object, name: string, descriptor: Member): void {
+  Object.defineProperty(prototype, name, { configurable: true, ...descriptor })
 }
 
 /*
