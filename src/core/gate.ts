@@ -193,8 +193,8 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
     process.nextTick(startReading, this.face)
   }
 
-  data(chunk: Buffer): void {
-    this.#usage.received(chunk.length)
+  data(chunk: Buffer, records?: number): void {
+    this.#usage.received(chunk.length, records)
     try {
       this.inbox.receive(chunk)
     } catch (error) {
