@@ -16,6 +16,7 @@ export type {
   RenegotiationKind,
   RenegotiationReport,
 } from './core/report.ts'
+export type { SecurityEvent, SecurityEventName, SecuritySeverity } from './core/security-events.ts'
 export type { State } from './core/state.ts'
 export type {
   CertificatePolicy,

@@ -30,6 +30,7 @@ export type RenegotiationErrorCode =
   | 'ERR_RENEGOTIATION_LIMIT'
   | 'ERR_RENEGOTIATION_HOLD_OVERFLOW'
   | 'ERR_RENEGOTIATION_KEYS_EXPIRED'
+  | 'ERR_RENEGOTIATION_REVOKED'
 
 /**
  * The error of a renegotiation that failed. `code` says how it failed; `cause` is the error of Node.js or of the TLS

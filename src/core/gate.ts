@@ -12,6 +12,7 @@ import type { RenegotiationEvents } from './renegotiation-stream.ts'
 import { Renegotiator } from './renegotiator.ts'
 import type { RenegotiatorHost } from './renegotiator-host.ts'
 import type { Origin, RenegotiationCounters, RenegotiationKind, RenegotiationReport } from './report.ts'
+import { publishFailedSchedule, publishFailure, rememberPeer } from './security-failure.ts'
 import type { State } from './state.ts'
 import type { Transport, TransportEvents } from './transport.ts'
 
@@ -32,6 +33,9 @@ export interface Face {
   readonly readableBuffer: { readonly length: number }
   readonly writableLength: number
   readonly writableEnded: boolean
+  /** Of the peer, if the stream is over TCP. */
+  readonly remoteAddress?: string | undefined
+  readonly remotePort?: number | undefined
   /** What the Writable has queued. Public, but not in the types of a Duplex. */
   readonly writableBuffer: readonly { chunk: Buffer }[]
 }
@@ -47,6 +51,9 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
   readonly face: Face
   readonly transport: GuardedTransport
   readonly settings: Settings
+  readonly isServer: boolean
+  /** Whether the first handshake was complete. */
+  isSecure = false
   readonly outbox: Outbox
   readonly inbox: Inbox
   readonly #renegotiator: Renegotiator
@@ -67,12 +74,13 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
     this.face = face
     this.transport = new GuardedTransport(transport, this)
     this.settings = settings
+    this.isServer = transport.isServer === true
     this.outbox = new Outbox(this.transport, this)
     this.inbox = new Inbox(face, this.transport, settings)
     this.#renegotiator = new Renegotiator(this)
     this.#schedule = settings.rekey && this.#newSchedule(settings.rekey)
     // Like a tls.Server: an error of a client's connection without an `error` listener does not end the process.
-    if (transport.isServer) face.on('error', ignore)
+    if (this.isServer) face.on('error', ignore)
     transport.attach(this)
   }
 
@@ -149,6 +157,7 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
 
   /** Calls `closed` exactly once, after the transport has closed. */
   destroy(error: Error | null, closed: () => void): void {
+    if (error !== null) publishFailure(error, this)
     const { unsent, done: batchDone, taken } = this.outbox.close()
     this.#unsent = [...unsent, ...this.face.writableBuffer.map(({ chunk }) => chunk)]
     this.#schedule?.stop()
@@ -185,6 +194,8 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
   // TransportEvents: called by the transport.
 
   ready(): void {
+    this.isSecure = true
+    rememberPeer(this)
     this.#usage.restart('both')
     this.#schedule?.start()
     this.#renegotiator.ready()
@@ -332,9 +343,14 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
         renegotiate: () => renegotiator.renegotiate({}, true),
         // Both asynchronous: the stream may still be being made, and a listener that throws must not reject a promise.
         cannot: (reason) => {
-          process.nextTick(rekeyUnsupported, face, new RenegotiationError('ERR_RENEGOTIATION_UNSUPPORTED', reason))
+          const error = new RenegotiationError('ERR_RENEGOTIATION_UNSUPPORTED', reason)
+          publishFailedSchedule(error, this)
+          process.nextTick(rekeyUnsupported, face, error)
         },
-        failed: (error) => process.nextTick(() => face.emit('renegotiationFailed', error)),
+        failed: (error) => {
+          publishFailedSchedule(error, this)
+          process.nextTick(() => face.emit('renegotiationFailed', error))
+        },
         destroy: (error) => face.destroy(error),
       },
       settings,

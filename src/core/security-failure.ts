@@ -1,5 +1,5 @@
 /* Which security event the error is that ended a connection. */
-import { RenegotiationError } from './errors.ts'
+import { RenegotiationError, withCode } from './errors.ts'
 import {
   hasSecuritySubscribers,
   publishSecurityEvent,
@@ -12,14 +12,35 @@ export interface FailedEnd {
   readonly isServer: boolean
   /** Whether the first handshake was complete. */
   readonly isSecure: boolean
-  readonly socket: { readonly remoteAddress?: string | undefined; readonly remotePort?: number | undefined }
+  readonly face: { readonly remoteAddress?: string | undefined; readonly remotePort?: number | undefined }
 }
 
-/** Publishes the event for an error that ended a connection. An error that has nothing to do with TLS is no event. */
+/** A socket that has closed still knows the address of its peer, but only if it was asked for it before. */
+export function rememberPeer({ face }: Pick<FailedEnd, 'face'>): void {
+  if (hasSecuritySubscribers()) void face.remoteAddress
+}
+
+const published = new WeakSet<Error>()
+
+/**
+ * Publishes the event for an error that ended a connection, once for each error: in a first handshake, a server and its
+ * stream may both get it. An error that has nothing to do with TLS is no event.
+ */
 export function publishFailure(error: Error, end: FailedEnd): void {
-  if (!hasSecuritySubscribers()) return
+  if (!hasSecuritySubscribers() || published.has(error)) return
+  published.add(error)
   const name = nameOf(error, end.isSecure)
   if (name !== undefined) publishSecurityEvent(name, { ...codeOf(error), ...detailsOf(end) })
+}
+
+/**
+ * Publishes why a server's first handshake failed. It seldom has a stream then. Of a certificate that it refuses, Node
+ * tells only `authorizationError`.
+ */
+export function publishRefusal(error: Error, socket: { authorizationError: unknown }, face: FailedEnd['face']): void {
+  const { authorizationError: reason } = socket
+  const why = typeof reason === 'string' ? withCode(new Error(reason), reason) : error
+  publishFailure(why, { isServer: true, isSecure: false, face })
 }
 
 /** Publishes that a scheduled renegotiation failed, or cannot begin, on a connection that goes on. */
@@ -27,8 +48,8 @@ export function publishFailedSchedule(error: Error, end: FailedEnd): void {
   publishSecurityEvent('renegotiation-failed', { ...codeOf(error), ...detailsOf(end) })
 }
 
-function detailsOf({ isServer, socket }: FailedEnd): Pick<SecurityEvent, 'role' | 'peer'> {
-  const { remoteAddress: address, remotePort: port } = socket
+function detailsOf({ isServer, face }: FailedEnd): Pick<SecurityEvent, 'role' | 'peer'> {
+  const { remoteAddress: address, remotePort: port } = face
   const peer = address === undefined || port === undefined ? undefined : { address, port }
   return { role: isServer ? 'server' : 'client', ...(peer && { peer }) }
 }
@@ -41,7 +62,7 @@ function nameOf(error: Error, isSecure: boolean): SecurityEventName | undefined 
     case 'ERR_RENEGOTIATION_REVOKED':
       return 'certificate-revoked'
     case 'ERR_RENEGOTIATION_IDENTITY_CHANGED':
-      return 'certificate-changed'
+      return nameOfCode(cause) ?? 'certificate-changed'
     case 'ERR_RENEGOTIATION_NO_CERTIFICATE':
       return cause === '' ? 'certificate-missing' : (nameOfCode(cause) ?? 'certificate-invalid')
     case 'ERR_RENEGOTIATION_LIMIT':

@@ -2,6 +2,7 @@ import type net from 'node:net'
 import tls, { type TlsOptions } from 'node:tls'
 import { connectionReset, invalidValue, withCode } from '../core/errors.ts'
 import { parseOptions, type RenegotiationOptions, refuseHoldFrom } from '../core/options.ts'
+import { publishRefusal, rememberPeer } from '../core/security-failure.ts'
 import { RenegotiationTLSSocket } from '../faces/renegotiation-tls-socket.ts'
 import { encodeProtocols, type ProtocolChoice, preferOwn } from './alpn.ts'
 import { mustBeBytes } from './argument.ts'
@@ -154,11 +155,12 @@ export class OpenSSLServer extends tls.Server {
     const transport = new OpenSSLTransport(socket, judgeClient, allowHalfOpen)
     const stream = new RenegotiationTLSSocket(socket as unknown as tls.TLSSocket, settings, transport)
     new Wire(engine, below)
-    this.#watchHandshake(stream, socket)
+    rememberPeer({ face: below })
+    this.#watchHandshake(stream, socket, below)
   }
 
   /** Emits `secureConnection`, or `tlsClientError` if the handshake fails. */
-  #watchHandshake(stream: RenegotiationTLSSocket, socket: OpenSSLSocket): void {
+  #watchHandshake(stream: RenegotiationTLSSocket, socket: OpenSSLSocket, below: net.Socket): void {
     const { handshakeTimeout } = this.#options
     const timer = setTimeout(() => {
       stream.destroy(withCode(new Error('TLS handshake timeout'), 'ERR_TLS_HANDSHAKE_TIMEOUT'))
@@ -171,6 +173,7 @@ export class OpenSSLServer extends tls.Server {
     }
     const failed = (error: Error) => {
       over()
+      publishRefusal(error, socket, below)
       this.emit('tlsClientError', error, stream)
     }
     const closed = () => failed(connectionReset('socket hang up'))
