@@ -1,6 +1,6 @@
 import { invalidType, invalidValue } from './errors.ts'
 import { type PeerLimit, refuseHoldFrom, type Settings } from './options.ts'
-import type { PeerCertificates } from './peer-certificates.ts'
+import type { CertificateChain, PeerCertificates } from './peer-certificates.ts'
 import type {
   CertificatePolicy,
   HandshakeFailure,
@@ -125,6 +125,11 @@ export class GuardedTransport {
 
   get peerCertificates(): PeerCertificates | undefined {
     return this.#call((transport) => transport.peerCertificates)
+  }
+
+  /** The certificates of the peer. Empty without {@link Transport.peerCertificates}. */
+  peerChain(which: 'accepted' | 'completed'): CertificateChain {
+    return this.#call((transport) => transport.peerCertificates?.[which]()) ?? []
   }
 
   get peerLimit(): PeerLimit | false {

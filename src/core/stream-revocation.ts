@@ -98,7 +98,7 @@ export class StreamRevocation implements RevocationMember {
     if (!this.#renegotiator.isReady) return true
     if (this.#renegotiator.isOver || transport.hasKeyUpdates || transport.unsupported() !== undefined) return false
     const policy = transport.certificatePolicy
-    return policy === undefined || policy.requestCert || transport.peerCertificates?.accepted()[0] !== undefined
+    return policy === undefined || policy.requestCert || transport.peerChain('accepted').length > 0
   }
 
   /** A server requests the certificate as before. On a client, the server's certificate comes in any case. */
@@ -117,7 +117,7 @@ export class StreamRevocation implements RevocationMember {
 
   #judge(which: 'accepted' | 'completed'): RenegotiationError | undefined {
     if (!this.#ofServer?.hasLists && !this.#own?.hasLists) return undefined
-    const chain = this.#host.transport.peerCertificates?.[which]() ?? []
+    const chain = this.#host.transport.peerChain(which)
     return this.#ofServer?.revoked(chain) ?? this.#own?.revoked(chain)
   }
 }

@@ -1,12 +1,16 @@
 /* A new revocation list comes at a bad moment. */
 import { constants, X509Certificate } from 'node:crypto'
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
+import { PassThrough } from 'node:stream'
 import tls from 'node:tls'
 import t from 'tap'
 import {
+  type PeerCertificates,
   RenegotiationDuplex,
   type RenegotiationTLSSocket,
+  type SecurityEvent,
   sameSubjectAndIssuer,
   tlsTransport,
 } from '../../src/index.ts'
@@ -226,6 +230,65 @@ for (const stack of stacks) {
     t.match(await plant.connect(otherStation), {})
   })
 }
+
+t.test('an operator learns of lists and of revoked peers', async (t) => {
+  const events: string[] = []
+  const listener = (message: unknown) => {
+    const { name, code, role, peer } = message as SecurityEvent
+    events.push([name, code, role, peer && 'peer'].filter(Boolean).join(' '))
+  }
+  subscribe('renegotiation-duplex:security', listener)
+  t.teardown(() => unsubscribe('renegotiation-duplex:security', listener))
+  const plant = await Station.open(t, renegotiating[0] as (typeof stacks)[number])
+  const ends = await plant.connect()
+  const ended = closed(ends.server)
+  await rejection(plant.server.updateCRL('list'))
+  await plant.server.updateCRL(bad)
+  await ended
+  const refused = once(plant.server, 'tlsClientError')
+  await closed(plant.call().resume())
+  await refused
+  t.same(
+    events.filter((event) => !event.includes('client')),
+    [
+      'revocation-list-invalid ERR_CRL_UNREADABLE',
+      'certificate-revoked ERR_RENEGOTIATION_REVOKED server peer',
+      'revocation-list-updated',
+      'certificate-revoked ERR_RENEGOTIATION_REVOKED server peer',
+    ].toSorted((one, other) => events.indexOf(one) - events.indexOf(other)),
+  )
+})
+
+t.test('a program may emit any stream as a connection', async (t) => {
+  const plant = await Station.open(t, renegotiating[0] as (typeof stacks)[number])
+  await plant.server.updateCRL(bad)
+  const emitted = once(plant.server, 'secureConnection')
+  const stream = new PassThrough()
+  plant.server.emit('secureConnection', stream)
+  t.equal((await emitted)[0], stream)
+})
+
+t.test('if the transport cannot read the certificates of the peer, the stream ends with its error', async (t) => {
+  const error = new Error('no certificates')
+  let isBroken = false
+  const certificates: PeerCertificates = {
+    accepted: () => [],
+    completed: () => {
+      if (isBroken) throw error
+      return []
+    },
+    authorities: () => ({ trusted: [new X509Certificate(authority.cert)], others: [] }),
+  }
+  const transport = Object.assign(new ScriptedTransport(), { peerCertificates: certificates })
+  const stream = new RenegotiationDuplex(transport)
+  const failed = nextError(stream)
+  const updated = stream.updateCRL(good)
+  await once(stream, 'renegotiating')
+  isBroken = true
+  transport.peerFinishes()
+  t.equal(await failed, error)
+  t.same(await updated, { ...all, failed: 1 })
+})
 
 t.test('a plain server keeps a revoked client, whatever list comes (control)', async (t) => {
   const options = { ...serverPki, ca: authority.cert, requestCert: true, maxVersion: 'TLSv1.2' } as const

@@ -3,6 +3,7 @@ import sinon from 'sinon'
 import t from 'tap'
 import { RenegotiationError } from '../../src/core/errors.ts'
 import { Revocation } from '../../src/core/revocation.ts'
+import { nameOf } from '../../src/core/revocation-authorities.ts'
 import type { RevocationMember } from '../../src/core/revocation-update.ts'
 import { type ListOptions, makeCRL, makePEM, subjectOf } from '../fixtures/make-crl.ts'
 import * as all from '../fixtures/revocation-pki.ts'
@@ -67,6 +68,12 @@ t.test('the name of an authority may be spelled in another way', async (t) => {
   issuer[issuer.indexOf('plant') - 2] = 0x13
   await update(makeCRL(pki.authority, { revoked: [pki.station.cert], issuer }))
   t.ok(revoked('station'))
+})
+
+t.test('names are equal whatever their capitals and spaces are, and a certificate may have none', async (t) => {
+  t.equal(nameOf('CN=Plant  Authority\nO=X'), nameOf('CN=PLANT authority\nO=x'))
+  t.not(nameOf('CN=a\nO=b'), nameOf('CN=a O=b'))
+  t.equal(nameOf(undefined), '')
 })
 
 t.test('an authority counts if a trusted one has issued it, directly or not', async (t) => {

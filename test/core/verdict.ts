@@ -1,7 +1,10 @@
+import { X509Certificate } from 'node:crypto'
 import t from 'tap'
 import { RenegotiationError } from '../../src/core/errors.ts'
+import { type AllowIdentityChange, sameSubjectAndIssuer } from '../../src/core/identity.ts'
 import type { Session } from '../../src/core/transport.ts'
 import { type Expectation, judge } from '../../src/core/verdict.ts'
+import * as pki from '../fixtures/revocation-pki.ts'
 
 const bytes = (text: string) => Buffer.from(text)
 const nothing: Expectation = {
@@ -175,5 +178,54 @@ t.test('a different server name (SNI) is a change of identity if both names are 
     [undefined, 'one'],
   ] as const) {
     t.match(judge(named(before, first), named(after, second), nothing), { outcome: 'renegotiated' })
+  }
+})
+
+const [old, renewed] = [new X509Certificate(pki.station.cert).raw, new X509Certificate(pki.renewedStation.cert).raw]
+const renewal = (allowIdentityChange: AllowIdentityChange, more: Session = {}, known: Session = {}) =>
+  judge(
+    { ...before, identity: old, ...known },
+    { ...after, identity: renewed, ...more },
+    {
+      ...nothing,
+      allowIdentityChange,
+    },
+  )
+
+t.test('a function decides about another certificate, and what it throws is fatal', async (t) => {
+  t.match(renewal(sameSubjectAndIssuer), { outcome: 'renegotiated', peerCertificateChanged: true })
+  const refused = { outcome: 'fatal', error: { code: 'ERR_RENEGOTIATION_IDENTITY_CHANGED' } }
+  t.match(
+    renewal(() => false),
+    refused,
+  )
+  const error = new Error('not today')
+  const fail = () => {
+    throw error
+  }
+  t.same(renewal(fail), { outcome: 'fatal', error })
+})
+
+t.test(
+  'a function is not asked about no certificate, one that does not verify any more, and other changes',
+  async (t) => {
+    const refused = { outcome: 'fatal', error: { code: 'ERR_RENEGOTIATION_IDENTITY_CHANGED' } }
+    const allow = () => true
+    t.match(renewal(allow, { identity: undefined }), refused)
+    t.match(renewal(allow, { authorized: false }, { authorized: true }), refused)
+    t.match(renewal(allow, { resumed: true }), refused)
+    t.match(renewal(allow, { servername: 'b' }, { servername: 'a' }), refused)
+    t.match(renewal(allow, {}, { pskIdentity: anna }), refused)
+    t.match(renewal(allow, { authorized: false }, { authorized: false }), { outcome: 'renegotiated' })
+  },
+)
+
+t.test('a certificate on a list of the option crl is revoked', async (t) => {
+  const revoked = Object.assign(new Error('certificate revoked'), { code: 'CERT_REVOKED' })
+  for (const authorizationError of [revoked, 'CERT_REVOKED']) {
+    t.match(judge(before, { ...after, identity: anna, authorized: false, authorizationError }, certificate), {
+      outcome: 'fatal',
+      error: { code: 'ERR_RENEGOTIATION_REVOKED', cause: authorizationError },
+    })
   }
 })

@@ -20,7 +20,11 @@ t.test('readSessionDER() reads the extended master secret flag and the PSK ident
   t.same(readSessionDER(session(flags())), { extendedMasterSecret: false })
   t.same(readSessionDER(session(identity, flags(1))), { extendedMasterSecret: true, pskIdentity: Buffer.from('pump') })
   const long = der(0xa3, der(0x04, Buffer.alloc(1000)))
-  t.same(readSessionDER(session(long, identity)), { extendedMasterSecret: false, pskIdentity: Buffer.from('pump') })
+  t.same(readSessionDER(session(long, identity)), {
+    extendedMasterSecret: false,
+    pskIdentity: Buffer.from('pump'),
+    peerCertificate: der(0x04, Buffer.alloc(1000)),
+  })
 })
 
 t.test('readSessionDER() skips the header that newer releases of Node add on a client', async (t) => {
@@ -34,6 +38,7 @@ t.test('readSessionDER() skips the header that newer releases of Node add on a c
 t.test('readSessionDER() reads nothing from invalid or truncated data', async (t) => {
   const whole = session(identity, flags(1))
   t.same(readSessionDER(undefined), {})
+  t.same(readSessionDER(null), {})
   t.same(readSessionDER(Buffer.alloc(0)), {})
   t.same(readSessionDER(version), {})
   for (let length = 0; length < whole.length; length++)
