@@ -34,6 +34,8 @@ export class Revocation {
   readonly members = new Set<RevocationMember>()
   /** By authority, its key, and what the list is for. */
   readonly #inForce = new Map<string, InForce>()
+  /** Those that counted when the last lists came. */
+  #authorities: readonly X509Certificate[] = []
   #timer: NodeJS.Timeout | undefined
 
   /** Whether any list is in force. */
@@ -42,8 +44,9 @@ export class Revocation {
   }
 
   /** Returns the error with which a peer with these certificates must end. Undefined if none of them is revoked. */
-  revoked(chain: CertificateChain): RenegotiationError | undefined {
+  revoked(known: CertificateChain): RenegotiationError | undefined {
     if (!this.hasLists) return undefined
+    const chain = this.#completed(known)
     for (const [index, certificate] of chain.entries()) {
       const issuer = chain[index + 1]
       const serial = `serial number ${certificate.serialNumber}`
@@ -70,6 +73,7 @@ export class Revocation {
       const { lists, certificates } = readRevocationInput(crl)
       const known = authoritiesThatCount(authorities(certificates))
       for (const list of lists) this.#accept(list, known, accepted)
+      this.#authorities = known
     } catch (error) {
       const { code } = error as Error & { code: string }
       publishSecurityEvent('revocation-list-invalid', { code })
@@ -84,6 +88,21 @@ export class Revocation {
   /** Called when there will be no more streams. */
   stop(): void {
     clearTimeout(this.#timer)
+  }
+
+  /**
+   * Adds the issuers that are missing, as far as this end knows them. On a server, Node 24 tells none, and Node 20 and 22
+   * none after a call of getPeerX509Certificate().
+   */
+  #completed(chain: CertificateChain): CertificateChain {
+    const all = [...chain]
+    for (let last = all.at(-1); last !== undefined; ) {
+      const certificate: X509Certificate = last
+      last = this.#authorities.find((authority) => !all.includes(authority) && isIssuedBy(certificate, authority))
+      if (last !== undefined && !isIssuedBy(certificate, certificate)) all.push(last)
+      else break
+    }
+    return all
   }
 
   #isListed(certificate: X509Certificate): boolean {

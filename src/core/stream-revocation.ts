@@ -22,6 +22,9 @@ interface Renegotiating {
   renegotiate(options?: RenegotiateOptions): Promise<unknown>
 }
 
+/** Milliseconds. As the defaults of the options. */
+const LIMIT = 30_000
+
 /** Judges the peer of one stream by the lists of its server, and by those of its own `updateCRL()`. */
 export class StreamRevocation implements RevocationMember {
   readonly #host: RevocationHost
@@ -101,14 +104,19 @@ export class StreamRevocation implements RevocationMember {
     return policy === undefined || policy.requestCert || transport.peerChain('accepted').length > 0
   }
 
-  /** A server requests the certificate as before. On a client, the server's certificate comes in any case. */
+  /**
+   * A server requests the certificate as before. On a client, the server's certificate comes in any case. There is a limit
+   * of time even if the stream has none, or a revoked peer could stay by not answering.
+   */
   renegotiate(): Promise<unknown> {
-    const policy = this.#host.transport.certificatePolicy
-    return this.#renegotiator.renegotiate(
-      policy === undefined
-        ? { rejectUnauthorized: true }
-        : { requestCert: true, rejectUnauthorized: policy.rejectUnauthorized },
-    )
+    const { transport, settings } = this.#host
+    const policy = transport.certificatePolicy
+    return this.#renegotiator.renegotiate({
+      requestCert: policy && true,
+      rejectUnauthorized: policy?.rejectUnauthorized ?? true,
+      drainTimeout: settings.drainTimeout || LIMIT,
+      handshakeTimeout: settings.handshakeTimeout || LIMIT,
+    })
   }
 
   destroy(error: RenegotiationError): void {

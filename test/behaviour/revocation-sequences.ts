@@ -155,6 +155,20 @@ for (const stack of renegotiating) {
     t.ok(await exchange.isWhole())
   })
 
+  t.test(`${stack.name}: a certificate that is requested later is judged, too`, async (t) => {
+    const plant = await Station.open(t, stack, {
+      requestCert: false,
+      renegotiation: { handshakeTimeout: 0, drainTimeout: 0 },
+    })
+    const [one, other] = [await plant.connect(), await plant.connect(otherStation)]
+    for (const { client, server } of [one, other]) [client.resume(), server.resume()]
+    t.same(await plant.server.updateCRL(bad), { ...all, checked: 2, notRenegotiated: 2 })
+    t.match(await other.server.renegotiate({ requestCert: true }), { authorized: true })
+    t.match(await rejection(one.server.renegotiate({ requestCert: true })), { code: 'ERR_RENEGOTIATION_REVOKED' })
+    t.same(await plant.server.updateCRL(bad), all, 'the one that has shown its certificate is asked for it again')
+    t.equal(other.server.counters.renegotiations, 2)
+  })
+
   t.test(`${stack.name}: renegotiation is disabled, so the last handshake counts`, async (t) => {
     const plant = await Station.open(t, stack)
     const ends = await plant.connect()

@@ -88,7 +88,9 @@ for (const stack of stacks) {
     const remote = { key: remoteStation.key, cert: `${remoteStation.cert}\n${intermediate.cert}` }
     const { server } = await plant.connect(remote)
     const failed = nextError(server)
-    const report = await plant.server.updateCRL(makePEM(authority, { revoked: [intermediate.cert] }))
+    // Node.js 24 does not tell a server the issuers that a client sends.
+    const list = makePEM(authority, { revoked: [intermediate.cert] })
+    const report = await plant.server.updateCRL(`${intermediate.cert}\n${list}`)
     t.match(report, { checked: 1, revoked: 1 })
     t.match(await failed, { message: /its authority/ })
   })

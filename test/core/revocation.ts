@@ -70,6 +70,18 @@ t.test('the name of an authority may be spelled in another way', async (t) => {
   t.ok(revoked('station'))
 })
 
+t.test('issuers that the peer or Node does not tell are added, if this end knows them', async (t) => {
+  const { update, revoked } = lists('authority')
+  const list = makePEM(pki.authority, { revoked: [pki.intermediate.cert] })
+  await update(list)
+  t.equal(revoked('remoteStation'), undefined)
+  await update(`${pki.intermediate.cert}\n${list}`)
+  t.match(revoked('remoteStation'), { code: 'ERR_RENEGOTIATION_REVOKED', message: /of its authority/ })
+  t.equal(revoked('station'), undefined)
+  t.equal(revoked('authority'), undefined)
+  t.equal(revoked('stranger'), undefined)
+})
+
 t.test('names are equal whatever their capitals and spaces are, and a certificate may have none', async (t) => {
   t.equal(nameOf('CN=Plant  Authority\nO=X'), nameOf('CN=PLANT authority\nO=x'))
   t.not(nameOf('CN=a\nO=b'), nameOf('CN=a O=b'))
