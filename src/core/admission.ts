@@ -1,4 +1,4 @@
-/* Decides whether a renegotiation of this end, or a handshake of the peer, may begin on a connection. */
+/* Decides whether a connection, a renegotiation of this end on it, or a handshake of the peer may begin. */
 import { RenegotiationError, sessionAttack } from './errors.ts'
 import type { GuardedTransport } from './guarded-transport.ts'
 import type { PeerLimit, RenegotiateOptions, Settings } from './options.ts'
@@ -9,6 +9,13 @@ export interface AdmissionHost {
   readonly settings: Settings
   /** Counts a handshake of the peer. Returns the limit if it is exceeded. */
   exceededPeerLimit(): PeerLimit | undefined
+}
+
+/** Returns the error that ends the stream after the first handshake. Undefined if data may flow. */
+export function reasonAgainstConnection({ transport, settings }: AdmissionHost): RenegotiationError | undefined {
+  if (settings.requireExtendedMasterSecret !== 'always') return undefined
+  const reason = lacksExtendedMasterSecret(transport, settings)
+  return reason === undefined ? undefined : new RenegotiationError('ERR_RENEGOTIATION_UNSUPPORTED', reason)
 }
 
 /** Returns why a renegotiation of this end cannot begin, as a sentence. Undefined if it can. */

@@ -1,13 +1,13 @@
-import { rekeyUnsupported } from './diagnostics.ts'
+import { reasonAgainstConnection } from './admission.ts'
 import { RenegotiationError, streamDestroyed } from './errors.ts'
 import { applyOptions, GuardedTransport, type GuardHost } from './guarded-transport.ts'
 import { Inbox } from './inbox.ts'
 import { KeyUsage } from './key-usage.ts'
+import { newSchedule } from './new-schedule.ts'
 import type { PeerLimit, RenegotiateOptions, Settings } from './options.ts'
 import { type BatchCallback, Outbox, type OutboxHost } from './outbox.ts'
 import { PeerHandshakes } from './peer-limit.ts'
-import type { RekeySettings } from './rekey-options.ts'
-import { RekeySchedule } from './rekey-schedule.ts'
+import type { RekeySchedule } from './rekey-schedule.ts'
 import type { RenegotiationEvents } from './renegotiation-stream.ts'
 import { Renegotiator } from './renegotiator.ts'
 import type { RenegotiatorHost } from './renegotiator-host.ts'
@@ -70,7 +70,7 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
     this.outbox = new Outbox(this.transport, this)
     this.inbox = new Inbox(face, this.transport, settings)
     this.#renegotiator = new Renegotiator(this)
-    this.#schedule = settings.rekey && this.#newSchedule(settings.rekey)
+    this.#schedule = settings.rekey && newSchedule(this, this.#usage, this.#renegotiator, settings.rekey)
     // Like a tls.Server: an error of a client's connection without an `error` listener does not end the process.
     if (transport.isServer) face.on('error', ignore)
     transport.attach(this)
@@ -185,6 +185,13 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
   // TransportEvents: called by the transport.
 
   ready(): void {
+    const refusal = reasonAgainstConnection(this)
+    if (refusal !== undefined) {
+      this.outbox.hold()
+      // Asynchronous, because the face may still be being constructed.
+      process.nextTick(() => this.face.destroy(refusal))
+      return
+    }
     this.#usage.restart('both')
     this.#schedule?.start()
     this.#renegotiator.ready()
@@ -274,13 +281,13 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
 
   // RenegotiatorHost: called by the renegotiator.
 
-  keysChanged(of: 'both' | 'sending' | 'receiving'): void {
+  keysChanged(of: 'both' | 'sending' | 'receiving', resumed = false): void {
     if (this.#schedule !== undefined && of === 'both') {
       this.#peerHandshakes ??= new PeerHandshakes()
       this.#peerHandshakes.keysChanged(this.#schedule.share)
     }
     this.#usage.restart(of)
-    if (of !== 'receiving') this.#schedule?.restart()
+    if (of !== 'receiving') this.#schedule?.restart(!resumed)
   }
 
   exceededPeerLimit(): PeerLimit | undefined {
@@ -316,29 +323,6 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
     } catch (error) {
       this.applicationThrew(error)
     }
-  }
-
-  #newSchedule(settings: RekeySettings): RekeySchedule {
-    const [face, renegotiator] = [this.face, this.#renegotiator]
-    return new RekeySchedule(
-      {
-        usage: this.#usage,
-        unsupported: () => this.transport.unsupported(),
-        recordLimit: () => this.transport.recordLimit,
-        hasKeyUpdates: () => this.transport.hasKeyUpdates,
-        over: () => renegotiator.isOver,
-        busy: () => renegotiator.isBusy || !this.inbox.hasRoom,
-        answered: () => renegotiator.state === 'handshaking' && this.transport.peerAnswered,
-        renegotiate: () => renegotiator.renegotiate({}, true),
-        // Both asynchronous: the stream may still be being made, and a listener that throws must not reject a promise.
-        cannot: (reason) => {
-          process.nextTick(rekeyUnsupported, face, new RenegotiationError('ERR_RENEGOTIATION_UNSUPPORTED', reason))
-        },
-        failed: (error) => process.nextTick(() => face.emit('renegotiationFailed', error)),
-        destroy: (error) => face.destroy(error),
-      },
-      settings,
-    )
   }
 }
 

@@ -3,6 +3,7 @@ import tls, { type TlsOptions } from 'node:tls'
 import { connectionReset, invalidValue, withCode } from '../core/errors.ts'
 import { parseOptions, type RenegotiationOptions, refuseHoldFrom } from '../core/options.ts'
 import { RenegotiationTLSSocket } from '../faces/renegotiation-tls-socket.ts'
+import { checkProfile, hasProfile, mustHaveProfile } from '../transports/tls-profile.ts'
 import { encodeProtocols, type ProtocolChoice, preferOwn } from './alpn.ts'
 import { mustBeBytes } from './argument.ts'
 import type { OpenSSL } from './binding.ts'
@@ -86,6 +87,7 @@ export class OpenSSLServer extends tls.Server {
   constructor(options: OpenSSLServerOptions, listener: SecureConnectionListener | undefined) {
     if (parseOptions(options.renegotiation).holdFrom === 'answer') refuseHoldFrom()
     checkOptions('server', options)
+    checkProfile('server', options)
     const openssl = loadOpenSSL(options.openssl)
     // The streams decide when a connection ends.
     const below = { ...options, SNICallback: undefined, allowHalfOpen: true } as TlsOptions
@@ -116,6 +118,7 @@ export class OpenSSLServer extends tls.Server {
 
   /** Other certificates and keys for new connections. */
   override setSecureContext(options: tls.SecureContextOptions): void {
+    if (#options in this && hasProfile(this.#options)) mustHaveProfile(options)
     super.setSecureContext(options)
     // Node calls it in its constructor as well.
     if (#context in this) this.#context = this.#contextOf({ ...this.#options, ...options })

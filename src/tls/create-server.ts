@@ -2,6 +2,7 @@ import tls, { type TlsOptions } from 'node:tls'
 import { parseOptions, type RenegotiationOptions } from '../core/options.ts'
 import type { RenegotiationTLSSocket } from '../faces/renegotiation-tls-socket.ts'
 import { ownTicketKeys } from '../transports/full-handshake.ts'
+import { checkProfile, hasProfile, mustHaveProfile } from '../transports/tls-profile.ts'
 import { ServerStreams } from './server-streams.ts'
 
 /** The options of {@link createServer}: those of `tls.createServer()`, and those of each stream. */
@@ -46,11 +47,20 @@ export function createServer(
 
 class RenegotiationServer extends tls.Server {
   readonly #streams: ServerStreams
+  readonly #hasProfile: boolean
 
   constructor(options: RenegotiationServerOptions, listener: SecureConnectionListener | undefined) {
     parseOptions(options.renegotiation)
+    checkProfile('server', options)
     super(options, listener as (socket: tls.TLSSocket) => void)
     this.#streams = new ServerStreams(this, options.renegotiation)
+    this.#hasProfile = hasProfile(options)
+  }
+
+  /** Node calls it in its constructor as well. */
+  override setSecureContext(options: tls.SecureContextOptions): void {
+    if (#hasProfile in this && this.#hasProfile) mustHaveProfile(options)
+    super.setSecureContext(options)
   }
 
   /** The server's own keys, also in a turn in which a renegotiation has others in their place. */

@@ -496,10 +496,11 @@ t.test('hardLimit.ms is also checked before each write, because a timer may be l
   const destroy = sinon.spy()
   const usage = { bytes: 0, records: 0, ageMs: 999 }
   const host = { usage, destroy, answered: () => false, unsupported: () => undefined }
-  const limits = { ms: 1000, bytes: Infinity, records: Infinity }
+  const limits = { ms: 1000, bytes: Infinity, records: Infinity, fullMs: Infinity }
   const settings = {
     auto: false,
     everyMs: undefined,
+    fullEveryMs: undefined,
     everyBytes: Infinity,
     everyRecords: Infinity,
     hardLimit: limits,
