@@ -50,7 +50,7 @@ export function encode(frame: Frame): Buffer {
 
 /** Finds the frames in a stream of octets. It keeps less than one frame, whatever the peer sends. */
 export class FrameReader {
-  #rest: Buffer = EMPTY
+  #rest: Buffer = EMPTY;
 
   /** The frames that are complete with this chunk. Throws if it is no frame: the connection cannot go on then. */
   *read(chunk: Buffer): Generator<Frame> {
