@@ -106,17 +106,16 @@ export class RekeySchedule {
     if (hardLimit.ms !== Infinity) this.#limitTimer = setTimeout(this.#limitTimedOut, hardLimit.ms).unref()
     if (full) this.#restartFull()
     else if (this.#fullDue) this.#startFullTimer([FIRST_RETRY, FIRST_RETRY])
+    // Also after an abbreviated handshake: it may have been in progress when the limit was reached.
+    const untilLimit = hardLimit.fullMs - this.#fullAgeMs
+    clearTimeout(this.#fullLimitTimer)
+    if (untilLimit !== Infinity) this.#fullLimitTimer = setTimeout(this.#fullLimitTimedOut, untilLimit).unref()
   }
 
   #restartFull(): void {
-    const { fullEveryMs, hardLimit } = this.#settings
-    this.#clearFullTimers()
     this.#fullDue = false
     this.#fullSince = performance.now()
-    this.#startFullTimer(fullEveryMs)
-    if (hardLimit.fullMs !== Infinity) {
-      this.#fullLimitTimer = setTimeout(this.#limitTimedOut, hardLimit.fullMs).unref()
-    }
+    this.#startFullTimer(this.#settings.fullEveryMs)
   }
 
   #startFullTimer(delay: readonly [min: number, max: number] | undefined): void {
@@ -155,9 +154,9 @@ export class RekeySchedule {
     const { ms, bytes, records, fullMs } = this.#settings.hardLimit
     const left = Math.min(bytes - usage.bytes, (records - usage.records) * RECORD_BYTES)
     // The age is checked here as well, because the timer is late if something blocks the event loop.
-    const isYoung = (ms === Infinity || usage.ageMs < ms) && (fullMs === Infinity || this.#fullAgeMs < fullMs)
-    if (left > 0 && left >= needed && isYoung) return left
-    this.#limitReached()
+    const isUnchecked = fullMs !== Infinity && this.#fullAgeMs >= fullMs
+    if (left > 0 && left >= needed && (ms === Infinity || usage.ageMs < ms) && !isUnchecked) return left
+    this.#limitReached(isUnchecked)
     return 0
   }
 
@@ -177,7 +176,8 @@ export class RekeySchedule {
   stop(): void {
     this.#running = false
     this.#clearTimers()
-    this.#clearFullTimers()
+    clearTimeout(this.#fullTimer)
+    clearTimeout(this.#fullLimitTimer)
     this.#endTurn(this.#turn)
   }
 
@@ -282,7 +282,8 @@ export class RekeySchedule {
     return false
   }
 
-  #limitReached(): void {
+  /** `isFull`: it is the limit for the time without a full handshake. */
+  #limitReached(isFull: boolean): void {
     const host = this.#host
     if (host.answered()) {
       // The handshake may still fail, so check again later. The next chunk checks again as well.
@@ -291,7 +292,6 @@ export class RekeySchedule {
     }
     const { bytes, records, ageMs } = host.usage
     const used = `${bytes} bytes, ${records} records, ${Math.round(ageMs)} ms`
-    const isFull = this.#fullAgeMs >= this.#settings.hardLimit.fullMs
     const message = isFull
       ? `There was no full handshake within rekey.hardLimit.fullMs (${Math.round(this.#fullAgeMs)} ms)`
       : `The keys have reached rekey.hardLimit (${used}) without a renegotiation`
@@ -300,8 +300,10 @@ export class RekeySchedule {
 
   readonly #limitTimedOut = (): void => {
     this.#limitTimer = undefined
-    this.#limitReached()
+    this.#limitReached(false)
   }
+
+  readonly #fullLimitTimedOut = (): void => this.#limitReached(true)
 
   #clearTimers(): void {
     clearTimeout(this.#timer)
@@ -309,11 +311,6 @@ export class RekeySchedule {
     clearTimeout(this.#limitTimer)
     clearTimeout(this.#hurryTimer)
     this.#retryTimer = this.#limitTimer = undefined
-  }
-
-  #clearFullTimers(): void {
-    clearTimeout(this.#fullTimer)
-    clearTimeout(this.#fullLimitTimer)
   }
 }
 
