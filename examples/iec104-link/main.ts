@@ -53,6 +53,14 @@ class Station {
   }
 }
 
+setTimeout(
+  () => {
+    console.error('The stations have not come to an end')
+    process.exit(1)
+  },
+  (seconds + 60) * 1000,
+).unref()
+
 const authority = new Authority('renegotiation-duplex example')
 const crl = authority.revoke([])
 const begin = (role: Orders['role'], name: string, stations?: Orders['stations']) => {

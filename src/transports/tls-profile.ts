@@ -58,7 +58,8 @@ export function checkProfile(role: 'client' | 'server', options: object): void {
   if (profile === undefined) return
   const { name, notForClients } = profile
   if (role === 'client' && notForClients !== undefined) throw invalidValue(notForClients)
-  const given = options as Record<string, unknown>
+  // Only their own properties: Node copies the options, and would not see inherited ones.
+  const given: Record<string, unknown> = { ...options }
   mustBeAsMade(name, '', profile.tls, given)
   mustBeAsMade(name, 'renegotiation.', profile.renegotiation, { ...(given['renegotiation'] as object | undefined) })
   for (const option of REPLACING) if (given[option]) throw notAllowed(name, option)

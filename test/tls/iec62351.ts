@@ -167,6 +167,7 @@ t.test('connect() and createServer() refuse options of which one was replaced, i
   t.throws(() => createServer({ ...others, renegotiation }), {
     message: /^cert must be .*, got another value\. Spread all/,
   })
+  t.throws(() => createServer(Object.create(settings)), { message: /^\w+ must be as iec62351\(\) has set it/ })
   t.throws(() => Object.assign(renegotiation.rekey as object, { fullEveryMs: DAY }), { name: 'TypeError' })
 })
 
