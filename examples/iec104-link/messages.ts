@@ -1,6 +1,7 @@
 /*
  * What the program (main.ts) and the four stations (station.ts), each a process of its own, tell each other.
  */
+import type { CRLUpdateReport } from 'renegotiation-duplex'
 
 export interface Orders {
   readonly role: 'controlling' | 'controlled'
@@ -23,7 +24,7 @@ export type ToStation =
 
 export type FromStation =
   | { readonly type: 'listening'; readonly port: number }
-  | { readonly type: 'revocation list taken'; readonly report: unknown; readonly ms: number }
+  | { readonly type: 'revocation list taken'; readonly report: CRLUpdateReport; readonly ms: number }
   | { readonly type: 'quiet' }
   | { readonly type: 'over'; readonly links: readonly LinkResult[] }
 

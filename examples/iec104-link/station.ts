@@ -4,7 +4,13 @@
  */
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
-import { connect, createServer, iec62351, type RenegotiationTLSSocket } from 'renegotiation-duplex'
+import {
+  type CRLUpdateReport,
+  connect,
+  createServer,
+  iec62351,
+  type RenegotiationTLSSocket,
+} from 'renegotiation-duplex'
 import { Link } from './link.ts'
 import type { FromStation, LinkResult, Orders, ToStation } from './messages.ts'
 
@@ -113,12 +119,12 @@ function tell(message: FromStation, told?: () => void): void {
 
 async function takeRevocationList(links: readonly Traffic[], crl: string): Promise<void> {
   const startedAt = performance.now()
-  const reports = await Promise.all(
-    links.map(async ({ stream }) =>
-      (stream as unknown as { updateCRL?(crl: string): Promise<unknown> }).updateCRL?.(crl),
-    ),
-  )
-  tell({ type: 'revocation list taken', report: reports, ms: performance.now() - startedAt })
+  const reports = await Promise.all(links.map(({ stream }) => stream.updateCRL(crl)))
+  const sum: CRLUpdateReport = { checked: 0, revoked: 0, failed: 0, notRenegotiated: 0 }
+  for (const report of reports) {
+    for (const name of Object.keys(sum) as (keyof CRLUpdateReport)[]) sum[name] += report[name]
+  }
+  tell({ type: 'revocation list taken', report: sum, ms: performance.now() - startedAt })
 }
 
 process.on('disconnect', () => process.exit())

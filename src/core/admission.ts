@@ -11,11 +11,24 @@ export interface AdmissionHost {
   exceededPeerLimit(): PeerLimit | undefined
 }
 
-/** Returns the error that ends the stream after the first handshake. Undefined if data may flow. */
-export function reasonAgainstConnection({ transport, settings }: AdmissionHost): RenegotiationError | undefined {
-  if (settings.requireExtendedMasterSecret !== 'always') return undefined
+interface ConnectionHost extends Pick<AdmissionHost, 'transport' | 'settings'> {
+  readonly outbox: { hold(): void }
+  readonly face: { destroy(error: Error): unknown }
+}
+
+/**
+ * Whether the first handshake is not accepted, because it lacks what the options require. The stream is destroyed then, and
+ * nothing is sent before that.
+ */
+export function refusesConnection(host: ConnectionHost): boolean {
+  const { transport, settings, outbox, face } = host
+  if (settings.requireExtendedMasterSecret !== 'always') return false
   const reason = lacksExtendedMasterSecret(transport, settings)
-  return reason === undefined ? undefined : new RenegotiationError('ERR_RENEGOTIATION_UNSUPPORTED', reason)
+  if (reason === undefined) return false
+  outbox.hold()
+  // Asynchronous, because the face may still be being constructed.
+  process.nextTick(() => face.destroy(new RenegotiationError('ERR_RENEGOTIATION_UNSUPPORTED', reason)))
+  return true
 }
 
 /** Returns why a renegotiation of this end cannot begin, as a sentence. Undefined if it can. */

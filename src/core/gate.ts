@@ -1,18 +1,22 @@
-import { reasonAgainstConnection } from './admission.ts'
+import { refusesConnection } from './admission.ts'
 import { RenegotiationError, streamDestroyed } from './errors.ts'
 import { applyOptions, GuardedTransport, type GuardHost } from './guarded-transport.ts'
 import { Inbox } from './inbox.ts'
 import { KeyUsage } from './key-usage.ts'
-import { newSchedule } from './new-schedule.ts'
 import type { PeerLimit, RenegotiateOptions, Settings } from './options.ts'
 import { type BatchCallback, Outbox, type OutboxHost } from './outbox.ts'
 import { PeerHandshakes } from './peer-limit.ts'
-import type { RekeySchedule } from './rekey-schedule.ts'
+import { rekeyHost } from './rekey-host.ts'
+import { RekeySchedule } from './rekey-schedule.ts'
 import type { RenegotiationEvents } from './renegotiation-stream.ts'
 import { Renegotiator } from './renegotiator.ts'
 import type { RenegotiatorHost } from './renegotiator-host.ts'
 import type { Origin, RenegotiationCounters, RenegotiationKind, RenegotiationReport } from './report.ts'
+import type { Revocation } from './revocation.ts'
+import type { CRL } from './revocation-input.ts'
+import type { CRLUpdateReport } from './revocation-update.ts'
 import type { State } from './state.ts'
+import { type RevocationHost, StreamRevocation } from './stream-revocation.ts'
 import type { Transport, TransportEvents } from './transport.ts'
 
 /** What the gate needs from the stream that the application sees. Every Duplex has these members. */
@@ -32,6 +36,7 @@ export interface Face {
   readonly readableBuffer: { readonly length: number }
   readonly writableLength: number
   readonly writableEnded: boolean
+  readonly errored: Error | null
   /** What the Writable has queued. Public, but not in the types of a Duplex. */
   readonly writableBuffer: readonly { chunk: Buffer }[]
 }
@@ -43,7 +48,7 @@ export interface Face {
  * The parts and the transport call methods of the gate directly. With a closure for each, the closures would take most
  * of the memory of an idle connection.
  */
-export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, GuardHost {
+export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, RevocationHost, GuardHost {
   readonly face: Face
   readonly transport: GuardedTransport
   readonly settings: Settings
@@ -54,15 +59,19 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
   readonly #schedule: RekeySchedule | undefined
   /** Made when it is first needed, because most connections never need it. */
   #peerHandshakes: PeerHandshakes | undefined
+  /** Made when there are revocation lists, or there may be. */
+  #revocation: StreamRevocation | undefined
   /** What a listener or callback of the application has thrown inside a call from the transport. */
   #thrownByApplication: { readonly error: unknown } | undefined
   #peerEnded = false
   #ended = false
-  #transportClosed = false
+  /** Whether the transport has closed, so that it reports nothing more. */
+  isTransportClosed = false
   #whenClosed: (() => void) | undefined
   #unsent: Uint8Array[] = []
 
-  constructor(face: Face, transport: Transport, settings: Settings) {
+  /** `revocation`: that of the server, whose lists judge the peer. */
+  constructor(face: Face, transport: Transport, settings: Settings, revocation?: Revocation) {
     applyOptions(transport, settings)
     this.face = face
     this.transport = new GuardedTransport(transport, this)
@@ -70,7 +79,10 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
     this.outbox = new Outbox(this.transport, this)
     this.inbox = new Inbox(face, this.transport, settings)
     this.#renegotiator = new Renegotiator(this)
-    this.#schedule = settings.rekey && newSchedule(this, this.#usage, this.#renegotiator, settings.rekey)
+    this.#revocation = revocation && new StreamRevocation(this, this.#renegotiator, revocation)
+    const busy = () => this.#renegotiator.isBusy || !this.inbox.hasRoom
+    this.#schedule =
+      settings.rekey && new RekeySchedule(rekeyHost(this, this.#renegotiator, this.#usage, busy), settings.rekey)
     // Like a tls.Server: an error of a client's connection without an `error` listener does not end the process.
     if (transport.isServer) face.on('error', ignore)
     transport.attach(this)
@@ -96,6 +108,20 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
 
   renegotiate(options?: RenegotiateOptions): Promise<RenegotiationReport> {
     return this.#renegotiator.renegotiate(options)
+  }
+
+  updateCRL(crl: CRL): Promise<CRLUpdateReport> {
+    this.#revocation ??= new StreamRevocation(this, this.#renegotiator)
+    return this.#revocation.update(crl)
+  }
+
+  /** Judges the peer of the first handshake by revocation lists. Returns whether the stream goes on. */
+  admits(): boolean {
+    return this.#revocation?.admits() ?? true
+  }
+
+  revokedPeer(): RenegotiationError | undefined {
+    return this.#revocation?.completed()
   }
 
   write(chunk: Buffer, done: BatchCallback): void {
@@ -152,6 +178,7 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
     const { unsent, done: batchDone, taken } = this.outbox.close()
     this.#unsent = [...unsent, ...this.face.writableBuffer.map(({ chunk }) => chunk)]
     this.#schedule?.stop()
+    this.#revocation?.leave()
     this.inbox.close()
     // Called after the `error` event, as with a net.Socket. A face may emit that in the next tick.
     if (batchDone !== null) process.nextTick(process.nextTick, batchDone, taken ? null : (error ?? streamDestroyed()))
@@ -159,7 +186,7 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
       // A listener of the application may have thrown.
       this.#renegotiator.close(error)
     } finally {
-      if (this.#transportClosed) {
+      if (this.isTransportClosed) {
         process.nextTick(closed)
       } else {
         this.#whenClosed = closed
@@ -173,11 +200,6 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
     return this.#renegotiator.explain(error)
   }
 
-  /** Whether the transport has closed, so that it reports nothing more. */
-  get isTransportClosed(): boolean {
-    return this.#transportClosed
-  }
-
   unsent(): Buffer[] {
     return this.#unsent.map((view) => Buffer.from(view.buffer, view.byteOffset, view.byteLength))
   }
@@ -185,13 +207,8 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
   // TransportEvents: called by the transport.
 
   ready(): void {
-    const refusal = reasonAgainstConnection(this)
-    if (refusal !== undefined) {
-      this.outbox.hold()
-      // Asynchronous, because the face may still be being constructed.
-      process.nextTick(() => this.face.destroy(refusal))
-      return
-    }
+    if (refusesConnection(this) || !this.admits()) return
+    this.#revocation?.join()
     this.#usage.restart('both')
     this.#schedule?.start()
     this.#renegotiator.ready()
@@ -247,7 +264,7 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
   }
 
   closed(): void {
-    this.#transportClosed = true
+    this.isTransportClosed = true
     this.#schedule?.stop()
     // If both sides have ended, do not destroy: received data may still wait for the application to read it.
     if (this.#whenClosed !== undefined) this.#whenClosed()

@@ -34,7 +34,8 @@ import type { State } from './state.ts'
 export class Renegotiator {
   readonly #host: RenegotiatorHost
   readonly #phase: Phase
-  #ready = false
+  /** Whether the first handshake is complete. */
+  isReady = false
   #peerEnded = false
   readonly #requests = new Requests()
   readonly #outcomes: Outcomes
@@ -96,9 +97,8 @@ export class Renegotiator {
     this.#checkIdle()
   }
 
-  /** The first handshake of the connection is complete. */
   ready(): void {
-    this.#ready = true
+    this.isReady = true
     this.#takeTurn()
   }
 
@@ -185,9 +185,9 @@ export class Renegotiator {
       // The handshake will never finish, so nothing can be written any more. Received data can still be read.
       this.#phase.clearTimer()
       this.#neverFinished()
-    } else if (!this.#ready) {
+    } else if (!this.isReady) {
       // Wait for a better error: Node reports one in this turn for a client of tls.connect().
-      setImmediate(() => (this.#ready ? this.peerEnded() : this.#neverFinished()))
+      setImmediate(() => (this.isReady ? this.peerEnded() : this.#neverFinished()))
     } else {
       this.#requests.failAll(closedError(`The peer closed the connection ${when}`))
       if (this.state === 'draining') this.#giveUp()
@@ -236,7 +236,7 @@ export class Renegotiator {
   /** Begins the drain for the request whose turn it is, if it can. Called whenever something may have changed that. */
   readonly #takeTurn = (): void => {
     const request = this.#requests.turn
-    if (request === undefined || !this.#ready || this.state !== 'open') return
+    if (request === undefined || !this.isReady || this.state !== 'open') return
     if (this.postHandshake.unanswered !== undefined) return
     const unsupported = reasonAgainstOurs(this.#host, request.options)
     if (this.#isClosed) return

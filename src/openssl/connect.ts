@@ -122,7 +122,7 @@ function streamOf(
     const below = options.socket ?? connectBelow(options)
     const socket = new OpenSSLSocket(openssl, engine, below)
     socket.sessionTarget = options
-    const transport = new OpenSSLTransport(socket, judgeOf(options), options.allowHalfOpen === true)
+    const transport = new OpenSSLTransport(socket, judgeOf(options), options.allowHalfOpen === true, options.ca)
     const stream = new RenegotiationTLSSocket(socket as unknown as tls.TLSSocket, settings, transport)
     new Wire(engine, below)
     return stream

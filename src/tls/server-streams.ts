@@ -1,9 +1,11 @@
 import tls, { type TLSSocket } from 'node:tls'
 import { RenegotiationError } from '../core/errors.ts'
 import type { RenegotiationOptions } from '../core/options.ts'
+import type { Revocation } from '../core/revocation.ts'
 import { RenegotiationTLSSocket } from '../faces/renegotiation-tls-socket.ts'
 import { onHandshakes } from '../transports/node-internals.ts'
-import { wrapTLSSocket } from './wrap-tls-socket.ts'
+import { peerChain } from '../transports/tls-peer-certificates.ts'
+import { tlsSocketTransport } from '../transports/tls-socket.ts'
 
 /** Decides whether a server's connection gets a stream. Called when the socket is about to be emitted. */
 export type Choose = (socket: TLSSocket) => boolean
@@ -14,11 +16,27 @@ export class ServerStreams {
   readonly #options: RenegotiationOptions | undefined
   readonly #choose: Choose
   readonly #streams = new WeakMap<TLSSocket, RenegotiationTLSSocket>()
+  readonly #revocation: Revocation | undefined
 
-  constructor(server: tls.Server, options: RenegotiationOptions | undefined, choose: Choose = () => true) {
+  /** `revocation` has the lists by which all streams are judged. */
+  constructor(
+    server: tls.Server,
+    options: RenegotiationOptions | undefined,
+    choose: Choose = () => true,
+    revocation?: Revocation,
+  ) {
     this.#server = server
     this.#options = options
     this.#choose = choose
+    this.#revocation = revocation
+  }
+
+  /** Ends a connection that is about to be emitted if its peer is revoked. Returns the error then. */
+  refused(socket: unknown): RenegotiationError | undefined {
+    if (!this.#revocation?.hasLists || !(socket instanceof tls.TLSSocket)) return undefined
+    const error = this.#revocation.revoked(peerChain(socket))
+    if (error !== undefined) (this.#streams.get(socket) ?? socket).destroy()
+    return error
   }
 
   /** Returns the arguments with which the server must emit `event`, given those of Node. */
@@ -45,7 +63,8 @@ export class ServerStreams {
     if (known !== undefined) return known
     // A program may emit the event itself, with any stream.
     if (!(socket instanceof tls.TLSSocket) || !this.#choose(socket)) return socket
-    const stream = wrapTLSSocket(socket, this.#options)
+    if (socket instanceof RenegotiationTLSSocket) return socket
+    const stream = new RenegotiationTLSSocket(socket, this.#options, tlsSocketTransport(socket), this.#revocation)
     this.#streams.set(socket, stream)
     return stream
   }

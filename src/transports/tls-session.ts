@@ -2,7 +2,7 @@
 import tls, { type TLSSocket } from 'node:tls'
 import { RenegotiationError } from '../core/errors.ts'
 import type { Session } from '../core/transport.ts'
-import { isServer, verifiesServer, verifyError } from './node-internals.ts'
+import { isServer, requestedName, verifiesServer, verifyError } from './node-internals.ts'
 import { readSessionDER } from './session-der.ts'
 
 /** `servername` is the name that the client has requested from a server. See {@link Session}. */
@@ -23,6 +23,14 @@ export function readSession(socket: TLSSocket, servername: string | undefined): 
   if (common.identity === undefined) return common
   const error = verifyError(socket) ?? (isServer(socket) ? undefined : wrongName(socket))
   return { ...common, authorized: error === undefined, authorizationError: error }
+}
+
+/**
+ * The server name of the last ClientHello, or else the one that is `known`, or else ''. Undefined if it is not known:
+ * OpenSSL does not keep the name of a resumed session (SSL_get_servername).
+ */
+export function nameAskedFor(socket: TLSSocket, known: string | undefined): string | undefined {
+  return requestedName(socket) || (known ?? (socket.isSessionReused() ? undefined : ''))
 }
 
 /** Keying material (RFC 5705): it changes with every handshake, and reveals nothing about the keys in use. */
