@@ -96,6 +96,9 @@ const [atControlling, ...atControlled] = await Promise.all(
 )
 
 const problems: string[] = []
+if (report.checked !== 3 || report.revoked !== 1 || report.failed + report.notRenegotiated > 0) {
+  problems.push('the revocation list has not revoked one of three')
+}
 const rows = (atControlling as readonly LinkResult[]).map((here, index) => {
   const there = atControlled[index]?.[0] as LinkResult
   problems.push(...problemsOf(here, there, here.name === revoked.name))
