@@ -23,12 +23,16 @@ interface ConnectionHost extends Pick<AdmissionHost, 'transport' | 'settings'> {
 export function refusesConnection(host: ConnectionHost): boolean {
   const { transport, settings, outbox, face } = host
   if (settings.requireExtendedMasterSecret !== 'always') return false
-  const reason = lacksExtendedMasterSecret(transport, settings)
-  if (reason === undefined) return false
+  if (lacksExtendedMasterSecret(transport, settings) === undefined) return false
   outbox.hold()
   // Asynchronous, because the face may still be being constructed.
-  process.nextTick(() => face.destroy(new RenegotiationError('ERR_RENEGOTIATION_UNSUPPORTED', reason)))
+  process.nextTick(() => face.destroy(withoutExtendedMasterSecret()))
   return true
+}
+
+/** The error that ends a connection without the extended master secret after the first handshake. */
+export function withoutExtendedMasterSecret(): RenegotiationError {
+  return new RenegotiationError('ERR_RENEGOTIATION_UNSUPPORTED', NO_EXTENDED_MASTER_SECRET)
 }
 
 /** Returns why a renegotiation of this end cannot begin, as a sentence. Undefined if it can. */
@@ -66,5 +70,8 @@ function lacksExtendedMasterSecret(transport: GuardedTransport, settings: Settin
   // In TLS 1.3, every secret depends on the whole handshake, so there is no such extension (RFC 8446, appendix D).
   if (!settings.requireExtendedMasterSecret || transport.hasKeyUpdates) return undefined
   if (transport.session().extendedMasterSecret === true) return undefined
-  return 'The session lacks the extended master secret (RFC 7627, 5.4; option requireExtendedMasterSecret)'
+  return NO_EXTENDED_MASTER_SECRET
 }
+
+const NO_EXTENDED_MASTER_SECRET =
+  'The session lacks the extended master secret (RFC 7627, 5.4; option requireExtendedMasterSecret)'

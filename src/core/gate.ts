@@ -115,9 +115,9 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Revo
     return this.#revocation.update(crl)
   }
 
-  /** Judges the peer of the first handshake by revocation lists. Returns whether the stream goes on. */
+  /** Judges the first handshake, and its peer by revocation lists. Returns whether the stream goes on. */
   admits(): boolean {
-    return this.#revocation?.admits() ?? true
+    return !refusesConnection(this) && (this.#revocation?.admits() ?? true)
   }
 
   revokedPeer(): RenegotiationError | undefined {
@@ -207,7 +207,7 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Revo
   // TransportEvents: called by the transport.
 
   ready(): void {
-    if (refusesConnection(this) || !this.admits()) return
+    if (!this.admits()) return
     this.#revocation?.join()
     this.#usage.restart('both')
     this.#schedule?.start()

@@ -434,11 +434,7 @@ t.test('certificates of 8192 octets and five trust anchors work, with renegotiat
 })
 
 /** A client with a valid certificate that misbehaves, and the server with the profile. */
-async function rawClient(
-  t: Test,
-  { dataAfter, ...raw }: HandshakeOptions & { dataAfter?: string },
-  settings: object = profile(),
-) {
+async function rawClient(t: Test, raw: HandshakeOptions, settings: object = profile()) {
   const server = await listening(t, settings)
   const data = t.captureFn(() => {})
   // Listeners are added at once: the stream may end before the client has noticed that the handshake is complete.
@@ -452,17 +448,41 @@ async function rawClient(
   )
   const options = { port: server.port, key: peer.key, certificates: dersOf(peer.cert), ...raw }
   const client = await RawPeer.connect(options, t)
-  // The data follows Finished in the same segment.
-  const after = (step: string) => {
-    if (step === 'Finished' && dataAfter !== undefined) client.sendData(dataAfter)
-  }
-  const [connection] = await Promise.all([accepting, client.handshake({ after }).catch((error) => error)])
+  const [connection] = await Promise.all([accepting, client.handshake()])
   return { client, ...connection }
 }
 
 t.test('a peer without the extended master secret is refused before data flows', async (t) => {
-  const { client, failed, data } = await rawClient(t, { ems: false, dataAfter: 'not for this server' })
-  t.match(await failed, { code: 'ERR_RENEGOTIATION_UNSUPPORTED', message: /extended master secret \(RFC 7627/ })
+  const lacking = { code: 'ERR_RENEGOTIATION_UNSUPPORTED', message: /extended master secret \(RFC 7627/ }
+  const ours = await listening(t, profile())
+  const connections = t.captureFn(() => {})
+  ours.on('secureConnection', connections)
+  const refusing = once(ours, 'tlsClientError')
+  const options = { port: ours.port, key: peer.key, certificates: dersOf(peer.cert), ems: false }
+  const raw = await RawPeer.connect(options, t)
+  void raw.handshake().catch(() => {})
+  t.match(await refusing, [lacking])
+  await raw.closed
+  t.same(connections.calls, [])
+
+  // The same for a socket of Node's own server.
+  const { key, cert } = given
+  const plain = tls.createServer({ ca: authority.cert, key, cert, requestCert: true, maxVersion: 'TLSv1.2' })
+  plain.listen(0, '127.0.0.1')
+  await once(plain, 'listening')
+  t.teardown(() => plain.close())
+  const data = t.captureFn(() => {})
+  const wrapping = new Promise<Error>((resolve) => {
+    plain.on('secureConnection', (socket) => {
+      const stream = wrapTLSSocket(socket, profile().renegotiation).on('data', data)
+      stream.write('not for this client')
+      stream.on('error', resolve)
+    })
+  })
+  const client = await RawPeer.connect({ ...options, port: (plain.address() as AddressInfo).port }, t)
+  const after = (step: string) => void (step === 'Finished' && client.sendData('not for this server'))
+  void client.handshake({ after }).catch(() => {})
+  t.match(await wrapping, lacking)
   t.same(data.calls, [])
   client.destroy()
 
@@ -476,11 +496,19 @@ t.test('a peer without the extended master secret is refused before data flows',
     socket.write('not for this client')
   })
   const { port } = server.address() as AddressInfo
-  const ours = connect({ host: '127.0.0.1', port, ...profile() })
-  ours.on('data', received)
-  ours.write('not for this server')
-  t.match(await nextError(ours), { code: 'ERR_RENEGOTIATION_UNSUPPORTED' })
-  t.same(received.calls, [])
+  const connecting = connect({ host: '127.0.0.1', port, ...profile() }, received)
+  connecting.on('data', received)
+  connecting.write('not for this server')
+  t.match(await nextError(connecting), lacking)
+  t.same(received.calls, [], 'no data, and no secureConnect')
+})
+
+t.test("with TLS 1.3, requireExtendedMasterSecret: 'always' requires nothing", async (t) => {
+  const renegotiation = { requireExtendedMasterSecret: 'always' } as const
+  const tls13 = { maxVersion: 'TLSv1.3', minVersion: 'TLSv1.3', renegotiation }
+  const { client, stream } = await pair(t, { ...others, ...tls13 }, { ...given, ...tls13 })
+  stream.write('data')
+  t.equal(`${(await once(client, 'data'))[0]}`, 'data')
 })
 
 t.test('without the profile, the same peer is accepted (control)', async (t) => {
