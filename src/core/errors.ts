@@ -17,6 +17,7 @@
  * | `ERR_RENEGOTIATION_LIMIT` | the peer began more handshakes than `peerLimit` allows | destroyed |
  * | `ERR_RENEGOTIATION_HOLD_OVERFLOW` | more than `maxHeldBytes` were waiting while writes were held | destroyed |
  * | `ERR_RENEGOTIATION_KEYS_EXPIRED` | the keys reached `rekey.hardLimit`, and the peer has not answered in a handshake | destroyed |
+ * | `ERR_RENEGOTIATION_REVOKED` | a certificate of the peer is on a revocation list that `updateCRL()` has put in force, or on one of the option `crl` of a server | destroyed |
  */
 export type RenegotiationErrorCode =
   | 'ERR_RENEGOTIATION_UNSUPPORTED'
@@ -146,6 +147,31 @@ export function invalidValue(message: string): TypeError {
 /** The error for a number that is out of range. */
 export function outOfRange(message: string): RangeError {
   return withCode(new RangeError(message), 'ERR_OUT_OF_RANGE')
+}
+
+/**
+ * Every `code` of an error with which `updateCRL()` rejects a revocation list. The lists in force stay then.
+ *
+ * | code | the list |
+ * |---|---|
+ * | `ERR_CRL_UNREADABLE` | cannot be parsed, or has parts that are not supported |
+ * | `ERR_CRL_EXPIRED` | should have been replaced already (`nextUpdate`) |
+ * | `ERR_CRL_NOT_YET_VALID` | is of a later time than now (`thisUpdate`) |
+ * | `ERR_CRL_UNKNOWN_ISSUER` | is not of an authority that this end trusts |
+ * | `ERR_CRL_BAD_SIGNATURE` | has the name of such an authority, which has not signed it |
+ * | `ERR_CRL_OUTDATED` | is older than the one in force |
+ */
+export type RevocationListErrorCode =
+  | 'ERR_CRL_UNREADABLE'
+  | 'ERR_CRL_EXPIRED'
+  | 'ERR_CRL_NOT_YET_VALID'
+  | 'ERR_CRL_UNKNOWN_ISSUER'
+  | 'ERR_CRL_BAD_SIGNATURE'
+  | 'ERR_CRL_OUTDATED'
+
+/** The error for a revocation list that cannot be used. */
+export function listError(code: RevocationListErrorCode, message: string): Error & { code: string } {
+  return withCode(new Error(message), code)
 }
 
 /** Adds a `code` of Node to an error. */

@@ -1,44 +1,26 @@
-import { rekeyUnsupported } from './diagnostics.ts'
+import { refusesConnection } from './admission.ts'
 import { RenegotiationError, streamDestroyed } from './errors.ts'
+import type { Face } from './face.ts'
 import { applyOptions, GuardedTransport, type GuardHost } from './guarded-transport.ts'
 import { Inbox } from './inbox.ts'
 import { KeyUsage } from './key-usage.ts'
 import type { PeerLimit, RenegotiateOptions, Settings } from './options.ts'
 import { type BatchCallback, Outbox, type OutboxHost } from './outbox.ts'
 import { PeerHandshakes } from './peer-limit.ts'
-import type { RekeySettings } from './rekey-options.ts'
+import { rekeyHost } from './rekey-host.ts'
 import { RekeySchedule } from './rekey-schedule.ts'
-import type { RenegotiationEvents } from './renegotiation-stream.ts'
 import { Renegotiator } from './renegotiator.ts'
 import type { RenegotiatorHost } from './renegotiator-host.ts'
-import type { Origin, RenegotiationCounters, RenegotiationKind, RenegotiationReport } from './report.ts'
-import { publishFailedSchedule, publishFailure, rememberPeer } from './security-failure.ts'
+import type { RenegotiationCounters, RenegotiationKind, RenegotiationReport } from './report.ts'
+import type { Revocation } from './revocation.ts'
+import type { CRL } from './revocation-input.ts'
+import type { CRLUpdateReport } from './revocation-update.ts'
+import { publishFailure, rememberPeer } from './security-failure.ts'
 import type { State } from './state.ts'
+import { type RevocationHost, StreamRevocation } from './stream-revocation.ts'
 import type { Transport, TransportEvents } from './transport.ts'
 
-/** What the gate needs from the stream that the application sees. Every Duplex has these members. */
-export interface Face {
-  push(chunk: Buffer | null): boolean
-  read(size: 0): unknown
-  destroy(error?: Error): unknown
-  cork(): void
-  uncork(): void
-  on(event: 'error', listener: (error: Error) => void): unknown
-  emit(event: keyof RenegotiationEvents, detail: { origin: Origin } | RenegotiationReport | Error): boolean
-  once(event: 'end', listener: () => void): unknown
-  listenerCount(event: 'readable'): number
-  readonly readableLength: number
-  readonly readableHighWaterMark: number
-  /** What the Readable holds. Public, but not in the types of a Duplex. */
-  readonly readableBuffer: { readonly length: number }
-  readonly writableLength: number
-  readonly writableEnded: boolean
-  /** Of the peer, if the stream is over TCP. */
-  readonly remoteAddress?: string | undefined
-  readonly remotePort?: number | undefined
-  /** What the Writable has queued. Public, but not in the types of a Duplex. */
-  readonly writableBuffer: readonly { chunk: Buffer }[]
-}
+export type { Face } from './face.ts'
 
 /**
  * Connects the parts of one stream. It stands between the face, which is the Duplex that the application sees, and the
@@ -47,7 +29,7 @@ export interface Face {
  * The parts and the transport call methods of the gate directly. With a closure for each, the closures would take most
  * of the memory of an idle connection.
  */
-export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, GuardHost {
+export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, RevocationHost, GuardHost {
   readonly face: Face
   readonly transport: GuardedTransport
   readonly settings: Settings
@@ -61,15 +43,19 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
   readonly #schedule: RekeySchedule | undefined
   /** Made when it is first needed, because most connections never need it. */
   #peerHandshakes: PeerHandshakes | undefined
+  /** Made when there are revocation lists, or there may be. */
+  #revocation: StreamRevocation | undefined
   /** What a listener or callback of the application has thrown inside a call from the transport. */
   #thrownByApplication: { readonly error: unknown } | undefined
   #peerEnded = false
   #ended = false
-  #transportClosed = false
+  /** Whether the transport has closed, so that it reports nothing more. */
+  isTransportClosed = false
   #whenClosed: (() => void) | undefined
   #unsent: Uint8Array[] = []
 
-  constructor(face: Face, transport: Transport, settings: Settings) {
+  /** `revocation`: that of the server, whose lists judge the peer. */
+  constructor(face: Face, transport: Transport, settings: Settings, revocation?: Revocation) {
     applyOptions(transport, settings)
     this.face = face
     this.transport = new GuardedTransport(transport, this)
@@ -78,7 +64,10 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
     this.outbox = new Outbox(this.transport, this)
     this.inbox = new Inbox(face, this.transport, settings)
     this.#renegotiator = new Renegotiator(this)
-    this.#schedule = settings.rekey && this.#newSchedule(settings.rekey)
+    this.#revocation = revocation && new StreamRevocation(this, this.#renegotiator, revocation)
+    const busy = () => this.#renegotiator.isBusy || !this.inbox.hasRoom
+    this.#schedule =
+      settings.rekey && new RekeySchedule(rekeyHost(this, this.#renegotiator, this.#usage, busy), settings.rekey)
     // Like a tls.Server: an error of a client's connection without an `error` listener does not end the process.
     if (this.isServer) face.on('error', ignore)
     transport.attach(this)
@@ -104,6 +93,20 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
 
   renegotiate(options?: RenegotiateOptions): Promise<RenegotiationReport> {
     return this.#renegotiator.renegotiate(options)
+  }
+
+  updateCRL(crl: CRL): Promise<CRLUpdateReport> {
+    this.#revocation ??= new StreamRevocation(this, this.#renegotiator)
+    return this.#revocation.update(crl)
+  }
+
+  /** Judges the first handshake, and its peer by revocation lists. Returns whether the stream goes on. */
+  admits(): boolean {
+    return !refusesConnection(this) && (this.#revocation?.admits() ?? true)
+  }
+
+  revokedPeer(): RenegotiationError | undefined {
+    return this.#revocation?.completed()
   }
 
   write(chunk: Buffer, done: BatchCallback): void {
@@ -161,6 +164,7 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
     const { unsent, done: batchDone, taken } = this.outbox.close()
     this.#unsent = [...unsent, ...this.face.writableBuffer.map(({ chunk }) => chunk)]
     this.#schedule?.stop()
+    this.#revocation?.leave()
     this.inbox.close()
     // Called after the `error` event, as with a net.Socket. A face may emit that in the next tick.
     if (batchDone !== null) process.nextTick(process.nextTick, batchDone, taken ? null : (error ?? streamDestroyed()))
@@ -168,7 +172,7 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
       // A listener of the application may have thrown.
       this.#renegotiator.close(error)
     } finally {
-      if (this.#transportClosed) {
+      if (this.isTransportClosed) {
         process.nextTick(closed)
       } else {
         this.#whenClosed = closed
@@ -182,11 +186,6 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
     return this.#renegotiator.explain(error)
   }
 
-  /** Whether the transport has closed, so that it reports nothing more. */
-  get isTransportClosed(): boolean {
-    return this.#transportClosed
-  }
-
   unsent(): Buffer[] {
     return this.#unsent.map((view) => Buffer.from(view.buffer, view.byteOffset, view.byteLength))
   }
@@ -196,6 +195,8 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
   ready(): void {
     this.isSecure = true
     rememberPeer(this)
+    if (!this.admits()) return
+    this.#revocation?.join()
     this.#usage.restart('both')
     this.#schedule?.start()
     this.#renegotiator.ready()
@@ -251,7 +252,7 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
   }
 
   closed(): void {
-    this.#transportClosed = true
+    this.isTransportClosed = true
     this.#schedule?.stop()
     // If both sides have ended, do not destroy: received data may still wait for the application to read it.
     if (this.#whenClosed !== undefined) this.#whenClosed()
@@ -285,13 +286,13 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
 
   // RenegotiatorHost: called by the renegotiator.
 
-  keysChanged(of: 'both' | 'sending' | 'receiving'): void {
+  keysChanged(of: 'both' | 'sending' | 'receiving', resumed = false): void {
     if (this.#schedule !== undefined && of === 'both') {
       this.#peerHandshakes ??= new PeerHandshakes()
       this.#peerHandshakes.keysChanged(this.#schedule.share)
     }
     this.#usage.restart(of)
-    if (of !== 'receiving') this.#schedule?.restart()
+    if (of !== 'receiving') this.#schedule?.restart(!resumed)
   }
 
   exceededPeerLimit(): PeerLimit | undefined {
@@ -327,34 +328,6 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Guar
     } catch (error) {
       this.applicationThrew(error)
     }
-  }
-
-  #newSchedule(settings: RekeySettings): RekeySchedule {
-    const [face, renegotiator] = [this.face, this.#renegotiator]
-    return new RekeySchedule(
-      {
-        usage: this.#usage,
-        unsupported: () => this.transport.unsupported(),
-        recordLimit: () => this.transport.recordLimit,
-        hasKeyUpdates: () => this.transport.hasKeyUpdates,
-        over: () => renegotiator.isOver,
-        busy: () => renegotiator.isBusy || !this.inbox.hasRoom,
-        answered: () => renegotiator.state === 'handshaking' && this.transport.peerAnswered,
-        renegotiate: () => renegotiator.renegotiate({}, true),
-        // Both asynchronous: the stream may still be being made, and a listener that throws must not reject a promise.
-        cannot: (reason) => {
-          const error = new RenegotiationError('ERR_RENEGOTIATION_UNSUPPORTED', reason)
-          publishFailedSchedule(error, this)
-          process.nextTick(rekeyUnsupported, face, error)
-        },
-        failed: (error) => {
-          publishFailedSchedule(error, this)
-          process.nextTick(() => face.emit('renegotiationFailed', error))
-        },
-        destroy: (error) => face.destroy(error),
-      },
-      settings,
-    )
   }
 }
 

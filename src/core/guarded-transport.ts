@@ -1,5 +1,6 @@
 import { invalidType, invalidValue } from './errors.ts'
 import { type PeerLimit, refuseHoldFrom, type Settings } from './options.ts'
+import type { PeerCertificates } from './peer-certificates.ts'
 import type {
   CertificatePolicy,
   HandshakeFailure,
@@ -120,6 +121,10 @@ export class GuardedTransport {
 
   get certificatePolicy(): CertificatePolicy | undefined {
     return this.#call((transport) => transport.certificatePolicy)
+  }
+
+  get peerCertificates(): PeerCertificates | undefined {
+    return this.#call((transport) => transport.peerCertificates)
   }
 
   get peerLimit(): PeerLimit | false {

@@ -16,6 +16,8 @@ export interface HandshakeHost {
   readonly settings: Settings
   /** Bytes taken from the application and not yet given to the transport. */
   readonly heldBytes: number
+  /** The error with which the stream must end if the certificates of the completed handshake are revoked. */
+  revokedPeer(): RenegotiationError | undefined
 }
 
 /** What is known before a handshake of this end begins. */
@@ -64,9 +66,9 @@ export class Handshake {
       // A client that has shown a certificate is asked for it again. Otherwise it would have none afterwards.
       requestCert,
       rejectUnauthorized: asked.rejectUnauthorized ?? (asked.requestCert || asMade?.rejectUnauthorized === true),
-      full: requestCert && request?.needsFull === true,
+      full: request?.full === true || (requestCert && request?.needsFull === true),
       allowIdentityChange: settings.allowIdentityChange,
-      requireExtendedMasterSecret: settings.requireExtendedMasterSecret,
+      requireExtendedMasterSecret: settings.requireExtendedMasterSecret !== false,
     }
   }
 
@@ -81,12 +83,16 @@ export class Handshake {
   }
 
   judge(after: Session): Verdict {
-    return judge(this.#before, after, this.expected)
+    const verdict = judge(this.#before, after, this.expected)
+    if (verdict.outcome === 'fatal' || verdict.outcome === 'unchanged') return verdict
+    const error = this.#host.revokedPeer()
+    return error === undefined ? verdict : { outcome: 'fatal', error }
   }
 
   /** The same for what TLS 1.3 has in place of a renegotiation. */
-  judgePostHandshake(after: Session): RenegotiationError | undefined {
-    return judgePostHandshake(this.#before, after, this.expected)
+  judgePostHandshake(after: Session): Error | undefined {
+    const error = judgePostHandshake(this.#before, after, this.expected)
+    return error ?? (this.kind === 'key-update' ? undefined : this.#host.revokedPeer())
   }
 
   /** Whether the peer has another certificate than before. */

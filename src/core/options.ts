@@ -1,5 +1,6 @@
 /* The options of the package: types, defaults and checks. */
 import { invalidType, invalidValue } from './errors.ts'
+import type { AllowIdentityChange } from './identity.ts'
 import { parseRekeyOptions, type RekeyOptions, type RekeySettings } from './rekey-options.ts'
 import { SLICE_BYTES } from './slice.ts'
 import { bytes, flag, milliseconds, mustBeObject, number, quote } from './values.ts'
@@ -62,16 +63,23 @@ export interface RenegotiationOptions {
    * Whether the peer may have a different identity after a renegotiation: another certificate or none after one,
    * another identity for a pre-shared key, or, as a client, another server name (SNI). If not, such a change destroys
    * the stream with `ERR_RENEGOTIATION_IDENTITY_CHANGED`. A first certificate is not a change.
+   *
+   * A function decides about another certificate, as {@link sameSubjectAndIssuer} does, and allows no other change. It is
+   * called before anything of the new session is used. It must return a boolean. If it throws, the stream is destroyed with
+   * that error.
    * @default false
    */
-  allowIdentityChange?: boolean | undefined
+  allowIdentityChange?: boolean | AllowIdentityChange | undefined
   /**
    * Whether a renegotiation requires the extended master secret (RFC 7627) in the session before it and in the session
    * after it. If the session before lacks it, a request fails with `ERR_RENEGOTIATION_UNSUPPORTED` and nothing is held;
    * a handshake that the peer begins destroys the stream. So does a new session that lacks it.
+   *
+   * `'always'`: the first handshake requires it as well. Without it, the stream is destroyed with
+   * `ERR_RENEGOTIATION_UNSUPPORTED` before it sends or receives data.
    * @default false
    */
-  requireExtendedMasterSecret?: boolean | undefined
+  requireExtendedMasterSecret?: boolean | 'always' | undefined
   /**
    * On a server: whether a renegotiation may resume the session of the connection, if the client offers that. Such a
    * handshake is abbreviated: it has no public-key operations, and its keys come from the secret of the session
@@ -138,8 +146,8 @@ export interface Settings {
   readonly readableHighWaterMark: number
   readonly writableHighWaterMark: number
   readonly peerLimit: PeerLimit | false | undefined
-  readonly allowIdentityChange: boolean
-  readonly requireExtendedMasterSecret: boolean
+  readonly allowIdentityChange: boolean | AllowIdentityChange
+  readonly requireExtendedMasterSecret: boolean | 'always'
   readonly resumption: boolean | undefined
   readonly holdFrom: 'request' | 'answer'
   readonly rekey: RekeySettings | undefined
@@ -157,8 +165,8 @@ export function parseOptions(options: RenegotiationOptions = {}): Settings {
     readableHighWaterMark: bytes(options, 'readableHighWaterMark') ?? highWaterMark ?? 64 * 1024,
     writableHighWaterMark: bytes(options, 'writableHighWaterMark') ?? highWaterMark ?? 3 * SLICE_BYTES,
     peerLimit: peerLimit(options.peerLimit),
-    allowIdentityChange: flag(options, 'allowIdentityChange') ?? false,
-    requireExtendedMasterSecret: flag(options, 'requireExtendedMasterSecret') ?? false,
+    allowIdentityChange: allowIdentityChange(options.allowIdentityChange),
+    requireExtendedMasterSecret: extendedMasterSecret(options),
     resumption: flag(options, 'resumption'),
     holdFrom: holdFrom(options.holdFrom),
     rekey: parseRekeyOptions(options.rekey),
@@ -190,6 +198,17 @@ export function parseRenegotiateOptions(options: RenegotiateOptions = {}): Reneg
     handshakeTimeout: milliseconds(options, 'handshakeTimeout'),
     signal,
   }
+}
+
+function extendedMasterSecret(options: RenegotiationOptions): boolean | 'always' {
+  const { requireExtendedMasterSecret: value } = options
+  return value === 'always' ? value : (flag(options, 'requireExtendedMasterSecret') ?? false)
+}
+
+function allowIdentityChange(value: unknown): boolean | AllowIdentityChange {
+  if (value === undefined || typeof value === 'boolean') return value ?? false
+  if (typeof value === 'function') return value as AllowIdentityChange
+  throw invalidType(`allowIdentityChange must be a boolean or a function, got ${quote(value)}`)
 }
 
 function holdFrom(value: unknown): 'request' | 'answer' {

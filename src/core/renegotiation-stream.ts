@@ -2,6 +2,8 @@
 import type { Duplex } from 'node:stream'
 import type { RenegotiateOptions } from './options.ts'
 import type { Origin, RenegotiationCounters, RenegotiationReport } from './report.ts'
+import type { CRL } from './revocation-input.ts'
+import type { CRLUpdateReport } from './revocation-update.ts'
 import type { State } from './state.ts'
 
 /** The events that every stream of this package has in addition to those of a Duplex. */
@@ -56,6 +58,21 @@ export interface RenegotiationStream extends ListeningDuplex {
    * ```
    */
   renegotiate(options?: RenegotiateOptions): Promise<RenegotiationReport>
+  /**
+   * Puts certificate revocation lists in force for this stream, and judges its peer by them: in a full handshake, or, if
+   * there can be none, by the certificates of the last one. A revoked peer ends with `ERR_RENEGOTIATION_REVOKED`. So does
+   * one that brings a revoked certificate in any later handshake.
+   *
+   * `crl` is PEM, with one or several lists, or DER. A list replaces that of the same authority; the lists of others stay.
+   * The authority must be one that this end trusts, or have its certificate beside the list in PEM, issued by such a one.
+   * A list that expires stays in force, and ends no connection.
+   *
+   * @returns a promise that settles exactly once, when the stream is judged.
+   * @throws Error as a rejection, with a {@link RevocationListErrorCode}, if a list cannot be used. Then nothing has changed.
+   * @throws TypeError as a rejection, if `crl` is neither.
+   * @throws {RenegotiationError} as a rejection, `ERR_RENEGOTIATION_UNSUPPORTED`, if the transport shows no certificates.
+   */
+  updateCRL(crl: CRL): Promise<CRLUpdateReport>
   /** What the stream is doing. Writes are held while it is not `'open'`. */
   readonly state: State
   /** Bytes that the application has written and that were not yet given to the transport. */

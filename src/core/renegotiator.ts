@@ -34,7 +34,8 @@ import type { State } from './state.ts'
 export class Renegotiator {
   readonly #host: RenegotiatorHost
   readonly #phase: Phase
-  #ready = false
+  /** Whether the first handshake is complete. */
+  isReady = false
   #peerEnded = false
   readonly #requests = new Requests()
   readonly #outcomes: Outcomes
@@ -81,8 +82,8 @@ export class Renegotiator {
   }
 
   /** Requests a renegotiation for the application, or, if `scheduled`, for the schedule. Never throws. */
-  renegotiate(options?: RenegotiateOptions, scheduled = false): Promise<RenegotiationReport> {
-    const request = new Request(options, scheduled, Tracer.begin(this.#host.face, 'local', scheduled))
+  renegotiate(options?: RenegotiateOptions, scheduled = false, full = false): Promise<RenegotiationReport> {
+    const request = new Request(options, scheduled, Tracer.begin(this.#host.face, 'local', scheduled), full)
     const closed = 'The stream was ended or destroyed before the renegotiation'
     const error = request.invalid ?? (this.isOver ? closedError(closed) : undefined)
     if (error !== undefined) this.#requests.fail(request, error)
@@ -96,9 +97,8 @@ export class Renegotiator {
     this.#checkIdle()
   }
 
-  /** The first handshake of the connection is complete. */
   ready(): void {
-    this.#ready = true
+    this.isReady = true
     this.#takeTurn()
   }
 
@@ -144,7 +144,7 @@ export class Renegotiator {
         const request =
           handshake.request ?? (verdict.outcome === 'renegotiated' ? this.#requests.servedBy(after) : undefined)
         if (request !== undefined) this.#requests.remove(request)
-        this.#host.keysChanged('both')
+        this.#host.keysChanged('both', after.resumed === true)
         if (verdict.outcome === 'rejected') this.#outcomes.rejected(handshake, verdict.error)
         else this.#outcomes.renegotiated(handshake, request, handshake.report(after, verdict))
       }
@@ -185,9 +185,9 @@ export class Renegotiator {
       // The handshake will never finish, so nothing can be written any more. Received data can still be read.
       this.#phase.clearTimer()
       this.#neverFinished()
-    } else if (!this.#ready) {
+    } else if (!this.isReady) {
       // Wait for a better error: Node reports one in this turn for a client of tls.connect().
-      setImmediate(() => (this.#ready ? this.peerEnded() : this.#neverFinished()))
+      setImmediate(() => (this.isReady ? this.peerEnded() : this.#neverFinished()))
     } else {
       this.#requests.failAll(closedError(`The peer closed the connection ${when}`))
       if (this.state === 'draining') this.#giveUp()
@@ -236,7 +236,7 @@ export class Renegotiator {
   /** Begins the drain for the request whose turn it is, if it can. Called whenever something may have changed that. */
   readonly #takeTurn = (): void => {
     const request = this.#requests.turn
-    if (request === undefined || !this.#ready || this.state !== 'open') return
+    if (request === undefined || !this.isReady || this.state !== 'open') return
     if (this.postHandshake.unanswered !== undefined) return
     const unsupported = reasonAgainstOurs(this.#host, request.options)
     if (this.#isClosed) return

@@ -1,5 +1,6 @@
 /* The contract between a stream and the transport below it. */
 import type { PeerLimit, RenegotiateOptions } from './options.ts'
+import type { PeerCertificates } from './peer-certificates.ts'
 import type { PostHandshakeKind } from './report.ts'
 
 /**
@@ -213,6 +214,8 @@ export interface Transport {
    * undefined, this end cannot request one: `requestCert: true` is rejected with `ERR_RENEGOTIATION_UNSUPPORTED`.
    */
   readonly certificatePolicy?: CertificatePolicy | undefined
+  /** What is known of the peer's certificates. Without it, `updateCRL()` is rejected with `ERR_RENEGOTIATION_UNSUPPORTED`. */
+  readonly peerCertificates?: PeerCertificates | undefined
   /** The default of the option `peerLimit`. */
   readonly peerLimit: PeerLimit | false
   /**

@@ -1,5 +1,6 @@
 /* Decides whether a completed handshake is accepted. */
 import { RenegotiationError } from './errors.ts'
+import { type AllowIdentityChange, askIdentityChange } from './identity.ts'
 import type { Session } from './transport.ts'
 
 /** What a handshake must bring, besides new keys. */
@@ -10,7 +11,7 @@ export interface Expectation {
   readonly rejectUnauthorized: boolean
   /** The handshake must not resume a session, because the client is to be asked for its certificate now. */
   readonly full: boolean
-  readonly allowIdentityChange: boolean
+  readonly allowIdentityChange: boolean | AllowIdentityChange
   /** A session without the extended master secret (RFC 7627) fails. */
   readonly requireExtendedMasterSecret: boolean
 }
@@ -24,7 +25,7 @@ export type Verdict =
   /** The keys are new, but a requested certificate is missing. The stream goes on. */
   | { outcome: 'rejected'; error: RenegotiationError }
   /** The stream must be destroyed. */
-  | { outcome: 'fatal'; error: RenegotiationError }
+  | { outcome: 'fatal'; error: Error }
 
 /**
  * Judges a completed handshake by the sessions before and after it.
@@ -73,11 +74,7 @@ export function judge(before: Session, after: Session, expected: Expectation): V
  * Judges what TLS 1.3 has in place of a renegotiation, by the sessions before and after it. Returns the error with which
  * the stream must be destroyed, or undefined. What the keys have to do with it, the messages themselves tell.
  */
-export function judgePostHandshake(
-  before: Session,
-  after: Session,
-  expected: Expectation,
-): RenegotiationError | undefined {
+export function judgePostHandshake(before: Session, after: Session, expected: Expectation): Error | undefined {
   return identityChange(before, after, expected) ?? missingCertificate(after, expected)
 }
 
@@ -86,11 +83,15 @@ export function isOther(before: Session, after: Session): boolean {
   return !equal(before.identity, after.identity)
 }
 
-function identityChange(before: Session, after: Session, expected: Expectation): RenegotiationError | undefined {
-  if (expected.allowIdentityChange) return undefined
+function identityChange(before: Session, after: Session, { allowIdentityChange }: Expectation): Error | undefined {
+  if (allowIdentityChange === true) return undefined
   if (before.identity !== undefined && isOther(before, after)) {
-    const how = after.identity === undefined ? 'no certificate' : 'another certificate'
-    return identityChanged(`The peer has ${how} after the renegotiation`)
+    // Names alone prove nothing, so a certificate that was verified must be followed by one that is, too.
+    const isWorse = after.resumed === true || (before.authorized === true && after.authorized !== true)
+    const mayAsk = typeof allowIdentityChange === 'function' && after.identity !== undefined && !isWorse
+    const answer = mayAsk && askIdentityChange(allowIdentityChange, before.identity, after.identity)
+    if (answer instanceof Error) return answer
+    if (!answer) return certificateChanged(after)
   }
   if (before.pskIdentity !== undefined && !equal(before.pskIdentity, after.pskIdentity)) {
     return identityChanged(
@@ -114,6 +115,11 @@ function identityChange(before: Session, after: Session, expected: Expectation):
   return undefined
 }
 
+function certificateChanged(after: Session): RenegotiationError {
+  const how = after.identity === undefined ? 'no certificate' : 'another certificate'
+  return identityChanged(`The peer has ${how} after the renegotiation`)
+}
+
 function identityChanged(message: string): RenegotiationError {
   return new RenegotiationError('ERR_RENEGOTIATION_IDENTITY_CHANGED', message)
 }
@@ -126,8 +132,15 @@ function missingCertificate(after: Session, expected: Expectation): Renegotiatio
   }
   if (after.authorized === true) return undefined
   const why = after.authorizationError ?? 'unknown reason'
+  if (isRevocation(why)) {
+    return new RenegotiationError('ERR_RENEGOTIATION_REVOKED', "The client's certificate is revoked (option crl)", why)
+  }
   const message = `The client's certificate does not verify: ${why}`
   return new RenegotiationError('ERR_RENEGOTIATION_NO_CERTIFICATE', message, why)
+}
+
+function isRevocation(why: Error | string): boolean {
+  return (why instanceof Error ? (why as NodeJS.ErrnoException).code : why) === 'CERT_REVOKED'
 }
 
 function equal(a: Uint8Array | undefined, b: Uint8Array | undefined): boolean {

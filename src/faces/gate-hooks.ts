@@ -8,11 +8,12 @@ import type { Duplex } from 'node:stream'
 import type { Gate } from '../core/gate.ts'
 import type { RenegotiateOptions } from '../core/options.ts'
 import type { RenegotiationStream } from '../core/renegotiation-stream.ts'
+import type { CRL } from '../core/revocation-input.ts'
 
 /** The members that a stream of this package adds to a Duplex. */
 export type Gated = Pick<
   RenegotiationStream,
-  'state' | 'heldBytes' | 'bytesInFlight' | 'counters' | 'renegotiate' | 'unsent'
+  'state' | 'heldBytes' | 'bytesInFlight' | 'counters' | 'renegotiate' | 'updateCRL' | 'unsent'
 >
 
 type Callback = (error?: Error | null) => void
@@ -49,6 +50,9 @@ export function gateHooks<Face>(
     },
     renegotiate(options?: RenegotiateOptions) {
       return gateOf(this as Face).renegotiate(options)
+    },
+    updateCRL(crl: CRL) {
+      return gateOf(this as Face).updateCRL(crl)
     },
     unsent() {
       return gateOf(this as Face).unsent()

@@ -6,6 +6,7 @@ import { type Face, Gate } from '../core/gate.ts'
 import { parseOptions, type RenegotiateOptions, type RenegotiationOptions } from '../core/options.ts'
 import type { RenegotiationListening, RenegotiationStream } from '../core/renegotiation-stream.ts'
 import type { RenegotiationReport } from '../core/report.ts'
+import type { Revocation } from '../core/revocation.ts'
 import { handleOf, isSecured, offersOnlyHTTP2 } from '../transports/node-internals.ts'
 import {
   type ShownSession,
@@ -21,7 +22,7 @@ type Callback = (error?: Error | null) => void
 // biome-ignore lint/suspicious/noExplicitAny: EventEmitter's own
 type Listener = (...args: any[]) => void
 
-/** The callback of the form of renegotiate() that Node has. */
+/** Of the form of renegotiate() that Node has. */
 type RenegotiateCallback = (error: Error | null) => void
 
 /** Node's Duplex, with the type of a TLS socket. The end of this file does the same for `instanceof`. */
@@ -52,11 +53,12 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
   /** The listeners that pass on events of the socket below, by event. Made when needed: most connections have none. */
   #passing: Map<string | symbol, Listener> | undefined
 
-  /** `transport` carries the data of `socket`. Default: Node's own TLS. */
+  /** `transport` carries the data of `socket`. Default: Node's own TLS. `revocation` has the lists of the server. */
   constructor(
     socket: tls.TLSSocket,
     options?: RenegotiationOptions,
     transport: ShownTransport = tlsSocketTransport(socket),
+    revocation?: Revocation,
   ) {
     const settings = parseOptions(options)
     const isPaused = socket.isPaused()
@@ -73,7 +75,7 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
     this.#shown = transport.shown
     // The tls.Server that accepted the socket. An own property, because http assigns to it. Some types don't have it.
     Object.assign(this, { server: (socket as { server?: unknown }).server })
-    this.#gate = new Gate(this as unknown as Face, transport, settings)
+    this.#gate = new Gate(this as unknown as Face, transport, settings, revocation)
     if (socket.connecting) {
       this.#connecting = true
       socket.once('connect', () => {
@@ -110,8 +112,7 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
   ): Promise<RenegotiationReport> | boolean | undefined {
     if (callback === undefined) return this.#gate.renegotiate(options)
     if (!isPlainObject(options) || typeof callback !== 'function') {
-      // Node throws its own error.
-      return this.#socket.renegotiate(options as object, callback)
+      return this.#socket.renegotiate(options as object, callback) // Node throws its own error.
     }
     const asked = this.destroyed ? undefined : true
     const asMade = this.#gate.transport.certificatePolicy
@@ -290,6 +291,7 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
     this.#passing ??= new Map()
     const listener = (...args: unknown[]) => {
       if (passedOnOnce.has(event)) {
+        if (!this.#gate.admits()) return
         this.#socket.off(event, listener)
         this.#passing?.delete(event)
       }
@@ -335,11 +337,9 @@ const passedOn = new Set<string | symbol>([
  */
 const passedOnOnce = new Set<string | symbol>(['secure', 'secureConnect'])
 
-function define(
-  prototype: RenegotiationTLSSocket,
-  name: string,
-  descriptor: PropertyDescriptor & ThisType<RenegotiationTLSSocket>,
-): void {
+type Member = PropertyDescriptor & ThisType<RenegotiationTLSSocket>
+
+function define(prototype: object, name: string, descriptor: Member): void {
   Object.defineProperty(prototype, name, { configurable: true, ...descriptor })
 }
 

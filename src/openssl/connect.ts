@@ -3,6 +3,7 @@ import { addAbortSignal, type Duplex } from 'node:stream'
 import tls, { type ConnectionOptions } from 'node:tls'
 import { parseOptions, type RenegotiationOptions, refuseServerOptions } from '../core/options.ts'
 import { RenegotiationTLSSocket } from '../faces/renegotiation-tls-socket.ts'
+import { checkProfile } from '../transports/tls-profile.ts'
 import { encodeProtocols } from './alpn.ts'
 import type { OpenSSL } from './binding.ts'
 import { createSecureContext } from './context.ts'
@@ -81,8 +82,9 @@ export function connect(...args: unknown[]): RenegotiationTLSSocket {
   parseOptions(renegotiation)
   const settings: RenegotiationOptions = { rekey: 'auto', highWaterMark, ...renegotiation }
   parseOptions(settings)
-  refuseServerOptions(settings)
   checkOptions('connect', options)
+  checkProfile('client', options)
+  refuseServerOptions(settings)
   const openssl = loadOpenSSL(options.openssl)
   let stream: RenegotiationTLSSocket | undefined
   // If the signal has been aborted already, no connection is made, and the application can still add its listeners.
@@ -120,7 +122,7 @@ function streamOf(
     const below = options.socket ?? connectBelow(options)
     const socket = new OpenSSLSocket(openssl, engine, below)
     socket.sessionTarget = options
-    const transport = new OpenSSLTransport(socket, judgeOf(options), options.allowHalfOpen === true)
+    const transport = new OpenSSLTransport(socket, judgeOf(options), options.allowHalfOpen === true, options.ca)
     const stream = new RenegotiationTLSSocket(socket as unknown as tls.TLSSocket, settings, transport)
     new Wire(engine, below)
     return stream

@@ -2,6 +2,7 @@
 import { finished } from 'node:stream'
 import tls from 'node:tls'
 import type { PeerLimit } from '../core/options.ts'
+import type { PeerCertificates } from '../core/peer-certificates.ts'
 import type {
   CertificatePolicy,
   HandshakeFailure,
@@ -14,6 +15,7 @@ import type {
 import { engineTransport } from '../transports/engine.ts'
 import { writeGathered } from '../transports/gather.ts'
 import { ShownSession } from '../transports/shown-session.ts'
+import { TLSPeerCertificates } from '../transports/tls-peer-certificates.ts'
 import type { OpenSSLEngine } from './engine.ts'
 import { type Judge, JudgedEvents } from './judged-events.ts'
 import type { OpenSSLSocket } from './openssl-socket.ts'
@@ -29,6 +31,7 @@ const KEY_UPDATE_LIMIT: PeerLimit = { max: 600, windowMs: 60_000 }
 export class OpenSSLTransport implements Transport {
   readonly shown: ShownSession
   readonly allowHalfOpen: boolean
+  readonly peerCertificates: PeerCertificates
   readonly #socket: OpenSSLSocket
   readonly #engine: OpenSSLEngine
   readonly #inner: Transport
@@ -42,12 +45,14 @@ export class OpenSSLTransport implements Transport {
   #isClosedBelow = false
   #isClosed = false
 
-  constructor(socket: OpenSSLSocket, judge: Judge, allowHalfOpen: boolean) {
+  /** `ca` is the option of the connection. */
+  constructor(socket: OpenSSLSocket, judge: Judge, allowHalfOpen: boolean, ca?: unknown) {
     this.#socket = socket
     this.#engine = socket.engine
     this.#judge = judge
     this.allowHalfOpen = allowHalfOpen
     this.shown = new ShownSession(socket as unknown as tls.TLSSocket)
+    this.peerCertificates = new TLSPeerCertificates(socket as unknown as tls.TLSSocket, this.shown, ca)
     // OpenSSL shows what the peer claims in a handshake before it has proven it.
     this.#engine.onHandshake = () => this.shown.freeze()
     this.#inner = engineTransport(this.#engine, { allowHalfOpen })

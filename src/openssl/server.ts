@@ -2,8 +2,14 @@ import type net from 'node:net'
 import tls, { type TlsOptions } from 'node:tls'
 import { connectionReset, invalidValue, withCode } from '../core/errors.ts'
 import { parseOptions, type RenegotiationOptions, refuseHoldFrom } from '../core/options.ts'
+import { Revocation } from '../core/revocation.ts'
+import type { CRL } from '../core/revocation-input.ts'
+import type { RevocationServer } from '../core/revocation-server.ts'
+import type { CRLUpdateReport } from '../core/revocation-update.ts'
 import { publishRefusal, rememberPeer } from '../core/security-failure.ts'
 import { RenegotiationTLSSocket } from '../faces/renegotiation-tls-socket.ts'
+import { serverAuthorities } from '../transports/tls-peer-certificates.ts'
+import { checkProfile, hasProfile, mustHaveProfile } from '../transports/tls-profile.ts'
 import { encodeProtocols, type ProtocolChoice, preferOwn } from './alpn.ts'
 import { mustBeBytes } from './argument.ts'
 import type { OpenSSL } from './binding.ts'
@@ -76,17 +82,19 @@ const unsupportedEvents: Readonly<Record<string, string>> = {
 }
 
 /** A `tls.Server` whose connections use OpenSSL. */
-export class OpenSSLServer extends tls.Server {
+export class OpenSSLServer extends tls.Server implements RevocationServer {
   readonly #openssl: OpenSSL
   readonly #options: OpenSSLServerOptions
   readonly #protocolChoice: ProtocolChoice | undefined
   #context: SecureContext
+  readonly #revocation = new Revocation()
   /** The contexts of addContext(), with the pattern of their names. */
   readonly #contexts: { readonly name: RegExp; readonly context: SecureContext }[] = []
 
   constructor(options: OpenSSLServerOptions, listener: SecureConnectionListener | undefined) {
     if (parseOptions(options.renegotiation).holdFrom === 'answer') refuseHoldFrom()
     checkOptions('server', options)
+    checkProfile('server', options)
     const openssl = loadOpenSSL(options.openssl)
     // The streams decide when a connection ends.
     const below = { ...options, SNICallback: undefined, allowHalfOpen: true } as TlsOptions
@@ -98,6 +106,7 @@ export class OpenSSLServer extends tls.Server {
     // In place of Node's own listener, which makes a TLSSocket.
     this.removeAllListeners('connection')
     this.on('connection', (socket) => this.#accept(socket))
+    this.on('close', () => this.#revocation.stop())
     this.on('newListener', (event) => {
       const reason = unsupportedEvents[event]
       if (reason !== undefined) throw invalidValue(`The event ${event} is not supported over OpenSSL: ${reason}`)
@@ -117,9 +126,14 @@ export class OpenSSLServer extends tls.Server {
 
   /** Other certificates and keys for new connections. */
   override setSecureContext(options: tls.SecureContextOptions): void {
+    if (#options in this && hasProfile(this.#options)) mustHaveProfile(options)
     super.setSecureContext(options)
     // Node calls it in its constructor as well.
     if (#context in this) this.#context = this.#contextOf({ ...this.#options, ...options })
+  }
+
+  updateCRL(crl: CRL): Promise<CRLUpdateReport> {
+    return this.#revocation.update(crl, (beside) => serverAuthorities(this, beside))
   }
 
   override getTicketKeys(): Buffer<ArrayBuffer> {
@@ -152,8 +166,9 @@ export class OpenSSLServer extends tls.Server {
     const socket = new OpenSSLSocket(this.#openssl, engine, below, this)
     socket.protocolChoice = this.#protocolChoice
     socket.askForContext = (servername, done) => this.#choose(servername, done)
-    const transport = new OpenSSLTransport(socket, judgeClient, allowHalfOpen)
-    const stream = new RenegotiationTLSSocket(socket as unknown as tls.TLSSocket, settings, transport)
+    const transport = new OpenSSLTransport(socket, judgeClient, allowHalfOpen, (this as { ca?: unknown }).ca)
+    const plain = socket as unknown as tls.TLSSocket
+    const stream = new RenegotiationTLSSocket(plain, settings, transport, this.#revocation)
     new Wire(engine, below)
     rememberPeer({ face: below })
     this.#watchHandshake(stream, socket, below)

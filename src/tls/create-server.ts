@@ -1,7 +1,13 @@
 import tls, { type TlsOptions } from 'node:tls'
 import { parseOptions, type RenegotiationOptions } from '../core/options.ts'
+import { Revocation } from '../core/revocation.ts'
+import type { CRL } from '../core/revocation-input.ts'
+import type { RevocationServer } from '../core/revocation-server.ts'
+import type { CRLUpdateReport } from '../core/revocation-update.ts'
 import type { RenegotiationTLSSocket } from '../faces/renegotiation-tls-socket.ts'
 import { ownTicketKeys } from '../transports/full-handshake.ts'
+import { serverAuthorities } from '../transports/tls-peer-certificates.ts'
+import { checkProfile, hasProfile, mustHaveProfile } from '../transports/tls-profile.ts'
 import { ServerStreams } from './server-streams.ts'
 
 /** The options of {@link createServer}: those of `tls.createServer()`, and those of each stream. */
@@ -9,6 +15,9 @@ export interface RenegotiationServerOptions extends TlsOptions {
   /** The options of each stream. */
   renegotiation?: RenegotiationOptions | undefined
 }
+
+/** The server of {@link createServer}: a `tls.Server` that checks its connections by revocation lists. */
+export interface RenegotiationServer extends tls.Server, RevocationServer {}
 
 type SecureConnectionListener = (socket: RenegotiationTLSSocket) => void
 
@@ -31,26 +40,36 @@ type SecureConnectionListener = (socket: RenegotiationTLSSocket) => void
  * server.listen(8443)
  * ```
  */
-export function createServer(secureConnectionListener?: SecureConnectionListener): tls.Server
+export function createServer(secureConnectionListener?: SecureConnectionListener): RenegotiationServer
 export function createServer(
   options: RenegotiationServerOptions,
   secureConnectionListener?: SecureConnectionListener,
-): tls.Server
+): RenegotiationServer
 export function createServer(
   options?: RenegotiationServerOptions | SecureConnectionListener | null,
   secureConnectionListener?: SecureConnectionListener,
-): tls.Server {
-  if (typeof options === 'function') return new RenegotiationServer({}, options)
-  return new RenegotiationServer(options ?? {}, secureConnectionListener)
+): RenegotiationServer {
+  if (typeof options === 'function') return new GuardedServer({}, options)
+  return new GuardedServer(options ?? {}, secureConnectionListener)
 }
 
-class RenegotiationServer extends tls.Server {
+class GuardedServer extends tls.Server implements RevocationServer {
   readonly #streams: ServerStreams
+  readonly #hasProfile: boolean
+  readonly #revocation = new Revocation()
 
   constructor(options: RenegotiationServerOptions, listener: SecureConnectionListener | undefined) {
     parseOptions(options.renegotiation)
+    checkProfile('server', options)
     super(options, listener as (socket: tls.TLSSocket) => void)
-    this.#streams = new ServerStreams(this, options.renegotiation)
+    this.#streams = new ServerStreams(this, options.renegotiation, undefined, this.#revocation)
+    this.#hasProfile = hasProfile(options)
+  }
+
+  /** Node calls it in its constructor as well. */
+  override setSecureContext(options: tls.SecureContextOptions): void {
+    if (#hasProfile in this && this.#hasProfile) mustHaveProfile(options)
+    super.setSecureContext(options)
   }
 
   /** The server's own keys, also in a turn in which a renegotiation has others in their place. */
@@ -58,7 +77,14 @@ class RenegotiationServer extends tls.Server {
     return ownTicketKeys(super.getTicketKeys())
   }
 
+  updateCRL(crl: CRL): Promise<CRLUpdateReport> {
+    return this.#revocation.update(crl, (beside) => serverAuthorities(this, beside))
+  }
+
   override emit(event: string | symbol, ...args: unknown[]): boolean {
+    if (event === 'close') this.#revocation.stop()
+    const refused = event === 'secureConnection' ? this.#streams.refused(args[0]) : undefined
+    if (refused !== undefined) return super.emit('tlsClientError', refused, args[0] as tls.TLSSocket)
     return super.emit(event as string, ...this.#streams.replaceIn(event, args))
   }
 }

@@ -1,12 +1,16 @@
 import type { Socket } from 'node:net'
 import tls, { type TLSSocket } from 'node:tls'
+import { withoutExtendedMasterSecret } from '../core/admission.ts'
 import { RenegotiationError } from '../core/errors.ts'
 import type { RenegotiationOptions } from '../core/options.ts'
+import type { Revocation } from '../core/revocation.ts'
 import { publishRefusal, rememberPeer } from '../core/security-failure.ts'
 import { RenegotiationTLSSocket } from '../faces/renegotiation-tls-socket.ts'
 import { onHandshakes } from '../transports/node-internals.ts'
 import { socketUnder } from '../transports/node-internals-socket.ts'
-import { wrapTLSSocket } from './wrap-tls-socket.ts'
+import { peerChain } from '../transports/tls-peer-certificates.ts'
+import { hasExtendedMasterSecret } from '../transports/tls-session.ts'
+import { tlsSocketTransport } from '../transports/tls-socket.ts'
 
 /** Decides whether a server's connection gets a stream. Called when the socket is about to be emitted. */
 export type Choose = (socket: TLSSocket) => boolean
@@ -17,11 +21,36 @@ export class ServerStreams {
   readonly #options: RenegotiationOptions | undefined
   readonly #choose: Choose
   readonly #streams = new WeakMap<TLSSocket, RenegotiationTLSSocket>()
+  readonly #revocation: Revocation | undefined
 
-  constructor(server: tls.Server, options: RenegotiationOptions | undefined, choose: Choose = () => true) {
+  /** `revocation` has the lists by which all streams are judged. */
+  constructor(
+    server: tls.Server,
+    options: RenegotiationOptions | undefined,
+    choose: Choose = () => true,
+    revocation?: Revocation,
+  ) {
     this.#server = server
     this.#options = options
     this.#choose = choose
+    this.#revocation = revocation
+  }
+
+  /**
+   * Ends a connection that is about to be emitted if its peer is revoked, or if it lacks what the options require. Returns
+   * the error then.
+   */
+  refused(socket: unknown): RenegotiationError | undefined {
+    if (!(socket instanceof tls.TLSSocket)) return undefined
+    const isLacking =
+      this.#options?.requireExtendedMasterSecret === 'always' &&
+      // A stream has been checked already.
+      !(socket instanceof RenegotiationTLSSocket) &&
+      !hasExtendedMasterSecret(socket)
+    const revoked = () => (this.#revocation?.hasLists ? this.#revocation.revoked(peerChain(socket)) : undefined)
+    const error = isLacking ? withoutExtendedMasterSecret() : revoked()
+    if (error !== undefined) (this.#streams.get(socket) ?? socket).destroy()
+    return error
   }
 
   /** Returns the arguments with which the server must emit `event`, given those of Node. */
@@ -52,7 +81,8 @@ export class ServerStreams {
     if (known !== undefined) return known
     // A program may emit the event itself, with any stream.
     if (!(socket instanceof tls.TLSSocket) || !this.#choose(socket)) return socket
-    const stream = wrapTLSSocket(socket, this.#options)
+    if (socket instanceof RenegotiationTLSSocket) return socket
+    const stream = new RenegotiationTLSSocket(socket, this.#options, tlsSocketTransport(socket), this.#revocation)
     this.#streams.set(socket, stream)
     return stream
   }

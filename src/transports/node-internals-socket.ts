@@ -1,5 +1,5 @@
 /*
- * What this package uses of the private parts of net.Socket. The names are those of lib/net.js and
+ * What this package uses of the private parts of net.Socket, and of the options of a socket. The names are those of lib/net.js and
  * lib/internal/stream_base_commons.js. They are the same in Node 20 to 26.
  */
 import net from 'node:net'
@@ -11,6 +11,16 @@ export const SHARED_BYTES = 65_536
 interface Internals {
   _handle?: { useUserBuffer?: (memory: Uint8Array) => void } | null
   [key: symbol]: unknown
+}
+
+/**
+ * The option `ca` of a client of tls.connect(), or of the server of a socket. Undefined if it has none, and for other
+ * sockets. Without Node's symbol for the options of a client: undefined.
+ */
+export function trustedOption(socket: object): unknown {
+  const { server } = socket as { server?: { ca?: unknown } | null }
+  const key = hiddenKey(socket, 'connect-options')
+  return server?.ca ?? (key && (socket as Record<symbol, { ca?: unknown }>)[key]?.ca)
 }
 
 /** Made when it is first used. All sockets share it, because libuv calls back as soon as it has read into it. */

@@ -1,12 +1,17 @@
+import { type Element, elements, INTEGER, SEQUENCE } from '../core/der.ts'
+
 /** Facts about a session that Node has no getter for. They are read from the session's DER form. */
 export interface SessionFacts {
   /** Whether the session has the extended master secret (RFC 7627). Undefined if the DER cannot be read. */
   readonly extendedMasterSecret?: boolean
   /** The identity that belongs to the pre-shared key, if one was used. */
   readonly pskIdentity?: Buffer
+  /** The certificate of the peer in DER. A session that was resumed has it, too. */
+  readonly peerCertificate?: Buffer
 }
 
-/** Context-specific, constructed tags of SSL_SESSION_ASN1 (OpenSSL, ssl/ssl_asn1.c): [8] and [13]. */
+/** Context-specific, constructed tags of SSL_SESSION_ASN1 (OpenSSL, ssl/ssl_asn1.c): [3], [8] and [13]. */
+const PEER = 0xa3
 const PSK_IDENTITY = 0xa8
 const FLAGS = 0xad
 /** SSL_SESS_FLAG_EXTMS */
@@ -21,7 +26,9 @@ export function readSessionDER(session: Buffer | undefined): SessionFacts {
   if (fields === undefined) return {}
   let flags = 0
   let pskIdentity: Buffer | undefined
+  let peerCertificate: Buffer | undefined
   for (const { tag, content } of fields) {
+    if (tag === PEER) peerCertificate = content
     const value = tag === FLAGS || tag === PSK_IDENTITY ? elements(content)?.[0]?.content : undefined
     if (value === undefined) continue
     if (tag === FLAGS) flags = value[value.length - 1] ?? 0
@@ -30,6 +37,7 @@ export function readSessionDER(session: Buffer | undefined): SessionFacts {
   return {
     extendedMasterSecret: (flags & EXTENDED_MASTER_SECRET) !== 0,
     ...(pskIdentity !== undefined && { pskIdentity }),
+    ...(peerCertificate !== undefined && { peerCertificate }),
   }
 }
 
@@ -45,31 +53,4 @@ function fieldsOf(session: Buffer): Element[] | undefined {
     if (fields?.[0]?.tag === INTEGER) return fields
   }
   return undefined
-}
-
-interface Element {
-  readonly tag: number
-  readonly content: Buffer
-}
-
-const SEQUENCE = 0x30
-const INTEGER = 0x02
-
-/** Splits `der` into its DER elements. Returns undefined if it is truncated or malformed. */
-function elements(der: Buffer): Element[] | undefined {
-  const found: Element[] = []
-  for (let at = 0; at < der.length; ) {
-    const tag = der[at++] as number
-    let length = der[at++] ?? 0
-    if (length >= 0x80) {
-      const bytes = length & 0x7f
-      if (bytes === 0 || bytes > 4 || at + bytes > der.length) return undefined
-      length = der.readUIntBE(at, bytes)
-      at += bytes
-    }
-    if (at + length > der.length) return undefined
-    found.push({ tag, content: der.subarray(at, at + length) })
-    at += length
-  }
-  return found
 }

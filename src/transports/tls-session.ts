@@ -2,7 +2,7 @@
 import tls, { type TLSSocket } from 'node:tls'
 import { RenegotiationError } from '../core/errors.ts'
 import type { Session } from '../core/transport.ts'
-import { isServer, verifiesServer, verifyError } from './node-internals.ts'
+import { isServer, requestedName, verifiesServer, verifyError } from './node-internals.ts'
 import { readSessionDER } from './session-der.ts'
 
 /** `servername` is the name that the client has requested from a server. See {@link Session}. */
@@ -14,7 +14,7 @@ export function readSession(socket: TLSSocket, servername: string | undefined): 
     pskIdentity,
     servername,
     resumed: socket.isSessionReused(),
-    extendedMasterSecret,
+    extendedMasterSecret: extendedMasterSecret || isTLS13(socket),
   }
   if (verifiesServer(socket)) {
     const { authorized, authorizationError } = socket
@@ -23,6 +23,24 @@ export function readSession(socket: TLSSocket, servername: string | undefined): 
   if (common.identity === undefined) return common
   const error = verifyError(socket) ?? (isServer(socket) ? undefined : wrongName(socket))
   return { ...common, authorized: error === undefined, authorizationError: error }
+}
+
+/**
+ * The server name of the last ClientHello, or else the one that is `known`, or else ''. Undefined if it is not known:
+ * OpenSSL does not keep the name of a resumed session (SSL_get_servername).
+ */
+export function nameAskedFor(socket: TLSSocket, known: string | undefined): string | undefined {
+  return requestedName(socket) || (known ?? (socket.isSessionReused() ? undefined : ''))
+}
+
+/** Whether the session of the connection has the extended master secret (RFC 7627). */
+export function hasExtendedMasterSecret(socket: TLSSocket): boolean {
+  return readSessionDER(socket.getSession()).extendedMasterSecret === true || isTLS13(socket)
+}
+
+/** In TLS 1.3, each session has what the extension is for (RFC 8446, appendix D), and the DER form does not say so. */
+function isTLS13(socket: TLSSocket): boolean {
+  return socket.getProtocol() === 'TLSv1.3'
 }
 
 /** Keying material (RFC 5705): it changes with every handshake, and reveals nothing about the keys in use. */

@@ -2,14 +2,8 @@
 import tls, { type TLSSocket } from 'node:tls'
 import { RenegotiationError } from '../core/errors.ts'
 import { type PeerLimit, refuseServerOptions } from '../core/options.ts'
-import type {
-  CertificatePolicy,
-  HandshakeFailure,
-  HandshakeOptions,
-  Session,
-  Transport,
-  WriteCallback,
-} from '../core/transport.ts'
+import type { PeerCertificates } from '../core/peer-certificates.ts'
+import type { CertificatePolicy, HandshakeOptions, Session, Transport, WriteCallback } from '../core/transport.ts'
 import { refuseTickets } from './full-handshake.ts'
 import { writeGathered } from './gather.ts'
 import { KeptSettings } from './kept-settings.ts'
@@ -25,15 +19,16 @@ import {
   onHandshakes,
   onHiddenErrors,
   renegotiationDisabled,
-  requestedName,
   restoreCertificatePolicy,
   warnWithoutHook,
 } from './node-internals.ts'
+import { trustedOption } from './node-internals-socket.ts'
 import { openSSLFailure } from './openssl-failure.ts'
 import { ShownSession } from './shown-session.ts'
 import { SocketsBelow } from './sockets-below.ts'
 import { StreamTransport } from './stream-transport.ts'
-import { exportedKeys, identity, notVerified, readSession, verifiedHere } from './tls-session.ts'
+import { TLSPeerCertificates } from './tls-peer-certificates.ts'
+import { exportedKeys, identity, nameAskedFor, notVerified, readSession, verifiedHere } from './tls-session.ts'
 import { mustBeWrappable } from './wrappable.ts'
 
 /**
@@ -61,6 +56,7 @@ export function tlsSocketTransport(socket: TLSSocket): TLSSocketTransport {
 
 export class TLSSocketTransport extends StreamTransport<TLSSocket> {
   readonly shown: ShownSession
+  readonly failure = openSSLFailure
   #ready = false
   #handshaking = false
   /** How often OpenSSL has reported the start of this handshake: twice for a server's request and the answer to it. */
@@ -106,6 +102,10 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
 
   get certificatePolicy(): CertificatePolicy | undefined {
     return this.#policy ?? certificatePolicy(this.stream)
+  }
+
+  get peerCertificates(): PeerCertificates {
+    return new TLSPeerCertificates(this.stream, this.shown, trustedOption(this.stream))
   }
 
   /** The hello of either end changes the exported keying material, because its random is part of it. */
@@ -214,10 +214,6 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
   session(): Session {
     if (this.stream.destroyed) return {}
     return this.#lastSession ?? this.#readSession()
-  }
-
-  failure(error: Error): HandshakeFailure | undefined {
-    return openSSLFailure(error)
   }
 
   /** The first handshake is complete, and Node is about to check the certificate. */
@@ -336,12 +332,8 @@ export class TLSSocketTransport extends StreamTransport<TLSSocket> {
     this.#policy = undefined
   }
 
-  /**
-   * The server name of the last ClientHello, or else that of the connection, or else ''. Undefined if it is not known:
-   * OpenSSL does not keep the name of a resumed session (SSL_get_servername).
-   */
   #requestedName(): string | undefined {
-    return requestedName(this.stream) || (this.#servername ?? (this.stream.isSessionReused() ? undefined : ''))
+    return nameAskedFor(this.stream, this.#servername)
   }
 
   #readSession(): Session {
