@@ -32,7 +32,7 @@ const WEAKENING = {
 } as const
 
 /** Options that are never quoted in a message. */
-const SECRET: ReadonlySet<string> = new Set(['key', 'pfx', 'passphrase', 'cert', 'ca', 'crl'])
+const SECRET: ReadonlySet<string> = new Set(['key', 'pfx', 'passphrase', 'cert', 'ca'])
 
 const MARK = Symbol('renegotiation-duplex.profile')
 
