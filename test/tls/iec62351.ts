@@ -163,6 +163,10 @@ t.test('connect() and createServer() refuse options of which one was replaced, i
     message: /^renegotiation.rekey /,
   })
   t.throws(() => createServer({ ...settings, renegotiation: undefined }), { message: /^renegotiation.rekey / })
+  t.throws(() => createServer({ ...settings, renegotiation: { ...settings.renegotiation, handshakeTimeout: 0 } }), {
+    message: /renegotiation.handshakeTimeout: 0 is not allowed/,
+  })
+  t.ok(createServer({ ...settings, renegotiation: { ...settings.renegotiation, handshakeTimeout: 10_000 } }))
   const { renegotiation } = settings
   t.throws(() => createServer({ ...others, renegotiation }), {
     message: /^cert must be .*, got another value\. Spread all/,
