@@ -216,6 +216,15 @@ t.test('setSecureContext() of a server needs such options as well', async (t) =>
   createServer(others).setSecureContext(others)
 })
 
+t.test('a stream that a program passes on to a server with these options is emitted as it is', async (t) => {
+  const { stream } = await pair(t, profile(), profile(others))
+  const server = createServer(profile())
+  const connections: unknown[] = []
+  server.on('secureConnection', (connection) => connections.push(connection))
+  server.emit('secureConnection', stream)
+  t.equal(connections[0], stream)
+})
+
 t.test('resumeEveryMs is for a server', async (t) => {
   const settings = profile({ resumeEveryMs: 7_200_000 })
   t.throws(() => connect({ port: 1, ...settings }), {
