@@ -1,6 +1,7 @@
 import { constants, createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
+import { PassThrough } from 'node:stream'
 import tls, { type SecureVersion } from 'node:tls'
 import t, { type Test } from 'tap'
 import { Authority, type Credentials } from '../../examples/iec104-link/authority.ts'
@@ -221,8 +222,11 @@ t.test('a stream that a program passes on to a server with these options is emit
   const server = createServer(profile())
   const connections: unknown[] = []
   server.on('secureConnection', (connection) => connections.push(connection))
+  const noSocket = new PassThrough()
   server.emit('secureConnection', stream)
+  server.emit('secureConnection', noSocket)
   t.equal(connections[0], stream)
+  t.equal(connections[1], noSocket)
 })
 
 t.test('resumeEveryMs is for a server', async (t) => {
