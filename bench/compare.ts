@@ -41,12 +41,15 @@ export type Generation = ReadonlyMap<Contender, readonly Measured[]>
  * code may differ by a tenth. More rounds do not remove it, so all processes
  * are started anew every few rounds. The order of the tasks and that of the
  * contenders go round, for what a process did before is part of its bias.
+ *
+ * @param warmUp what each process does first, without being measured
  */
 export async function measure(
   others: readonly Contender[],
   tasks: readonly Task[],
   { generations, rounds }: Plan,
   version: Version = 'TLSv1.2',
+  warmUp: readonly Work[] = [],
 ): Promise<(name: string) => readonly Generation[]> {
   const results = new Map<string, Generation[]>(tasks.map(({ name }) => [name, []]))
   for (let generation = 0; generation < generations; generation++) {
@@ -55,6 +58,9 @@ export async function measure(
       Runner.start(contender, contender === 'tcp' ? peer.tcpPort : peer.port, version)
     const plain = await start('plain')
     const runners = await Promise.all(rotated(others, generation).map(start))
+    for (const runner of [plain, ...runners]) {
+      for (const work of warmUp) await runner.run(work)
+    }
     for (const { name, work } of rotated(tasks, generation)) {
       results.get(name)?.push(await runRounds(plain, runners, work, rounds))
     }

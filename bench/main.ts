@@ -74,7 +74,7 @@ if (before !== undefined && before.format !== FORMAT) {
 }
 const peer = await startPeer()
 const others = before ?? (await measureAll())
-const tls13 = await compareOpenSSL(peer.port, plan, SHARE / 2, given.quick ? 100 : 1000)
+const tls13 = await compareOpenSSL(peer.port, plan, SHARE / 2, given.quick ? 100 : 1000, given.quick ? MiB : GiB)
 peer.stop()
 console.log(openSSLTable(tls13))
 

@@ -3,6 +3,7 @@ import { measure, type Plan, type Row } from './compare.ts'
 import type { Result, Work } from './messages.ts'
 import { Runner } from './processes.ts'
 import { comparePings, compareThroughput, PINGS, throughputTasks } from './throughput.ts'
+import { KiB } from './units.ts'
 
 const VERSION = 'TLSv1.3'
 
@@ -29,14 +30,18 @@ interface Memory {
 /**
  * @param share of the bytes that are sent and received
  * @param connections that are idle
+ * @param warmUpBytes that each process receives and sends first. V8 compiles the JavaScript of this package meanwhile,
+ *   where Node has C++. The connections that this package is for live longer than that.
  */
 export async function compareOpenSSL(
   port: number,
   plan: Plan,
   share: number,
   connections: number,
+  warmUpBytes: number,
 ): Promise<OpenSSLResult> {
-  const measured = await measure(['openssl', 'again'], [...throughputTasks(share), PINGS], plan, VERSION)
+  const warmUp = (['read', 'send'] as const).map((what) => ({ what, bytes: warmUpBytes, chunk: 16 * KiB }))
+  const measured = await measure(['openssl', 'again'], [...throughputTasks(share), PINGS], plan, VERSION, warmUp)
   const { sending, reading, cpuSending, cpuReading } = compareThroughput(measured)
   const one = (contender: 'plain' | 'openssl') => idleMemory(contender, port, connections)
   return {

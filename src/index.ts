@@ -26,6 +26,7 @@ export type {
 export type { Authorities } from './core/revocation-authorities.ts'
 export type { CRL } from './core/revocation-input.ts'
 export type { CRLUpdateReport } from './core/revocation-update.ts'
+export type { SecurityEvent, SecurityEventName, SecuritySeverity } from './core/security-events.ts'
 export type { State } from './core/state.ts'
 export type {
   CertificatePolicy,

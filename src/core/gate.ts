@@ -1,5 +1,6 @@
 import { refusesConnection } from './admission.ts'
 import { RenegotiationError, streamDestroyed } from './errors.ts'
+import type { Face } from './face.ts'
 import { applyOptions, GuardedTransport, type GuardHost } from './guarded-transport.ts'
 import { Inbox } from './inbox.ts'
 import { KeyUsage } from './key-usage.ts'
@@ -8,38 +9,18 @@ import { type BatchCallback, Outbox, type OutboxHost } from './outbox.ts'
 import { PeerHandshakes } from './peer-limit.ts'
 import { rekeyHost } from './rekey-host.ts'
 import { RekeySchedule } from './rekey-schedule.ts'
-import type { RenegotiationEvents } from './renegotiation-stream.ts'
 import { Renegotiator } from './renegotiator.ts'
 import type { RenegotiatorHost } from './renegotiator-host.ts'
-import type { Origin, RenegotiationCounters, RenegotiationKind, RenegotiationReport } from './report.ts'
+import type { RenegotiationCounters, RenegotiationKind, RenegotiationReport } from './report.ts'
 import type { Revocation } from './revocation.ts'
 import type { CRL } from './revocation-input.ts'
 import type { CRLUpdateReport } from './revocation-update.ts'
+import { publishFailure, rememberPeer } from './security-failure.ts'
 import type { State } from './state.ts'
 import { type RevocationHost, StreamRevocation } from './stream-revocation.ts'
 import type { Transport, TransportEvents } from './transport.ts'
 
-/** What the gate needs from the stream that the application sees. Every Duplex has these members. */
-export interface Face {
-  push(chunk: Buffer | null): boolean
-  read(size: 0): unknown
-  destroy(error?: Error): unknown
-  cork(): void
-  uncork(): void
-  on(event: 'error', listener: (error: Error) => void): unknown
-  emit(event: keyof RenegotiationEvents, detail: { origin: Origin } | RenegotiationReport | Error): boolean
-  once(event: 'end', listener: () => void): unknown
-  listenerCount(event: 'readable'): number
-  readonly readableLength: number
-  readonly readableHighWaterMark: number
-  /** What the Readable holds. Public, but not in the types of a Duplex. */
-  readonly readableBuffer: { readonly length: number }
-  readonly writableLength: number
-  readonly writableEnded: boolean
-  readonly errored: Error | null
-  /** What the Writable has queued. Public, but not in the types of a Duplex. */
-  readonly writableBuffer: readonly { chunk: Buffer }[]
-}
+export type { Face } from './face.ts'
 
 /**
  * Connects the parts of one stream. It stands between the face, which is the Duplex that the application sees, and the
@@ -52,6 +33,9 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Revo
   readonly face: Face
   readonly transport: GuardedTransport
   readonly settings: Settings
+  readonly isServer: boolean
+  /** Whether the first handshake was complete. */
+  isSecure = false
   readonly outbox: Outbox
   readonly inbox: Inbox
   readonly #renegotiator: Renegotiator
@@ -76,6 +60,7 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Revo
     this.face = face
     this.transport = new GuardedTransport(transport, this)
     this.settings = settings
+    this.isServer = transport.isServer === true
     this.outbox = new Outbox(this.transport, this)
     this.inbox = new Inbox(face, this.transport, settings)
     this.#renegotiator = new Renegotiator(this)
@@ -84,7 +69,7 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Revo
     this.#schedule =
       settings.rekey && new RekeySchedule(rekeyHost(this, this.#renegotiator, this.#usage, busy), settings.rekey)
     // Like a tls.Server: an error of a client's connection without an `error` listener does not end the process.
-    if (transport.isServer) face.on('error', ignore)
+    if (this.isServer) face.on('error', ignore)
     transport.attach(this)
   }
 
@@ -175,6 +160,7 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Revo
 
   /** Calls `closed` exactly once, after the transport has closed. */
   destroy(error: Error | null, closed: () => void): void {
+    if (error !== null) publishFailure(error, this)
     const { unsent, done: batchDone, taken } = this.outbox.close()
     this.#unsent = [...unsent, ...this.face.writableBuffer.map(({ chunk }) => chunk)]
     this.#schedule?.stop()
@@ -207,6 +193,8 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Revo
   // TransportEvents: called by the transport.
 
   ready(): void {
+    this.isSecure = true
+    rememberPeer(this)
     if (!this.admits()) return
     this.#revocation?.join()
     this.#usage.restart('both')
@@ -217,8 +205,8 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Revo
     process.nextTick(startReading, this.face)
   }
 
-  data(chunk: Buffer): void {
-    this.#usage.received(chunk.length)
+  data(chunk: Buffer, records?: number): void {
+    this.#usage.received(chunk.length, records)
     try {
       this.inbox.receive(chunk)
     } catch (error) {

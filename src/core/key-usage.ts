@@ -37,7 +37,7 @@ export class KeyUsage {
 
   /**
    * TLS records, as far as they can be counted outside the TLS library. Each write counts as pieces of at most
-   * {@link RECORD_BYTES}, each `data` event as one record. OpenSSL in Node makes the same records, unless
+   * {@link RECORD_BYTES}, each `data` event of the transport as one record, or as many as it says. OpenSSL in Node makes the same records, unless
    * setMaxSendFragment() makes them smaller.
    */
   get records(): number {
@@ -69,8 +69,8 @@ export class KeyUsage {
     this.#sent.count(bytes, Math.ceil(bytes / RECORD_BYTES))
   }
 
-  received(bytes: number): void {
-    this.#received.count(bytes, 1)
+  received(bytes: number, records = 1): void {
+    this.#received.count(bytes, records)
   }
 
   /** Starts the counts again for new keys. */

@@ -5,9 +5,10 @@ import type { GuardedTransport } from './guarded-transport.ts'
 import type { KeyUsage } from './key-usage.ts'
 import type { RekeyHost } from './rekey-schedule.ts'
 import type { Renegotiator } from './renegotiator.ts'
+import { type FailedEnd, publishFailedSchedule } from './security-failure.ts'
 
-interface Stream {
-  readonly face: {
+interface Stream extends FailedEnd {
+  readonly face: FailedEnd['face'] & {
     emit(event: 'renegotiationFailed', error: Error): unknown
     destroy(error: Error): unknown
   }
@@ -15,12 +16,8 @@ interface Stream {
 }
 
 /** What the schedule needs. `busy` tells whether a renegotiation must wait. */
-export function rekeyHost(
-  { face, transport }: Stream,
-  renegotiator: Renegotiator,
-  usage: KeyUsage,
-  busy: () => boolean,
-): RekeyHost {
+export function rekeyHost(stream: Stream, renegotiator: Renegotiator, usage: KeyUsage, busy: () => boolean): RekeyHost {
+  const { face, transport } = stream
   return {
     usage,
     busy,
@@ -33,9 +30,14 @@ export function rekeyHost(
     renegotiate: (full) => renegotiator.renegotiate({}, true, full),
     // Both asynchronous: the stream may still be being made, and a listener that throws must not reject a promise.
     cannot: (reason) => {
-      process.nextTick(rekeyUnsupported, face, new RenegotiationError('ERR_RENEGOTIATION_UNSUPPORTED', reason))
+      const error = new RenegotiationError('ERR_RENEGOTIATION_UNSUPPORTED', reason)
+      publishFailedSchedule(error, stream)
+      process.nextTick(rekeyUnsupported, face, error)
     },
-    failed: (error) => process.nextTick(() => face.emit('renegotiationFailed', error)),
+    failed: (error) => {
+      publishFailedSchedule(error, stream)
+      process.nextTick(() => face.emit('renegotiationFailed', error))
+    },
     destroy: (error) => face.destroy(error),
   }
 }

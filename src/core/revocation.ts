@@ -71,17 +71,13 @@ export class Revocation {
       const known = authoritiesThatCount(authorities(certificates))
       for (const list of lists) this.#accept(list, known, accepted)
     } catch (error) {
-      const { code = '', message } = error as NodeJS.ErrnoException
-      publishSecurityEvent({ name: 'revocation-list-invalid', severity: 'error', code, message })
+      const { code } = error as NodeJS.ErrnoException
+      publishSecurityEvent('revocation-list-invalid', code === undefined ? {} : { code })
       throw error
     }
     for (const [key, one] of accepted) this.#inForce.set(key, one)
     this.#watchExpiry()
-    publishSecurityEvent({
-      name: 'revocation-list-updated',
-      severity: 'notice',
-      message: 'A revocation list is in force',
-    })
+    publishSecurityEvent('revocation-list-updated')
     return checkAll(this.members)
   }
 
@@ -127,10 +123,8 @@ export class Revocation {
     if (next === Infinity) return
     this.#timer = setTimeout(
       () => {
-        if (next <= MAX_TIMEOUT) {
-          const message = 'A revocation list has expired. It stays in force, and ends no connection'
-          publishSecurityEvent({ name: 'revocation-list-expired', severity: 'warning', message })
-        }
+        // It stays in force, and ends no connection.
+        if (next <= MAX_TIMEOUT) publishSecurityEvent('revocation-list-expired')
         this.#watchExpiry()
       },
       Math.min(next, MAX_TIMEOUT),

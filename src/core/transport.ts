@@ -51,8 +51,10 @@ export interface TransportEvents {
   /**
    * Application data was received, at least one byte. The memory then belongs to the stream. Must not be called while
    * the transport is paused, or after `end` or `closed`.
+   *
+   * @param records of how many TLS records it is the content, for `counters`. Default: 1.
    */
-  data(chunk: Buffer): void
+  data(chunk: Buffer, records?: number): void
   /** The peer closed the connection (close_notify or FIN). Call it once, after `data` with everything received. */
   end(): void
   /**

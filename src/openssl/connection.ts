@@ -10,6 +10,7 @@ import {
 import type { Pointer } from './ffi-types.ts'
 import type { OpenSSL } from './library.ts'
 import { connectionError, opensslError } from './openssl-error.ts'
+import { RunReader } from './run-reader.ts'
 import { sslCallbacks } from './ssl-callbacks.ts'
 import { attempt, mustSucceed } from './succeed.ts'
 
@@ -26,9 +27,15 @@ export class Connection {
   failure: Error | undefined
   /** A callback has stopped the handshake until its answer is there. Called again, OpenSSL would take that for the answer. */
   isStopped = false
+  /** The last {@link readRun} has read the peer's close_notify behind the data. */
+  hasUnreadEnd = false
+  /** How many bytes the last {@link readRun} has left of the run. */
+  unreadBytes = 0
   readonly #ssl: Pointer
   readonly #input: Pointer
   readonly #output: Pointer
+  /** Made when it is first needed, because its buffers take 8 KiB. */
+  #runReader: RunReader | undefined
   /** Calls of OpenSSL that have not returned. */
   #depth = 0
   /** How many bytes the output has. Undefined if that has to be asked for. */
@@ -103,6 +110,40 @@ export class Connection {
   }
 
   /**
+   * SSL_read(3) for the many records in `run`, as with {@link call}. It stops after a message that is not data, and
+   * leaves {@link unreadBytes}. If the connection fails after some data, this returns the data, and {@link failure} is
+   * set. The input must be empty, and `into` larger than the data.
+   */
+  readRun(run: Uint8Array, into: Uint8Array): number | 'want-read' {
+    this.hasUnreadEnd = false
+    this.#runReader ??= new RunReader(this.openssl, this.ssl, this.#input)
+    const reader = this.#runReader
+    return this.call((ssl) => {
+      const { openssl } = this
+      const bytes = Math.max(0, reader.read(run, into))
+      this.unreadBytes = reader.unreadBytes
+      let reason = openssl.SSL_get_error(ssl, -1)
+      if (reason === SSL_ERROR_WANT_READ) {
+        // The record of that message may have another one. There is no more input, so this reads no further.
+        const rest = openssl.SSL_read(ssl, into.subarray(bytes), into.length - bytes)
+        reason = openssl.SSL_get_error(ssl, rest)
+      }
+      if (bytes > 0) this.#noteEndOfRun(reason)
+      return bytes > 0 ? bytes : -1
+    })
+  }
+
+  /** Whether OpenSSL has data of the record that was read last. */
+  get hasData(): boolean {
+    return !this.freed && this.openssl.SSL_pending(this.#ssl) > 0
+  }
+
+  /** Whether OpenSSL has read all that was given to it by {@link feed}. */
+  get hasReadAll(): boolean {
+    return this.openssl.BIO_ctrl_pending(this.#input) === 0
+  }
+
+  /**
    * Calls a function of OpenSSL that returns 1 for success. The connection survives the failure.
    *
    * @throws the error of OpenSSL.
@@ -160,6 +201,7 @@ export class Connection {
     if (this.#state !== 'released' || this.#depth > 0) return
     this.#state = 'freed'
     sslCallbacks(this.openssl).listeners.delete(this.#ssl)
+    this.#runReader?.free()
     // The BIOs are the SSL's.
     this.openssl.SSL_free(this.#ssl)
   }
@@ -176,6 +218,14 @@ export class Connection {
         // WANT_READ, because a memory BIO is never full. Or a callback has stopped the handshake until its answer is there.
         this.isStopped = reason !== SSL_ERROR_WANT_READ
         return 'want-read'
+    }
+  }
+
+  #noteEndOfRun(reason: number): void {
+    try {
+      this.hasUnreadEnd = this.#outcome(reason) === 0
+    } catch {
+      // It is in `failure`. The data comes first.
     }
   }
 

@@ -189,7 +189,13 @@ export const BIO_CTRL_EOF = 2
 export const BIO_CTRL_INFO = 3
 export const BIO_CTRL_PENDING = 10
 export const BIO_CTRL_FLUSH = 11
+export const BIO_C_SET_SSL = 109
 export const BIO_C_SET_BUF_MEM_EOF_RETURN = 130
+// Flags of a BIO.
+export const BIO_FLAGS_READ = 1
+export const BIO_FLAGS_SHOULD_RETRY = 8
+/** The BIO does not own what it is given. */
+export const BIO_NOCLOSE = 0
 export const BIO_C_GET_BUF_MEM_PTR = 115
 
 // Results of a verification, and flags of X509_STORE_set_flags().

@@ -2,16 +2,14 @@ import type { CertificatePolicy, HandshakeOptions, Session } from '../core/trans
 import type { PostHandshakeCounts } from '../transports/post-handshake-messages.ts'
 import type { RecordType, TLSEngine, Want } from '../transports/tls-engine.ts'
 import type { Connection } from './connection.ts'
-import { TLS1_3_VERSION } from './constants.ts'
 import { type OpenSSLEngineOptions, openConnection } from './engine-options.ts'
-import { readEngineSession } from './engine-session.ts'
 import type { Pointer } from './ffi-types.ts'
+import { HandshakeProgress } from './handshake-progress.ts'
 import { noLeak, watchForLeak } from './leak.ts'
 import type { OpenSSL } from './library.ts'
 import { endedInHandshake } from './openssl-error.ts'
-import { PostHandshake } from './post-handshake.ts'
-import { RecordInput } from './record-input.ts'
 import { recordLimit } from './record-limit.ts'
+import { RecordReader } from './record-reader.ts'
 import { Renegotiation } from './renegotiation.ts'
 
 /*
@@ -21,6 +19,7 @@ import { Renegotiation } from './renegotiation.ts'
  * while input waits.
  *
  * OpenSSL gets one record at a time, inside read(). So it is known what a record is before it is read, and what it did.
+ * Without a handshake, it gets several records of data, and stops at one that is another message of TLS 1.3.
  */
 
 export type { OpenSSLEngineOptions } from './engine-options.ts'
@@ -49,16 +48,11 @@ export class OpenSSLEngine implements TLSEngine {
 
   readonly #openssl: OpenSSL
   readonly #connection: Connection
-  readonly #input: RecordInput
+  readonly #reader: RecordReader
   readonly #maxOutputBytes: number
-  #handshaking = true
-  /** Undefined in TLS 1.2, and before the first handshake is complete. */
-  #postHandshake: PostHandshake | undefined
-  #session: Session | undefined
+  readonly #progress: HandshakeProgress
   /** The next read() calls SSL_read() even if no record has arrived. A client begins that way. */
   #readDue: boolean
-  /** OpenSSL has more data of the record that was read. */
-  #dataLeft = false
   /** Nothing more will be received. */
   #inputEnded = false
   /** Nothing more can be sent. */
@@ -70,15 +64,14 @@ export class OpenSSLEngine implements TLSEngine {
   /** close_notify was sent. */
   #ended = false
   #isPoked = false
-  /** The last messages of the first handshake have not been sent. */
-  #isFlightDue = false
 
   constructor(openssl: OpenSSL, options: OpenSSLEngineOptions) {
     const { isServer, requestCert = false, rejectUnauthorized = true, maxOutputBytes = 65_536 } = options
     this.#openssl = openssl
     this.#connection = openConnection(openssl, options)
     watchForLeak(this, this.#connection)
-    this.#input = new RecordInput((bytes) => this.#connection.feed(bytes))
+    this.#reader = new RecordReader(this.#connection)
+    this.#progress = new HandshakeProgress(this.#connection, isServer)
     this.#maxOutputBytes = maxOutputBytes
     this.#readDue = !isServer
     this.isServer = isServer
@@ -94,7 +87,7 @@ export class OpenSSLEngine implements TLSEngine {
   read(into: Uint8Array): number | Want {
     if (into.length === 0) throw new RangeError('into must not be empty')
     this.#check()
-    const wasHandshaking = this.#handshaking
+    const wasHandshaking = this.#progress.handshaking
     const type = this.nextRecord
     for (let records = 0; records < RECORDS_PER_READ; records++) {
       if (this.#peerEnded) return 0
@@ -104,7 +97,7 @@ export class OpenSSLEngine implements TLSEngine {
       if (typeof result === 'number') return result
       // The transport must see that a handshake has begun or ended, what came after the handshake of TLS 1.3, and of
       // what type the next record is.
-      const hasHandshakes = this.#postHandshake === undefined && this.#handshaking === wasHandshaking
+      const hasHandshakes = this.#progress.postHandshake === undefined && this.#progress.handshaking === wasHandshaking
       if (!hasHandshakes || this.nextRecord !== type) break
     }
     if (this.nextRecord !== undefined) this.#poke()
@@ -116,8 +109,8 @@ export class OpenSSLEngine implements TLSEngine {
     if (this.#outputClosed) throw Object.assign(new Error('The connection is closed'), { code: 'EPIPE' })
     if (from.length === 0) return 0
     if (this.#connection.outputBytes > this.#maxOutputBytes) return 'want-write'
-    this.#isFlightDue = false
-    this.#postHandshake?.settle()
+    this.#progress.isFlightDue = false
+    this.#progress.postHandshake?.settle()
     const taken = this.#connection.call((ssl) => this.#openssl.SSL_write(ssl, from, Math.min(from.length, WRITE_BYTES)))
     this.onWire?.()
     return taken
@@ -132,26 +125,36 @@ export class OpenSSLEngine implements TLSEngine {
   renegotiate(options: Pick<HandshakeOptions, 'requestCert' | 'full'> = {}): void {
     this.#check()
     const { requestCert = this.certificatePolicy?.requestCert ?? false, full = false } = options
-    if (this.#postHandshake === undefined) this.#renegotiate(requestCert, full)
-    else if (this.isServer && requestCert) this.#postHandshake.requestCertificate()
-    else this.#postHandshake.requestKeyUpdate()
+    if (this.#progress.postHandshake === undefined) this.#renegotiate(requestCert, full)
+    else if (this.isServer && requestCert) this.#progress.postHandshake.requestCertificate()
+    else this.#progress.postHandshake.requestKeyUpdate()
     this.onWire?.()
   }
 
   get handshaking(): boolean {
-    return this.#handshaking && !this.#connection.freed
+    return this.#progress.handshaking && !this.#connection.freed
   }
 
   get nextRecord(): RecordType | undefined {
-    if (this.#dataLeft) return 'data'
-    if (this.#input.type !== undefined) return this.#input.type
     // The end is read like an alert. Otherwise a pending write, which cannot get through any more, would hide it.
-    return this.#inputEnded && !this.#peerEnded ? 'alert' : undefined
+    return this.#reader.type ?? (this.#inputEnded && !this.#peerEnded ? 'alert' : undefined)
+  }
+
+  /** More than 0 if the next read() can read several records of data. */
+  get readableBytes(): number {
+    const { runBytes } = this.#reader
+    if (runBytes === 0 || this.#progress.handshaking || this.#progress.session === undefined) return 0
+    return this.#progress.postHandshake?.isAuthenticating ? 0 : runBytes
+  }
+
+  /** Of how many records the last read() has returned the data. */
+  get recordsRead(): number {
+    return this.#reader.recordsRead
   }
 
   /** Key updates since the first handshake of TLS 1.3. Undefined before it, and in TLS 1.2. */
   get keyUpdates(): PostHandshakeCounts | undefined {
-    return this.#postHandshake?.keyUpdates
+    return this.#progress.postHandshake?.keyUpdates
   }
 
   /**
@@ -159,17 +162,17 @@ export class OpenSSLEngine implements TLSEngine {
    * that it has answered. Undefined before the first handshake, and in TLS 1.2.
    */
   get authentications(): PostHandshakeCounts | undefined {
-    return this.#postHandshake?.authentications
+    return this.#progress.postHandshake?.authentications
   }
 
   /** In TLS 1.3: how many records the cipher allows with one key. */
   get recordLimit(): number | undefined {
-    return this.#postHandshake && recordLimit(this.#openssl, this.ssl)
+    return this.#progress.postHandshake && recordLimit(this.#openssl, this.ssl)
   }
 
   /** What is known since the last handshake that was completed. Nothing before the first one. */
   session(): Session {
-    return this.#session ?? {}
+    return this.#progress.session ?? {}
   }
 
   end(): true | Want {
@@ -201,10 +204,9 @@ export class OpenSSLEngine implements TLSEngine {
    */
   destroy(): void {
     if (this.#connection.freed) return
-    this.#input.discard()
-    this.#dataLeft = false
+    this.#reader.discard()
     noLeak(this.#connection)
-    this.#connection.free(this.#broken === undefined && !this.#isFlightDue)
+    this.#connection.free(this.#broken === undefined && !this.#progress.isFlightDue)
     this.onWire?.()
   }
 
@@ -217,18 +219,18 @@ export class OpenSSLEngine implements TLSEngine {
   /** For the wire: takes received bytes. They must not change any more. */
   receive(bytes: Uint8Array): void {
     if (this.#connection.freed || this.#inputEnded || this.#peerEnded) return
-    this.#input.push(bytes)
-    if (this.#input.type !== undefined) this.onReady?.()
+    this.#reader.input.push(bytes)
+    if (this.#reader.input.type !== undefined) this.onReady?.()
   }
 
   /** For the wire: copies the received bytes that wait, because their memory is about to change. */
   keepInput(): void {
-    this.#input.keep()
+    this.#reader.input.keep()
   }
 
   /** For the wire: whether received bytes wait to be read. It should stop receiving until they are. */
   get hasInput(): boolean {
-    return this.#input.waitingBytes > 0
+    return this.#reader.input.waitingBytes > 0
   }
 
   /** For the wire: no more will be received. Without a close_notify before it, this is the end, as in Node.js. */
@@ -262,7 +264,7 @@ export class OpenSSLEngine implements TLSEngine {
   /** For the wire: fills `into` with bytes to send. Returns how many; 0: there are none. */
   take(into: Uint8Array): number {
     const taken = this.#connection.take(into)
-    this.#isFlightDue = false
+    this.#progress.isFlightDue = false
     if (!this.#connection.freed) this.#settle()
     return taken
   }
@@ -275,24 +277,23 @@ export class OpenSSLEngine implements TLSEngine {
 
   #renegotiate(requestCert: boolean, full: boolean): void {
     this.renegotiation.begin(requestCert, full)
-    this.#handshaking = true
+    this.#progress.handshaking = true
     this.#readDue = true
   }
 
   #canRead(): boolean {
-    return this.#readDue || (!this.#connection.isStopped && (this.#dataLeft || this.#input.type !== undefined))
+    return this.#readDue || (!this.#connection.isStopped && this.#reader.type !== undefined)
   }
 
   /** Lets OpenSSL read one record at most, or what is left of the last one. */
   #readRecord(into: Uint8Array): number | Want {
-    if (this.#input.type === 'handshake' && this.#session !== undefined) this.onHandshake?.()
-    if (!this.#dataLeft) this.#input.feed()
+    if (this.#reader.type === 'handshake' && this.#progress.session !== undefined) this.onHandshake?.()
+    const isRun = this.readableBytes > 0 && into.length >= this.readableBytes
     try {
-      const result = this.#connection.read(into)
-      if (result === 0) this.#input.discard()
+      const result = isRun ? this.#reader.readRun(into, this.#progress.isTLS13) : this.#reader.readRecord(into)
       this.#peerEnded = result === 0
-      this.#dataLeft = result === into.length && this.#openssl.SSL_pending(this.ssl) > 0
       if (typeof result === 'string') this.#recordRead()
+      else if (isRun && this.#progress.isTLS13) this.#runRead()
       return result
     } finally {
       this.onWire?.()
@@ -302,29 +303,30 @@ export class OpenSSLEngine implements TLSEngine {
   /** A record without data was read: it was a part of a handshake, or another message. */
   #recordRead(): void {
     this.#readDue = false
-    if (this.#input.malformed) throw new Error('What was received is not TLS')
-    if (this.#postHandshake !== undefined) {
-      if (this.#postHandshake.recordRead()) this.#session = readEngineSession(this.#connection, this.isServer)
+    if (this.#reader.input.malformed) throw new Error('What was received is not TLS')
+    this.#progress.recordRead()
+    this.#settle()
+  }
+
+  /** Data was read, and maybe a message of TLS 1.3 after it. If that fails, the data still comes first. */
+  #runRead(): void {
+    if (this.#connection.freed || this.#connection.failure !== undefined) return
+    try {
+      this.#progress.recordRead()
       this.#settle()
-      return
+    } catch (error) {
+      this.#broken ??= error as Error
     }
-    const { ssl } = this
-    const wasHandshaking = this.#handshaking
-    this.#handshaking = this.#openssl.SSL_in_init(ssl) === 1 || this.#openssl.SSL_renegotiate_pending(ssl) === 1
-    if (!wasHandshaking || this.#handshaking) return
-    if (this.#session === undefined) this.#isFlightDue = this.#connection.outputBytes > 0
-    this.#session = readEngineSession(this.#connection, this.isServer)
-    if (this.#openssl.SSL_version(ssl) === TLS1_3_VERSION) this.#postHandshake = new PostHandshake(this.#connection)
   }
 
   /** Answers the peer's request for a key update, unless too much waits to be sent already, or nothing may follow. */
   #settle(): void {
     if (this.#ended || this.#connection.failure !== undefined) return
-    if (this.#connection.outputBytes <= this.#maxOutputBytes) this.#postHandshake?.settle()
+    if (this.#connection.outputBytes <= this.#maxOutputBytes) this.#progress.postHandshake?.settle()
   }
 
   #endOfInput(): 0 {
-    if (this.#session === undefined) throw endedInHandshake(this.isServer)
+    if (this.#progress.session === undefined) throw endedInHandshake(this.isServer)
     this.#peerEnded = true
     return 0
   }

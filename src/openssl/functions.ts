@@ -33,6 +33,9 @@ const cryptoFunctions = {
   BIO_set_flags: ['void', 'pointer', 'int'],
   BIO_clear_flags: ['void', 'pointer', 'int'],
   BIO_up_ref: ['int', 'pointer'],
+  BIO_f_buffer: ['pointer'],
+  BIO_push: ['pointer', 'pointer', 'pointer'],
+  BIO_free_all: ['void', 'pointer'],
   BIO_free: ['int', 'pointer'],
 
   OPENSSL_sk_new_null: ['pointer'],
@@ -205,6 +208,7 @@ const connectionFunctions = {
   SSL_read: ['int', 'pointer', 'bytes', 'int'],
   SSL_peek: ['int', 'pointer', 'bytes', 'int'],
   SSL_write: ['int', 'pointer', 'bytes', 'int'],
+  BIO_f_ssl: ['pointer'],
   SSL_pending: ['int', 'pointer'],
   SSL_has_pending: ['int', 'pointer'],
   SSL_shutdown: ['int', 'pointer'],

@@ -42,9 +42,9 @@ export class JudgedEvents implements TransportEvents {
     if (!socket._tlsOptions.isServer) socket.emit('secureConnect')
   }
 
-  data(chunk: Buffer): void {
+  data(chunk: Buffer, records?: number): void {
     this.#socket.received(chunk.length)
-    this.#events.data(chunk)
+    this.#events.data(chunk, records)
   }
 
   end(): void {

@@ -71,7 +71,7 @@ export class PostHandshake implements MessageListener {
    * at the end of that.
    */
   requestKeyUpdate(): void {
-    this.#requestDue = this.#isAuthenticating()
+    this.#requestDue = this.isAuthenticating
     if (this.#requestDue) return
     // Otherwise one message would do for both, and the peer would not take a request for an answer.
     this.settle()
@@ -104,7 +104,7 @@ export class PostHandshake implements MessageListener {
 
   /** Answers a request of the peer for a key update, if there is one. */
   settle(): void {
-    if (!this.#owesAnswer || this.#isAuthenticating()) return
+    if (!this.#owesAnswer || this.isAuthenticating) return
     this.#owesAnswer = false
     const { openssl, ssl } = this.#connection
     // OpenSSL may have sent it by itself, with data or before it has read another handshake message.
@@ -139,7 +139,7 @@ export class PostHandshake implements MessageListener {
   }
 
   /** Between the Certificate and the Finished of the peer. */
-  #isAuthenticating(): boolean {
+  get isAuthenticating(): boolean {
     const { openssl, ssl } = this.#connection
     return openssl.SSL_in_init(ssl) === 1
   }

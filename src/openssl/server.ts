@@ -6,6 +6,7 @@ import { Revocation } from '../core/revocation.ts'
 import type { CRL } from '../core/revocation-input.ts'
 import type { RevocationServer } from '../core/revocation-server.ts'
 import type { CRLUpdateReport } from '../core/revocation-update.ts'
+import { publishRefusal, rememberPeer } from '../core/security-failure.ts'
 import { RenegotiationTLSSocket } from '../faces/renegotiation-tls-socket.ts'
 import { serverAuthorities } from '../transports/tls-peer-certificates.ts'
 import { checkProfile, hasProfile, mustHaveProfile } from '../transports/tls-profile.ts'
@@ -169,11 +170,12 @@ export class OpenSSLServer extends tls.Server implements RevocationServer {
     const plain = socket as unknown as tls.TLSSocket
     const stream = new RenegotiationTLSSocket(plain, settings, transport, this.#revocation)
     new Wire(engine, below)
-    this.#watchHandshake(stream, socket)
+    rememberPeer({ face: below })
+    this.#watchHandshake(stream, socket, below)
   }
 
   /** Emits `secureConnection`, or `tlsClientError` if the handshake fails. */
-  #watchHandshake(stream: RenegotiationTLSSocket, socket: OpenSSLSocket): void {
+  #watchHandshake(stream: RenegotiationTLSSocket, socket: OpenSSLSocket, below: net.Socket): void {
     const { handshakeTimeout } = this.#options
     const timer = setTimeout(() => {
       stream.destroy(withCode(new Error('TLS handshake timeout'), 'ERR_TLS_HANDSHAKE_TIMEOUT'))
@@ -186,6 +188,7 @@ export class OpenSSLServer extends tls.Server implements RevocationServer {
     }
     const failed = (error: Error) => {
       over()
+      publishRefusal(error, socket, below)
       this.emit('tlsClientError', error, stream)
     }
     const closed = () => failed(connectionReset('socket hang up'))

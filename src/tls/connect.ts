@@ -1,5 +1,6 @@
 import type { ConnectionOptions } from 'node:tls'
 import { parseOptions, type RenegotiationOptions, refuseServerOptions } from '../core/options.ts'
+import { rememberPeer } from '../core/security-failure.ts'
 import type { RenegotiationTLSSocket } from '../faces/renegotiation-tls-socket.ts'
 import { checkProfile } from '../transports/tls-profile.ts'
 import { connectPlain, optionsOf } from './plain.ts'
@@ -71,6 +72,7 @@ export function connectGuarded(args: readonly unknown[], defaults?: Renegotiatio
   const socket = connectPlain(args.filter((arg) => arg !== listener))
   try {
     const stream = wrapTLSSocket(socket, renegotiation)
+    socket.once('connect', () => rememberPeer({ face: socket }))
     if (listener !== undefined) stream.once('secureConnect', listener)
     return stream
   } catch (error) {

@@ -1,10 +1,13 @@
+import type { Socket } from 'node:net'
 import tls, { type TLSSocket } from 'node:tls'
 import { withoutExtendedMasterSecret } from '../core/admission.ts'
 import { RenegotiationError } from '../core/errors.ts'
 import type { RenegotiationOptions } from '../core/options.ts'
 import type { Revocation } from '../core/revocation.ts'
+import { publishRefusal, rememberPeer } from '../core/security-failure.ts'
 import { RenegotiationTLSSocket } from '../faces/renegotiation-tls-socket.ts'
 import { onHandshakes } from '../transports/node-internals.ts'
+import { socketUnder } from '../transports/node-internals-socket.ts'
 import { peerChain } from '../transports/tls-peer-certificates.ts'
 import { hasExtendedMasterSecret } from '../transports/tls-session.ts'
 import { tlsSocketTransport } from '../transports/tls-socket.ts'
@@ -55,9 +58,13 @@ export class ServerStreams {
     switch (event) {
       case 'connection':
         this.#watchFirstHandshakes()
+        rememberPeer({ face: args[0] as Socket })
         return args
       case 'secureConnection':
         return [this.#streamOf(args[0] as TLSSocket), ...args.slice(1)]
+      case 'tlsClientError':
+        publishRefusal(args[0] as Error, args[1] as TLSSocket, socketUnder(args[1] as TLSSocket))
+        return args
       case 'keylog':
         if (this.#server.listeners('keylog').includes(wantKeylog)) watchFirstHandshake(args[1] as TLSSocket)
         // It comes before the first handshake is complete. Make a stream only if others than this class listen to it.

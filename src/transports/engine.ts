@@ -74,6 +74,7 @@ interface PendingWrite {
 const nextRecordOf = (engine: TLSEngine) => engine.nextRecord
 const handshakingOf = (engine: TLSEngine) => engine.handshaking
 const keyUpdatesOf = (engine: TLSEngine) => engine.keyUpdates
+const recordsReadOf = (engine: TLSEngine) => engine.recordsRead
 const authenticationsOf = (engine: TLSEngine) => engine.authentications
 
 class EngineTransport implements Transport {
@@ -248,19 +249,20 @@ class EngineTransport implements Transport {
     const nextRecord = this.#call(nextRecordOf)
     if (this.#destroyed || !this.#mayRead(nextRecord)) return false
     const got = this.#call(this.#read, nextRecord === 'handshake')
-    if (typeof got !== 'number') return false
+    // A callback of the engine may have destroyed the stream.
+    if (typeof got !== 'number' || this.#destroyed) return false
     this.#moved = true
     if (got === 0) {
       this.#peerEnded = true
       this.#events.end()
     } else {
-      this.#events.data(this.#memory.take(got))
+      this.#events.data(this.#memory.take(got), this.#call(recordsReadOf))
     }
     return got > 0
   }
 
   readonly #read = (engine: TLSEngine): number | Want => {
-    const { room } = this.#memory
+    const room = this.#memory.room(engine.readableBytes)
     return counted('read', engine.read(room), room)
   }
 

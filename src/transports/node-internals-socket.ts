@@ -55,3 +55,11 @@ export function receiveIntoSharedMemory(socket: object, receive: (bytes: Buffer)
   plain.resume()
   return true
 }
+
+/**
+ * The TCP socket under a TLSSocket of a tls.Server: once the TLSSocket is destroyed, only this one still knows the address
+ * of the peer, if it was asked for it before. Without Node's property: the TLSSocket itself.
+ */
+export function socketUnder(socket: net.Socket & { _parent?: unknown }): net.Socket {
+  return socket._parent instanceof net.Socket ? socket._parent : socket
+}

@@ -11,10 +11,10 @@ export class ReadMemory {
   /** The last read filled a record. Then the next one probably does too. */
   #readsFullRecords = false
 
-  /** Room for a record. */
-  get room(): Buffer {
-    if (this.#free.length < RECORD_BYTES) {
-      this.#free = Buffer.allocUnsafe(this.#readsFullRecords ? RECORD_BYTES : POOL_BYTES)
+  /** Room for a record, or for `bytes` if that is more. */
+  room(bytes = 0): Buffer {
+    if (this.#free.length < Math.max(bytes, RECORD_BYTES)) {
+      this.#free = Buffer.allocUnsafe(bytes > RECORD_BYTES ? bytes : this.#readsFullRecords ? RECORD_BYTES : POOL_BYTES)
     }
     return this.#free
   }
@@ -22,7 +22,7 @@ export class ReadMemory {
   /** Returns the memory with the bytes that were just read into {@link room}. */
   take(bytes: number): Buffer {
     const free = this.#free
-    this.#readsFullRecords = bytes === RECORD_BYTES
+    this.#readsFullRecords = bytes >= RECORD_BYTES
     const isFull = bytes === free.length
     this.#free = isFull ? NOTHING : free.subarray(bytes)
     return isFull ? free : free.subarray(0, bytes)

@@ -39,6 +39,13 @@ export interface TLSEngine {
    * more than this property announced. Leave it out if the engine cannot tell.
    */
   readonly nextRecord?: RecordType | undefined
+  /**
+   * The most bytes that the next read() can return, if that can be more than one record has (16 KiB). Then `into` is as
+   * large. 0 or undefined: it cannot, or the engine cannot tell.
+   */
+  readonly readableBytes?: number | undefined
+  /** Of how many TLS records the last read() has returned the data, for `counters`. Default: 1. */
+  readonly recordsRead?: number | undefined
   /** Sends close_notify. Returns true or a {@link Want}. Called when all writes are done, never while `handshaking`. */
   end(): true | Want
   /** Releases everything. If either side has ended in order, what write() has taken must still be sent. */

@@ -8,12 +8,10 @@ import {
   intermediate,
   otherStation,
   remoteStation,
-  renewedServer,
-  renewedStation,
   server as serverPki,
   station,
 } from '../fixtures/revocation-pki.ts'
-import { closed, nextError, rejection } from '../fixtures/settled.ts'
+import { closed, nextError } from '../fixtures/settled.ts'
 
 const revokesStation = { revoked: [station.cert], number: 2 }
 
@@ -90,7 +88,7 @@ for (const stack of stacks) {
 
   t.test(`${stack.name}: an authority in between is judged, too`, async (t) => {
     const plant = await Station.open(t, stack)
-    const remote = { key: remoteStation.key, cert: remoteStation.cert + '\n' + intermediate.cert }
+    const remote = { key: remoteStation.key, cert: `${remoteStation.cert}\n${intermediate.cert}` }
     const { server } = await plant.connect(remote)
     const failed = nextError(server)
     const report = await plant.server.updateCRL(makePEM(authority, { revoked: [intermediate.cert] }))
