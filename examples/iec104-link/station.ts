@@ -88,12 +88,13 @@ function telegram(role: Orders['role'], number: number): Buffer {
 }
 
 /** What all connections of this example have. Real ones would take hours for `renegotiateEveryMs`. */
-function profile({ credentials: { key, cert }, ca, crl }: Orders) {
-  return iec62351({ renegotiateEveryMs: [7000, 14_000], allowShortIntervalsForTests: true, key, cert, ca, crl })
+function profile({ credentials: { key, cert }, ca }: Orders) {
+  return iec62351({ renegotiateEveryMs: [7000, 14_000], allowShortIntervalsForTests: true, key, cert, ca })
 }
 
 async function beControlled(orders: Orders): Promise<Traffic[]> {
   const server = createServer(profile(orders))
+  await server.updateCRL(orders.crl)
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   tell({ type: 'listening', port: (server.address() as AddressInfo).port })
@@ -106,6 +107,7 @@ async function beControlling(orders: Orders): Promise<Traffic[]> {
   const connecting = (orders.stations ?? []).map(async ({ name, port }) => {
     const stream = connect({ host: '127.0.0.1', port, ...profile(orders) })
     await once(stream, 'secureConnect')
+    await stream.updateCRL(orders.crl)
     const traffic = new Traffic(name, 'controlling', stream)
     await traffic.link.start()
     return traffic

@@ -18,10 +18,10 @@ export interface Face {
   readonly readableBuffer: { readonly length: number }
   readonly writableLength: number
   readonly writableEnded: boolean
+  readonly errored: Error | null
   /** Of the peer, if the stream is over TCP. */
   readonly remoteAddress?: string | undefined
   readonly remotePort?: number | undefined
-  readonly errored: Error | null
   /** What the Writable has queued. Public, but not in the types of a Duplex. */
   readonly writableBuffer: readonly { chunk: Buffer }[]
 }

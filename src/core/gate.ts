@@ -20,8 +20,6 @@ import type { State } from './state.ts'
 import { type RevocationHost, StreamRevocation } from './stream-revocation.ts'
 import type { Transport, TransportEvents } from './transport.ts'
 
-export type { Face } from './face.ts'
-
 /**
  * Connects the parts of one stream. It stands between the face, which is the Duplex that the application sees, and the
  * transport. The face passes its stream hooks on to the methods of the same name, and has no policy of its own.
@@ -193,10 +191,10 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Revo
   // TransportEvents: called by the transport.
 
   ready(): void {
-    this.isSecure = true
     rememberPeer(this)
     if (!this.admits()) return
     this.#revocation?.join()
+    this.isSecure = true
     this.#usage.restart('both')
     this.#schedule?.start()
     this.#renegotiator.ready()

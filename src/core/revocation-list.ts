@@ -46,11 +46,14 @@ export class RevocationList {
   constructor(der: Buffer) {
     const [list, more] = elements(der) ?? []
     if (more !== undefined) throw unreadable()
-    const [signed, algorithm, signature] = inside(list, 3)
+    const [signed, algorithm, signature] = inside(list && must(list, SEQUENCE), 3)
     const fields = inside(signed)
     this.#signed = must(signed).whole
     this.#algorithm = algorithmOf(must(algorithm))
-    this.#signature = contentOf(signature, BIT_STRING).subarray(1)
+    const bits = contentOf(signature, BIT_STRING)
+    // How many bits of the last byte are not used.
+    if (bits[0] !== 0) throw unreadable()
+    this.#signature = bits.subarray(1)
 
     if (fields[0]?.tag === INTEGER) fields.shift()
     const [again, issuer, thisUpdate] = fields.splice(0, 3)
@@ -86,7 +89,7 @@ export class RevocationList {
     }
   }
 
-  /** Whether `other` was made earlier. Both must be of the same authority. */
+  /** Whether `other`, of the same authority, was made earlier. */
   isNewerThan(other: RevocationList): boolean {
     if (this.number !== undefined && other.number !== undefined && this.number !== other.number) {
       return this.number > other.number

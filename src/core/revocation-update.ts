@@ -48,13 +48,14 @@ const SLICE = 5
  * - If there can be no handshake, or it fails and leaves the stream open, the certificates of the last one decide.
  */
 export async function checkAll(members: Iterable<RevocationMember>): Promise<CRLUpdateReport> {
-  const report = { checked: 0, revoked: 0, failed: 0, notRenegotiated: 0 }
+  const live = [...members].filter(({ isClosed }) => !isClosed)
+  const report = { checked: live.length, revoked: 0, failed: 0, notRenegotiated: 0 }
   // The timers of the turns do not keep the process alive, and the promise has to settle.
   const alive = setInterval(() => {}, MAX_TIMEOUT)
   try {
     const checks: Promise<void>[] = []
     let sliceBegan = performance.now()
-    for (const member of [...members]) {
+    for (const member of live) {
       if (performance.now() - sliceBegan > SLICE) {
         await turnOfEventLoop()
         sliceBegan = performance.now()
@@ -69,8 +70,10 @@ export async function checkAll(members: Iterable<RevocationMember>): Promise<CRL
 }
 
 async function check(member: RevocationMember, report: CRLUpdateReport): Promise<void> {
-  if (member.isClosed) return
-  report.checked++
+  if (member.isClosed) {
+    ended(member, report)
+    return
+  }
   const revoked = member.revoked()
   if ((revoked !== undefined && !member.mayChangeIdentity) || !member.canRenegotiate) {
     decide(member, revoked, report)
@@ -82,11 +85,16 @@ async function check(member: RevocationMember, report: CRLUpdateReport): Promise
   } catch {
     // If it has failed or could not begin, and the stream is still there, the last handshake counts.
     if (!member.isClosed) decide(member, member.revoked(), report)
-    else if (member.wasRevoked) report.revoked++
-    else report.failed++
+    else ended(member, report)
   } finally {
     rekeyTurns.giveBack(turn)
   }
+}
+
+/** The stream has ended before it was judged, or by what another update has judged. */
+function ended({ wasRevoked }: RevocationMember, report: CRLUpdateReport): void {
+  if (wasRevoked) report.revoked++
+  else report.failed++
 }
 
 /** Judges a stream without a handshake. */

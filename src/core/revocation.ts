@@ -71,8 +71,8 @@ export class Revocation {
       const known = authoritiesThatCount(authorities(certificates))
       for (const list of lists) this.#accept(list, known, accepted)
     } catch (error) {
-      const { code } = error as NodeJS.ErrnoException
-      publishSecurityEvent('revocation-list-invalid', code === undefined ? {} : { code })
+      const { code } = error as Error & { code: string }
+      publishSecurityEvent('revocation-list-invalid', { code })
       throw error
     }
     for (const [key, one] of accepted) this.#inForce.set(key, one)
@@ -123,7 +123,6 @@ export class Revocation {
     if (next === Infinity) return
     this.#timer = setTimeout(
       () => {
-        // It stays in force, and ends no connection.
         if (next <= MAX_TIMEOUT) publishSecurityEvent('revocation-list-expired')
         this.#watchExpiry()
       },

@@ -28,8 +28,6 @@ export class StreamRevocation implements RevocationMember {
   readonly #renegotiator: Renegotiating
   readonly #ofServer: Revocation | undefined
   #own: Revocation | undefined
-  /** Whether the peer was revoked in the first handshake. */
-  #isRefused = false
 
   constructor(host: RevocationHost, renegotiator: Renegotiating, ofServer?: Revocation) {
     this.#host = host
@@ -54,12 +52,11 @@ export class StreamRevocation implements RevocationMember {
    * Returns whether it goes on.
    */
   admits(): boolean {
-    const error = this.#isRefused ? undefined : this.completed()
-    if (error !== undefined) {
-      this.#isRefused = true
-      this.#host.face.destroy(error)
-    }
-    return !this.#isRefused
+    // Destroyed already, maybe by the server for this reason.
+    if (this.isClosed) return false
+    const error = this.completed()
+    if (error !== undefined) this.#host.face.destroy(error)
+    return error === undefined
   }
 
   /** The first handshake is complete and accepted. */

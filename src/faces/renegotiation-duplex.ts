@@ -50,7 +50,8 @@
 
 import { Duplex, type DuplexOptions, Writable } from 'readable-stream'
 import { invalidType } from '../core/errors.ts'
-import { type Face, Gate } from '../core/gate.ts'
+import type { Face } from '../core/face.ts'
+import { Gate } from '../core/gate.ts'
 import { parseOptions, type RenegotiationOptions } from '../core/options.ts'
 import type { RenegotiationListening, RenegotiationStream } from '../core/renegotiation-stream.ts'
 import type { Transport } from '../core/transport.ts'

@@ -2,7 +2,8 @@
 import { Duplex, type DuplexOptions, getDefaultHighWaterMark, Writable } from 'node:stream'
 import tls from 'node:tls'
 import { closedBeforeConnection, endedByPeer } from '../core/errors.ts'
-import { type Face, Gate } from '../core/gate.ts'
+import type { Face } from '../core/face.ts'
+import { Gate } from '../core/gate.ts'
 import { parseOptions, type RenegotiateOptions, type RenegotiationOptions } from '../core/options.ts'
 import type { RenegotiationListening, RenegotiationStream } from '../core/renegotiation-stream.ts'
 import type { RenegotiationReport } from '../core/report.ts'
@@ -222,8 +223,7 @@ export class RenegotiationTLSSocket extends DuplexOfTLSSocket implements Renegot
   }
 
   override setTimeout(milliseconds: number, callback?: () => void): this {
-    // If it is not a function, Node throws its own error.
-    this.#socket.setTimeout(milliseconds, typeof callback === 'function' ? undefined : callback)
+    this.#socket.setTimeout(milliseconds, typeof callback === 'function' ? undefined : callback) // Node throws its error.
     if (callback === undefined) return this
     return milliseconds === 0 ? this.off('timeout', callback) : this.once('timeout', callback)
   }

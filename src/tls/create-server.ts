@@ -84,7 +84,7 @@ class GuardedServer extends tls.Server implements RevocationServer {
   override emit(event: string | symbol, ...args: unknown[]): boolean {
     if (event === 'close') this.#revocation.stop()
     const refused = event === 'secureConnection' ? this.#streams.refused(args[0]) : undefined
-    if (refused !== undefined) return super.emit('tlsClientError', refused, args[0] as tls.TLSSocket)
+    if (refused !== undefined) return this.emit('tlsClientError', refused, args[0])
     return super.emit(event as string, ...this.#streams.replaceIn(event, args))
   }
 }

@@ -7,7 +7,7 @@ import { flag, mustBeObject, number, quote } from '../core/values.ts'
 import { marked, type Profile } from '../transports/tls-profile.ts'
 
 /** The options of {@link iec62351}: the intervals, the certificates, and the trust anchors. */
-export interface IEC62351Options extends Pick<SecureContextOptions, 'cert' | 'key' | 'pfx' | 'passphrase' | 'crl'> {
+export interface IEC62351Options extends Pick<SecureContextOptions, 'cert' | 'key' | 'pfx' | 'passphrase'> {
   /**
    * Milliseconds from one full handshake to the next, in which both ends check certificates again. `[min, max]` is a
    * random value between the two, chosen anew each time. From 600,000 (10 min) to 86,400,000 (24 h); the standard
@@ -51,7 +51,7 @@ export type IEC62351Cipher = (typeof CIPHERS)[number]
 
 /** What {@link iec62351} returns: options for `connect()` and `createServer()`. */
 export interface IEC62351Settings
-  extends Pick<SecureContextOptions, 'cert' | 'key' | 'pfx' | 'passphrase' | 'crl' | 'sessionTimeout' | 'dhparam'>,
+  extends Pick<SecureContextOptions, 'cert' | 'key' | 'pfx' | 'passphrase' | 'sessionTimeout' | 'dhparam'>,
     Required<Pick<CommonConnectionOptions, 'requestCert' | 'rejectUnauthorized'>> {
   ca: NonNullable<SecureContextOptions['ca']>
   ciphers: string
@@ -89,7 +89,6 @@ const NAMES = [
   'key',
   'pfx',
   'passphrase',
-  'crl',
   'ciphers',
   'allowShortIntervalsForTests',
 ]
@@ -106,6 +105,9 @@ const NAMES = [
  *   says; a peer that cannot do that is refused by a client at once, and by a server at the first renegotiation.
  * - A connection that resumed a session at the start renegotiates at once, because nobody has checked a certificate.
  *
+ * Give revocation lists to `server.updateCRL()` and `stream.updateCRL()`. Node's option `crl` is no option here, but may
+ * stand beside: with it, OpenSSL refuses every peer once a list has expired, which the standard does not want.
+ *
  * `connect()` and `createServer()` check that none of these options was replaced, whatever is spread before or after
  * them. `wrapTLSSocket()` cannot check the TLS options of a socket that exists already, and `server.addContext()` is not
  * checked.
@@ -115,9 +117,10 @@ const NAMES = [
  * @example
  * ```js
  * const [key, cert, ca, crl] = ['key', 'cert', 'ca', 'crl'].map((name) => readFileSync(`${name}.pem`))
- * const profile = iec62351({ renegotiateEveryMs: 12 * 3_600_000, key, cert, ca, crl })
+ * const profile = iec62351({ renegotiateEveryMs: 12 * 3_600_000, key, cert, ca })
  * const stream = connect({ host: 'plant.example', port: 19998, ...profile })
  * stream.on('error', (error) => console.error(error.code, error.message))
+ * await stream.updateCRL(crl)
  * ```
  */
 export function iec62351(options: IEC62351Options): IEC62351Settings {
@@ -186,7 +189,7 @@ function cipherList(ciphers: IEC62351Options['ciphers']): readonly string[] {
 }
 
 /** The options of the certificates that are given. */
-function credentialsOf({ ca, cert, key, pfx, passphrase, crl }: IEC62351Options) {
+function credentialsOf({ ca, cert, key, pfx, passphrase }: IEC62351Options) {
   if (!isGiven(ca)) missing('ca', ca, 'otherwise Node.js would trust the authorities of the Web')
   if (!isGiven(pfx)) {
     if (!isGiven(cert)) missing('cert', cert, 'both ends must show a certificate')
@@ -196,7 +199,7 @@ function credentialsOf({ ca, cert, key, pfx, passphrase, crl }: IEC62351Options)
     if (octets <= LARGEST_CERTIFICATE) continue
     throw outOfRange(`cert must have certificates of at most ${LARGEST_CERTIFICATE} octets, got one of ${octets}`)
   }
-  const all = { ca, cert, key, pfx, passphrase, crl }
+  const all = { ca, cert, key, pfx, passphrase }
   const given = Object.entries(all).filter(([, value]) => value !== undefined)
   return Object.fromEntries(given) as typeof all
 }

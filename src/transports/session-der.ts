@@ -21,9 +21,9 @@ const EXTENDED_MASTER_SECRET = 1
  * Reads the facts from `session`, which is what `tls.TLSSocket#getSession()` returns. Never throws: what cannot be read
  * is left out.
  */
-export function readSessionDER(session: Buffer | undefined): SessionFacts {
+export function readSessionDER(session: Buffer | null | undefined): SessionFacts {
   const fields = session && fieldsOf(session)
-  if (fields === undefined) return {}
+  if (!fields) return {}
   let flags = 0
   let pskIdentity: Buffer | undefined
   let peerCertificate: Buffer | undefined

@@ -32,7 +32,7 @@ const WEAKENING = {
 } as const
 
 /** Options that are never quoted in a message. */
-const SECRET: ReadonlySet<string> = new Set(['key', 'pfx', 'passphrase', 'cert', 'ca', 'crl'])
+const SECRET: ReadonlySet<string> = new Set(['key', 'pfx', 'passphrase', 'cert', 'ca'])
 
 const MARK = Symbol('renegotiation-duplex.profile')
 
@@ -61,7 +61,10 @@ export function checkProfile(role: 'client' | 'server', options: object): void {
   // Only their own properties: Node copies the options, and would not see inherited ones.
   const given: Record<string, unknown> = { ...options }
   mustBeAsMade(name, '', profile.tls, given)
-  mustBeAsMade(name, 'renegotiation.', profile.renegotiation, { ...(given['renegotiation'] as object | undefined) })
+  const stream: Record<string, unknown> = { ...(given['renegotiation'] as object | undefined) }
+  mustBeAsMade(name, 'renegotiation.', profile.renegotiation, stream)
+  // A peer that stops in the middle of a handshake would keep a connection whose certificates are not checked again.
+  if (stream['handshakeTimeout'] === 0) throw notAllowed(name, 'renegotiation.handshakeTimeout: 0')
   for (const option of REPLACING) if (given[option]) throw notAllowed(name, option)
   const bits = Number(given['secureOptions'] ?? 0)
   for (const [constant, bit] of Object.entries(WEAKENING)) {

@@ -1,6 +1,7 @@
 import sinon from 'sinon'
 import t from 'tap'
-import { type Face, Gate } from '../../src/core/gate.ts'
+import type { Face } from '../../src/core/face.ts'
+import { Gate } from '../../src/core/gate.ts'
 import { inboundBudget } from '../../src/core/inbound-budget.ts'
 import { parseOptions, type RenegotiationOptions } from '../../src/core/options.ts'
 import { outcome } from '../fixtures/scripted-stream.ts'

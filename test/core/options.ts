@@ -125,11 +125,13 @@ t.test("requireExtendedMasterSecret must be a boolean or 'always'", async (t) =>
   })
 })
 
-t.test('allowIdentityChange must be a boolean', async (t) => {
+t.test('allowIdentityChange must be a boolean or a function', async (t) => {
   t.equal(parseOptions({ allowIdentityChange: false }).allowIdentityChange, false)
+  const allow = () => true
+  t.equal(parseOptions({ allowIdentityChange: allow }).allowIdentityChange, allow)
   t.throws(bad('allowIdentityChange', 1), {
     name: 'TypeError',
-    message: 'allowIdentityChange must be a boolean, got 1',
+    message: 'allowIdentityChange must be a boolean or a function, got 1',
   })
 })
 

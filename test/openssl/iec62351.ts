@@ -29,8 +29,9 @@ async function pair(t: Test, atServer: object, atClient: object) {
 }
 
 t.test('the options of iec62351() are for OpenSSL as well: full handshakes at both ends', async (t) => {
-  const short = { renegotiateEveryMs: [20, 60], allowShortIntervalsForTests: true, crl: authority.revoke([]) }
-  const { client, stream } = await pair(t, profile(short), profile(short))
+  const short = { renegotiateEveryMs: [20, 60], allowShortIntervalsForTests: true }
+  const crl = authority.revoke([])
+  const { client, stream } = await pair(t, { ...profile(short), crl }, { ...profile(short), crl })
   t.match([client.getProtocol(), client.authorized, stream.authorized], ['TLSv1.2', true, true])
   for (let i = 0; i < 5; i++) {
     const [report] = await once(stream, 'renegotiated')

@@ -1,6 +1,7 @@
 import { constants, createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
+import { PassThrough } from 'node:stream'
 import tls, { type SecureVersion } from 'node:tls'
 import t, { type Test } from 'tap'
 import { Authority, type Credentials } from '../../examples/iec104-link/authority.ts'
@@ -100,6 +101,7 @@ t.test('a missing certificate, key or trust anchor is an error', async (t) => {
   for (const value of [undefined, null, 5, 'options']) {
     t.throws(() => iec62351(value as never), { name: 'TypeError', message: /^options must be an object, got / })
   }
+  t.throws(bad({ crl }), { name: 'TypeError', message: /, got 'crl'$/ })
   t.throws(bad({ renegotiateEvery: 5 }), { name: 'TypeError', message: /, got 'renegotiateEvery'$/ })
 })
 
@@ -126,7 +128,7 @@ t.test('only cipher suites of the list are accepted', async (t) => {
 })
 
 t.test('connect() and createServer() refuse options of which one was replaced, in any order', async (t) => {
-  const settings = profile({ crl })
+  const settings = profile()
   const replaced = {
     requestCert: false,
     rejectUnauthorized: false,
@@ -137,7 +139,6 @@ t.test('connect() and createServer() refuse options of which one was replaced, i
     ca: tls.rootCertificates,
     cert: undefined,
     key: undefined,
-    crl: undefined,
   }
   for (const [name, value] of Object.entries(replaced)) {
     for (const make of [connect, createServer] as ((options: object) => unknown)[]) {
@@ -163,6 +164,10 @@ t.test('connect() and createServer() refuse options of which one was replaced, i
     message: /^renegotiation.rekey /,
   })
   t.throws(() => createServer({ ...settings, renegotiation: undefined }), { message: /^renegotiation.rekey / })
+  t.throws(() => createServer({ ...settings, renegotiation: { ...settings.renegotiation, handshakeTimeout: 0 } }), {
+    message: /renegotiation.handshakeTimeout: 0 is not allowed/,
+  })
+  t.ok(createServer({ ...settings, renegotiation: { ...settings.renegotiation, handshakeTimeout: 10_000 } }))
   const { renegotiation } = settings
   t.throws(() => createServer({ ...others, renegotiation }), {
     message: /^cert must be .*, got another value\. Spread all/,
@@ -172,9 +177,9 @@ t.test('connect() and createServer() refuse options of which one was replaced, i
 })
 
 t.test('no message quotes a key, a certificate or a passphrase', async (t) => {
-  for (const name of ['key', 'cert', 'ca', 'crl', 'pfx', 'passphrase']) {
+  for (const name of ['key', 'cert', 'ca', 'pfx', 'passphrase']) {
     const value = 'something secret'
-    const settings = profile({ pfx: 'a file', passphrase: 'secret', crl })
+    const settings = profile({ pfx: 'a file', passphrase: 'secret' })
     const error = (() => {
       try {
         return createServer({ ...settings, [name]: value })
@@ -210,6 +215,18 @@ t.test('setSecureContext() of a server needs such options as well', async (t) =>
   t.throws(() => server.setSecureContext({ ...profile(others), ciphers: 'ALL' }), { message: /^ciphers must be as / })
   server.setSecureContext(profile(others))
   createServer(others).setSecureContext(others)
+})
+
+t.test('a stream that a program passes on to a server with these options is emitted as it is', async (t) => {
+  const { stream } = await pair(t, profile(), profile(others))
+  const server = createServer(profile())
+  const connections: unknown[] = []
+  server.on('secureConnection', (connection) => connections.push(connection))
+  const noSocket = new PassThrough()
+  server.emit('secureConnection', stream)
+  server.emit('secureConnection', noSocket)
+  t.equal(connections[0], stream)
+  t.equal(connections[1], noSocket)
 })
 
 t.test('resumeEveryMs is for a server', async (t) => {
@@ -262,8 +279,8 @@ async function refused(t: Test, options: tls.ConnectionOptions, changes: object 
 }
 
 t.test('both ends renegotiate with full handshakes and check certificates, while data flows', async (t) => {
-  const short = { renegotiateEveryMs: [20, 60], allowShortIntervalsForTests: true, crl }
-  const { client, stream } = await pair(t, profile(short), profile({ ...short, ...others }))
+  const short = { renegotiateEveryMs: [20, 60], allowShortIntervalsForTests: true }
+  const { client, stream } = await pair(t, { ...profile(short), crl }, { crl, ...profile({ ...short, ...others }) })
   t.match([client.getProtocol(), client.authorized, stream.authorized], ['TLSv1.2', true, true])
   const reports: RenegotiationReport[] = []
   for (const end of [client, stream]) end.on('renegotiated', (report) => reports.push(report))
@@ -366,10 +383,26 @@ t.test('a certificate on the revocation list, and one that has expired, are refu
     [expired, 'CERT_HAS_EXPIRED'],
   ] as const) {
     const server = await listening(t, { key: credentials.key, cert: credentials.cert })
-    const client = connect({ host: '127.0.0.1', port: server.port, ...profile({ crl: authority.revoke([peer]) }) })
+    const client = connect({ host: '127.0.0.1', port: server.port, ...profile(), crl: authority.revoke([peer]) })
     t.match(await nextError(client), { code })
   }
 })
+
+t.test(
+  'an expired list of the option crl ends a connection (control), and one of updateCRL() is not accepted',
+  async (t) => {
+    const { client, stream } = await pair(t, profile(), profile(others))
+    await stream.updateCRL(crl)
+    await client.updateCRL(crl)
+    const old = authority.revoke([], new Date(Date.now() - 1000))
+    t.match(await rejection(stream.updateCRL(old)), { code: 'ERR_CRL_EXPIRED' })
+    t.match([client.destroyed, stream.destroyed], [false, false])
+
+    const server = await listening(t, { ...others })
+    const refusing = connect({ host: '127.0.0.1', port: server.port, ...profile(), crl: old })
+    t.match(await nextError(refusing), { code: 'CRL_HAS_EXPIRED' })
+  },
+)
 
 for (const version of ['TLSv1.1', 'TLSv1.3'] as SecureVersion[]) {
   t.test(`a client with only ${version} is refused`, async (t) => {
@@ -420,7 +453,7 @@ t.test('certificates of 8192 octets and five trust anchors work, with renegotiat
   const authorities = Array.from({ length: 5 }, (_, index) => new Authority(`CA ${index}`))
   const ca = authorities.map(({ cert }) => cert)
   const lists = authorities.map((each) => each.revoke([]))
-  const at = (issued: Credentials) => profile({ ca, key: issued.key, cert: issued.cert, crl: lists })
+  const at = ({ key, cert }: Credentials) => ({ ...profile({ ca, key, cert }), crl: lists })
   for (const [index, each] of authorities.entries()) {
     const [a, b] = ['a', 'b'].map((name) => each.issue(name, { octets: 8192 })) as [Credentials, Credentials]
     const { client, stream } = await pair(t, at(a), at(b))
