@@ -1,4 +1,5 @@
 import { constants, createHash, randomBytes } from 'node:crypto'
+import diagnostics from 'node:diagnostics_channel'
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import { PassThrough } from 'node:stream'
@@ -12,6 +13,7 @@ import {
   iec62351,
   type RenegotiationReport,
   type RenegotiationTLSSocket,
+  type SecurityEvent,
   wrapTLSSocket,
 } from '../../src/index.ts'
 import { nextError, rejection } from '../fixtures/settled.ts'
@@ -466,6 +468,18 @@ t.test('certificates of 8192 octets and five trust anchors work, with renegotiat
   }
 })
 
+/** The names of the security events of a server, and whether each has the address of the peer. */
+function securityEvents(t: Test): string[] {
+  const names: string[] = []
+  const listener = (message: unknown) => {
+    const { name, role, peer } = message as SecurityEvent
+    if (role === 'server' && peer?.address === '127.0.0.1') names.push(name)
+  }
+  diagnostics.subscribe('renegotiation-duplex:security', listener)
+  t.teardown(() => diagnostics.unsubscribe('renegotiation-duplex:security', listener))
+  return names
+}
+
 /** A client with a valid certificate that misbehaves, and the server with the profile. */
 async function rawClient(t: Test, raw: HandshakeOptions, settings: object = profile()) {
   const server = await listening(t, settings)
@@ -487,6 +501,7 @@ async function rawClient(t: Test, raw: HandshakeOptions, settings: object = prof
 
 t.test('a peer without the extended master secret is refused before data flows', async (t) => {
   const lacking = { code: 'ERR_RENEGOTIATION_UNSUPPORTED', message: /extended master secret \(RFC 7627/ }
+  const events = securityEvents(t)
   const ours = await listening(t, profile())
   const connections = t.captureFn(() => {})
   ours.on('secureConnection', connections)
@@ -497,6 +512,7 @@ t.test('a peer without the extended master secret is refused before data flows',
   t.match(await refusing, [lacking])
   await raw.closed
   t.same(connections.calls, [])
+  t.strictSame(events, ['no-secure-renegotiation'])
 
   // The same for a socket of Node's own server.
   const { key, cert } = given
@@ -568,25 +584,31 @@ t.test('a server without RFC 5746 is refused by the client in the first handshak
 
 t.test('a client without RFC 5746 is refused by the server at the first renegotiation', async (t) => {
   const short = profile({ renegotiateEveryMs: 20, allowShortIntervalsForTests: true })
+  const events = securityEvents(t)
   const { client, failed } = await rawClient(t, { renegotiationInfo: false }, short)
   await client.expect('HelloRequest')
   void client.handshake().catch(() => {})
   t.match(await failed, { code: 'ERR_RENEGOTIATION_REFUSED', message: /RFC 5746/ })
+  t.strictSame(events, ['no-secure-renegotiation'])
   client.destroy()
 })
 
 t.test('a renegotiation with another version of TLS is refused', async (t) => {
+  const events = securityEvents(t)
   const { client, failed } = await rawClient(t, {})
   void client.handshake({ version: 0x0302 }).catch(() => {})
   t.match(await failed, { code: 'ERR_RENEGOTIATION_REFUSED', cause: { code: /VERSION|PROTOCOL/ } })
+  t.strictSame(events, ['version-change'])
   client.destroy()
 })
 
 t.test('a client that does not answer is ended when the grace is over', async (t) => {
   const short = profile({ renegotiateEveryMs: 20, graceMs: 50, allowShortIntervalsForTests: true })
+  const events = securityEvents(t)
   const { client, failed } = await rawClient(t, {}, short)
   await client.expect('HelloRequest')
   t.match(await failed, { code: 'ERR_RENEGOTIATION_KEYS_EXPIRED', message: /no full handshake within/ })
+  t.strictSame(events, ['renegotiation-overdue'])
   client.destroy()
 })
 
