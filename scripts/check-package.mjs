@@ -20,12 +20,16 @@ const functions = [
   'createServer',
   'duplexTransport',
   'engineTransport',
+  'iec62351',
   'register',
   'tlsTransport',
   'wrapTLSSocket',
 ]
 const types = [
   'GuardCounts',
+  'IEC62351Cipher',
+  'IEC62351Options',
+  'IEC62351Settings',
   'RegisterOptions',
   'RekeyOptions',
   'RenegotiationEvents',

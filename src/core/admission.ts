@@ -1,4 +1,4 @@
-/* Decides whether a renegotiation of this end, or a handshake of the peer, may begin on a connection. */
+/* Decides whether a connection, a renegotiation of this end on it, or a handshake of the peer may begin. */
 import { RenegotiationError, sessionAttack } from './errors.ts'
 import type { GuardedTransport } from './guarded-transport.ts'
 import type { PeerLimit, RenegotiateOptions, Settings } from './options.ts'
@@ -9,6 +9,30 @@ export interface AdmissionHost {
   readonly settings: Settings
   /** Counts a handshake of the peer. Returns the limit if it is exceeded. */
   exceededPeerLimit(): PeerLimit | undefined
+}
+
+interface ConnectionHost extends Pick<AdmissionHost, 'transport' | 'settings'> {
+  readonly outbox: { hold(): void }
+  readonly face: { destroy(error: Error): unknown }
+}
+
+/**
+ * Whether the first handshake is not accepted, because it lacks what the options require. The stream is destroyed then, and
+ * nothing is sent before that.
+ */
+export function refusesConnection(host: ConnectionHost): boolean {
+  const { transport, settings, outbox, face } = host
+  if (settings.requireExtendedMasterSecret !== 'always') return false
+  if (lacksExtendedMasterSecret(transport, settings) === undefined) return false
+  outbox.hold()
+  // Asynchronous, because the face may still be being constructed.
+  process.nextTick(() => face.destroy(withoutExtendedMasterSecret()))
+  return true
+}
+
+/** The error that ends a connection without the extended master secret after the first handshake. */
+export function withoutExtendedMasterSecret(): RenegotiationError {
+  return new RenegotiationError('ERR_RENEGOTIATION_UNSUPPORTED', NO_EXTENDED_MASTER_SECRET)
 }
 
 /** Returns why a renegotiation of this end cannot begin, as a sentence. Undefined if it can. */
@@ -46,5 +70,8 @@ function lacksExtendedMasterSecret(transport: GuardedTransport, settings: Settin
   // In TLS 1.3, every secret depends on the whole handshake, so there is no such extension (RFC 8446, appendix D).
   if (!settings.requireExtendedMasterSecret || transport.hasKeyUpdates) return undefined
   if (transport.session().extendedMasterSecret === true) return undefined
-  return 'The session lacks the extended master secret (RFC 7627, 5.4; option requireExtendedMasterSecret)'
+  return NO_EXTENDED_MASTER_SECRET
 }
+
+const NO_EXTENDED_MASTER_SECRET =
+  'The session lacks the extended master secret (RFC 7627, 5.4; option requireExtendedMasterSecret)'

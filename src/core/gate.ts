@@ -1,3 +1,4 @@
+import { refusesConnection } from './admission.ts'
 import { RenegotiationError, streamDestroyed } from './errors.ts'
 import type { Face } from './face.ts'
 import { applyOptions, GuardedTransport, type GuardHost } from './guarded-transport.ts'
@@ -97,9 +98,9 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Revo
     return this.#revocation.update(crl)
   }
 
-  /** Judges the peer of the first handshake by revocation lists. Returns whether the stream goes on. */
+  /** Judges the first handshake, and its peer by revocation lists. Returns whether the stream goes on. */
   admits(): boolean {
-    return this.#revocation?.admits() ?? true
+    return !refusesConnection(this) && (this.#revocation?.admits() ?? true)
   }
 
   revokedPeer(): RenegotiationError | undefined {
@@ -190,10 +191,10 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Revo
   // TransportEvents: called by the transport.
 
   ready(): void {
+    rememberPeer(this)
     if (!this.admits()) return
     this.#revocation?.join()
     this.isSecure = true
-    rememberPeer(this)
     this.#usage.restart('both')
     this.#schedule?.start()
     this.#renegotiator.ready()
@@ -283,13 +284,13 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Revo
 
   // RenegotiatorHost: called by the renegotiator.
 
-  keysChanged(of: 'both' | 'sending' | 'receiving'): void {
+  keysChanged(of: 'both' | 'sending' | 'receiving', resumed = false): void {
     if (this.#schedule !== undefined && of === 'both') {
       this.#peerHandshakes ??= new PeerHandshakes()
       this.#peerHandshakes.keysChanged(this.#schedule.share)
     }
     this.#usage.restart(of)
-    if (of !== 'receiving') this.#schedule?.restart()
+    if (of !== 'receiving') this.#schedule?.restart(!resumed)
   }
 
   exceededPeerLimit(): PeerLimit | undefined {

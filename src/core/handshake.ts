@@ -66,9 +66,9 @@ export class Handshake {
       // A client that has shown a certificate is asked for it again. Otherwise it would have none afterwards.
       requestCert,
       rejectUnauthorized: asked.rejectUnauthorized ?? (asked.requestCert || asMade?.rejectUnauthorized === true),
-      full: requestCert && request?.needsFull === true,
+      full: request?.full === true || (requestCert && request?.needsFull === true),
       allowIdentityChange: settings.allowIdentityChange,
-      requireExtendedMasterSecret: settings.requireExtendedMasterSecret,
+      requireExtendedMasterSecret: settings.requireExtendedMasterSecret !== false,
     }
   }
 

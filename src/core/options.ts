@@ -74,9 +74,12 @@ export interface RenegotiationOptions {
    * Whether a renegotiation requires the extended master secret (RFC 7627) in the session before it and in the session
    * after it. If the session before lacks it, a request fails with `ERR_RENEGOTIATION_UNSUPPORTED` and nothing is held;
    * a handshake that the peer begins destroys the stream. So does a new session that lacks it.
+   *
+   * `'always'`: the first handshake requires it as well. Without it, the stream is destroyed with
+   * `ERR_RENEGOTIATION_UNSUPPORTED` before it sends or receives data.
    * @default false
    */
-  requireExtendedMasterSecret?: boolean | undefined
+  requireExtendedMasterSecret?: boolean | 'always' | undefined
   /**
    * On a server: whether a renegotiation may resume the session of the connection, if the client offers that. Such a
    * handshake is abbreviated: it has no public-key operations, and its keys come from the secret of the session
@@ -144,7 +147,7 @@ export interface Settings {
   readonly writableHighWaterMark: number
   readonly peerLimit: PeerLimit | false | undefined
   readonly allowIdentityChange: boolean | AllowIdentityChange
-  readonly requireExtendedMasterSecret: boolean
+  readonly requireExtendedMasterSecret: boolean | 'always'
   readonly resumption: boolean | undefined
   readonly holdFrom: 'request' | 'answer'
   readonly rekey: RekeySettings | undefined
@@ -163,7 +166,7 @@ export function parseOptions(options: RenegotiationOptions = {}): Settings {
     writableHighWaterMark: bytes(options, 'writableHighWaterMark') ?? highWaterMark ?? 3 * SLICE_BYTES,
     peerLimit: peerLimit(options.peerLimit),
     allowIdentityChange: allowIdentityChange(options.allowIdentityChange),
-    requireExtendedMasterSecret: flag(options, 'requireExtendedMasterSecret') ?? false,
+    requireExtendedMasterSecret: extendedMasterSecret(options),
     resumption: flag(options, 'resumption'),
     holdFrom: holdFrom(options.holdFrom),
     rekey: parseRekeyOptions(options.rekey),
@@ -195,6 +198,11 @@ export function parseRenegotiateOptions(options: RenegotiateOptions = {}): Reneg
     handshakeTimeout: milliseconds(options, 'handshakeTimeout'),
     signal,
   }
+}
+
+function extendedMasterSecret(options: RenegotiationOptions): boolean | 'always' {
+  const { requireExtendedMasterSecret: value } = options
+  return value === 'always' ? value : (flag(options, 'requireExtendedMasterSecret') ?? false)
 }
 
 function allowIdentityChange(value: unknown): boolean | AllowIdentityChange {

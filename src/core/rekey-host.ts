@@ -26,7 +26,8 @@ export function rekeyHost(stream: Stream, renegotiator: Renegotiator, usage: Key
     hasKeyUpdates: () => transport.hasKeyUpdates,
     over: () => renegotiator.isOver,
     answered: () => renegotiator.state === 'handshaking' && transport.peerAnswered,
-    renegotiate: () => renegotiator.renegotiate({}, true),
+    resumed: () => transport.session().resumed === true,
+    renegotiate: (full) => renegotiator.renegotiate({}, true, full),
     // Both asynchronous: the stream may still be being made, and a listener that throws must not reject a promise.
     cannot: (reason) => {
       const error = new RenegotiationError('ERR_RENEGOTIATION_UNSUPPORTED', reason)

@@ -16,6 +16,8 @@ export interface KeyLimits {
    * smaller.
    */
   records?: number | undefined
+  /** Milliseconds since the last full handshake. See {@link RekeyOptions.fullEveryMs}. */
+  fullMs?: number | undefined
 }
 
 /**
@@ -43,6 +45,13 @@ export interface RekeyOptions {
    * that many connections do not renegotiate at the same moment.
    */
   everyMs?: number | readonly [min: number, max: number] | undefined
+  /**
+   * Milliseconds since the last full handshake, or `[min, max]`, as with `everyMs`. Only a full handshake checks
+   * certificates, and only a full one, of either end, starts this time again: an abbreviated one does not. It is always
+   * a full handshake that is begun. If the first handshake of the connection was abbreviated, one begins at once.
+   * `everyMs` must be less. It is for TLS 1.2: with TLS 1.3, nobody can check certificates by a schedule.
+   */
+  fullEveryMs?: number | readonly [min: number, max: number] | undefined
   /** Bytes of application data, in both directions together. */
   everyBytes?: number | undefined
   /** TLS records, counted as in {@link KeyLimits}. */
@@ -77,16 +86,18 @@ export interface RekeySettings {
   /** Whether the limit of the cipher begins key updates. */
   readonly auto: boolean
   readonly everyMs: readonly [min: number, max: number] | undefined
+  readonly fullEveryMs: readonly [min: number, max: number] | undefined
   readonly everyBytes: number
   readonly everyRecords: number
-  readonly hardLimit: { readonly ms: number; readonly bytes: number; readonly records: number }
+  readonly hardLimit: Readonly<Record<keyof KeyLimits, number>>
   readonly concurrency: number
 }
 
-const NO_LIMIT = { ms: Infinity, bytes: Infinity, records: Infinity }
+const NO_LIMIT = { ms: Infinity, bytes: Infinity, records: Infinity, fullMs: Infinity }
 const AUTO: RekeySettings = {
   auto: true,
   everyMs: undefined,
+  fullEveryMs: undefined,
   everyBytes: Infinity,
   everyRecords: Infinity,
   hardLimit: NO_LIMIT,
@@ -101,40 +112,52 @@ export function parseRekeyOptions(rekey: RekeyOptions | 'auto' | false | undefin
     throw invalidType(`rekey must be 'auto', false or an object, got ${quote(rekey)}`)
   }
   // With a misspelt name, the schedule would never run, and nobody would notice.
-  mustHaveOnly('rekey', rekey, ['everyMs', 'everyBytes', 'everyRecords', 'hardLimit', 'concurrency'])
+  mustHaveOnly('rekey', rekey, ['everyMs', 'fullEveryMs', 'everyBytes', 'everyRecords', 'hardLimit', 'concurrency'])
   const { hardLimit: limit = {} } = rekey
   mustBeObject('rekey.hardLimit', limit)
-  mustHaveOnly('rekey.hardLimit', limit, ['ms', 'bytes', 'records'])
-  const everyMs = timeWindow(rekey.everyMs)
+  mustHaveOnly('rekey.hardLimit', limit, ['ms', 'bytes', 'records', 'fullMs'])
+  const everyMs = timeWindow('rekey.everyMs', rekey.everyMs)
+  const fullEveryMs = timeWindow('rekey.fullEveryMs', rekey.fullEveryMs)
   const everyBytes = count('rekey.everyBytes', rekey.everyBytes)
   const everyRecords = count('rekey.everyRecords', rekey.everyRecords)
   const hardLimit = {
-    ms: limit.ms === Infinity ? Infinity : (number('rekey.hardLimit.ms', limit.ms, 1, MAX_TIMEOUT) ?? Infinity),
+    ms: timeLimit('rekey.hardLimit.ms', limit.ms),
     bytes: count('rekey.hardLimit.bytes', limit.bytes),
     records: count('rekey.hardLimit.records', limit.records),
+    fullMs: timeLimit('rekey.hardLimit.fullMs', limit.fullMs),
   }
   const concurrency = number('rekey.concurrency', rekey.concurrency, 1, Infinity, true) ?? CONCURRENCY
   mustBeBeyond('ms', hardLimit.ms, 'everyMs', everyMs?.[1] ?? 0)
+  mustBeBeyond('fullMs', hardLimit.fullMs, 'fullEveryMs', fullEveryMs?.[1] ?? 0)
   mustBeBeyond('bytes', hardLimit.bytes, 'everyBytes', everyBytes)
   mustBeBeyond('records', hardLimit.records, 'everyRecords', everyRecords)
-  if ([everyMs?.[1] ?? Infinity, everyBytes, everyRecords, ...Object.values(hardLimit)].every((n) => n === Infinity)) {
+  if (everyMs !== undefined && fullEveryMs !== undefined && everyMs[1] >= fullEveryMs[0]) {
+    throw outOfRange(`rekey.everyMs must be less than rekey.fullEveryMs (${fullEveryMs[0]}), got ${everyMs[1]}`)
+  }
+  const times = [everyMs, fullEveryMs].map((window) => window?.[1] ?? Infinity)
+  if ([...times, everyBytes, everyRecords, ...Object.values(hardLimit)].every((n) => n === Infinity)) {
     throw invalidValue(
-      `rekey must have everyMs, everyBytes, everyRecords or hardLimit { ms, bytes, records }, got ${quote(rekey)}`,
+      `rekey must have everyMs, fullEveryMs, everyBytes, everyRecords or hardLimit { ms, bytes, records, fullMs }, got ${quote(rekey)}`,
     )
   }
-  return { auto: false, everyMs, everyBytes, everyRecords, hardLimit, concurrency }
+  return { auto: false, everyMs, fullEveryMs, everyBytes, everyRecords, hardLimit, concurrency }
 }
 
-function timeWindow(value: RekeyOptions['everyMs']): readonly [number, number] | undefined {
+/** Checks a time, or a range `[min, max]` of times, in milliseconds. */
+export function timeWindow(name: string, value: RekeyOptions['everyMs']): readonly [number, number] | undefined {
   if (value === undefined) return undefined
   const [min, max, more] = Array.isArray(value) ? value : [value, value]
   if (min === undefined || max === undefined || more !== undefined) {
-    throw invalidValue(`rekey.everyMs must be a number or [min, max], got ${inspect(value)}`)
+    throw invalidValue(`${name} must be a number or [min, max], got ${inspect(value)}`)
   }
-  number('rekey.everyMs', min, 1, MAX_TIMEOUT)
-  number('rekey.everyMs', max, 1, MAX_TIMEOUT)
-  if (min > max) throw outOfRange(`rekey.everyMs must be [min, max], got ${inspect(value)}`)
+  number(name, min, 1, MAX_TIMEOUT)
+  number(name, max, 1, MAX_TIMEOUT)
+  if (min > max) throw outOfRange(`${name} must be [min, max], got ${inspect(value)}`)
   return [min, max]
+}
+
+function timeLimit(name: string, value: number | undefined): number {
+  return value === Infinity ? Infinity : (number(name, value, 1, MAX_TIMEOUT) ?? Infinity)
 }
 
 function count(name: string, value: unknown): number {

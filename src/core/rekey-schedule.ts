@@ -18,7 +18,10 @@ export interface RekeyHost {
   busy(): boolean
   /** Whether the peer has answered in a handshake: no more data is sent or received with these keys then. */
   answered(): boolean
-  renegotiate(): Promise<unknown>
+  /** Whether the first handshake of the connection was abbreviated. */
+  resumed(): boolean
+  /** `full`: it must not be an abbreviated handshake. */
+  renegotiate(full: boolean): Promise<unknown>
   /** Reports, asynchronously, why there will be no renegotiation. The stream may still be being made. */
   cannot(reason: string): void
   /** Reports a renegotiation that failed while the stream goes on. */
@@ -32,6 +35,8 @@ const KEY_UPDATE_INTERVAL = 100
 const FIRST_RETRY = 1000
 /** The most milliseconds until it is tried again. */
 const LAST_RETRY = 60_000
+/** Why there is no schedule of full handshakes. */
+const NO_FULL_HANDSHAKE = 'rekey.fullEveryMs is for TLS 1.2: in TLS 1.3, no handshake follows the first one'
 
 /**
  * Begins renegotiations by a schedule: after a time, a number of bytes or a number of records, whichever comes first.
@@ -40,6 +45,9 @@ const LAST_RETRY = 60_000
  *
  * Also limits how long keys may be used. When they reach the hard limit, the stream is destroyed, unless a handshake is
  * in progress that the peer has answered. A handshake that the peer does not answer is no excuse.
+ *
+ * Full handshakes have a time of their own (`fullEveryMs`): otherwise, a peer that begins abbreviated handshakes again
+ * and again would keep this end from ever checking its certificate.
  */
 export class RekeySchedule {
   readonly #host: RekeyHost
@@ -51,6 +59,12 @@ export class RekeySchedule {
   /** Whether a renegotiation was requested, and the keys are not new yet. */
   #asked = false
   #failures = 0
+  /** Whether the time for a full handshake has come. Only a full handshake changes that. */
+  #fullDue = false
+  /** Whether a full handshake was requested, and the request has not settled. Abbreviated ones may come before it. */
+  #fullAsked = false
+  /** When the last full handshake was complete. */
+  #fullSince = 0
   /** How many records of one direction begin a key update (`rekey: 'auto'`). */
   #autoRecords = Infinity
   /** The turn that this stream has taken or waits for. */
@@ -61,6 +75,8 @@ export class RekeySchedule {
   #hurryTimer: NodeJS.Timeout | undefined
   #retryTimer: NodeJS.Timeout | undefined
   #limitTimer: NodeJS.Timeout | undefined
+  #fullTimer: NodeJS.Timeout | undefined
+  #fullLimitTimer: NodeJS.Timeout | undefined
 
   constructor(host: RekeyHost, settings: RekeySettings) {
     this.#host = host
@@ -73,22 +89,59 @@ export class RekeySchedule {
     this.#isPossible()
     // The other half is for data that is sent and received before the keys are new.
     if (this.#settings.auto) this.#autoRecords = this.#host.recordLimit() / 2
-    this.restart()
+    this.restart(true)
+    if (this.#settings.fullEveryMs === undefined) return
+    if (this.#host.hasKeyUpdates()) this.#host.cannot(NO_FULL_HANDSHAKE)
+    // Nobody has checked a certificate in an abbreviated handshake.
+    else if (this.#host.resumed()) this.#startFullTimer([0, 0])
   }
 
-  /** Called when the keys are new. */
-  restart(): void {
+  /** Called when the keys are new. `full`: after a full handshake. */
+  restart(full: boolean): void {
     const { everyMs, hardLimit } = this.#settings
     this.#clearTimers()
     this.#endTurn(this.#turn)
     this.#asked = false
     this.#failures = 0
     if (!this.#running) return
-    if (everyMs !== undefined && !this.#off) {
-      const [min, max] = everyMs
-      this.#timer = setTimeout(this.#begin, min + Math.random() * (max - min)).unref()
-    }
+    if (everyMs !== undefined && !this.#off) this.#timer = setTimeout(this.#begin, anyOf(everyMs)).unref()
     if (hardLimit.ms !== Infinity) this.#limitTimer = setTimeout(this.#limitTimedOut, hardLimit.ms).unref()
+    if (full) this.#restartFull()
+    else this.#retryFull()
+    // Also after an abbreviated handshake: it may have been in progress when the limit was reached.
+    const untilLimit = hardLimit.fullMs - this.#fullAgeMs
+    clearTimeout(this.#fullLimitTimer)
+    if (untilLimit !== Infinity) this.#fullLimitTimer = setTimeout(this.#fullLimitTimedOut, untilLimit).unref()
+  }
+
+  #restartFull(): void {
+    this.#fullDue = false
+    this.#fullSince = performance.now()
+    this.#startFullTimer(this.#settings.fullEveryMs)
+  }
+
+  #startFullTimer(delay: readonly [min: number, max: number] | undefined): void {
+    clearTimeout(this.#fullTimer)
+    this.#fullTimer = undefined
+    if (this.#settings.fullEveryMs === undefined || delay === undefined || this.#off || this.#host.hasKeyUpdates())
+      return
+    this.#fullTimer = setTimeout(this.#fullIsDue, anyOf(delay)).unref()
+  }
+
+  /** Tries again later if a full handshake is due and not requested. Abbreviated ones do not put that off. */
+  #retryFull(): void {
+    if (!this.#fullDue || this.#fullAsked) return
+    this.#fullTimer ??= setTimeout(this.#fullIsDue, FIRST_RETRY).unref()
+  }
+
+  readonly #fullIsDue = (): void => {
+    this.#fullTimer = undefined
+    this.#fullDue = true
+    this.#begin()
+  }
+
+  get #fullAgeMs(): number {
+    return performance.now() - this.#fullSince
   }
 
   /** Called after every chunk that was sent or received. */
@@ -108,11 +161,12 @@ export class RekeySchedule {
   room(needed: number): number {
     if (!this.#running) return Infinity
     const { usage } = this.#host
-    const { ms, bytes, records } = this.#settings.hardLimit
+    const { ms, bytes, records, fullMs } = this.#settings.hardLimit
     const left = Math.min(bytes - usage.bytes, (records - usage.records) * RECORD_BYTES)
     // The age is checked here as well, because the timer is late if something blocks the event loop.
-    if (left > 0 && left >= needed && (ms === Infinity || usage.ageMs < ms)) return left
-    this.#limitReached()
+    const isUnchecked = fullMs !== Infinity && this.#fullAgeMs >= fullMs
+    if (left > 0 && left >= needed && (ms === Infinity || usage.ageMs < ms) && !isUnchecked) return left
+    this.#limitReached(isUnchecked)
     return 0
   }
 
@@ -121,9 +175,10 @@ export class RekeySchedule {
    * has the same schedule and begins a little earlier. See PeerHandshakes.
    */
   get share(): number {
-    const { everyMs, everyBytes, everyRecords } = this.#settings
+    const { everyMs, fullEveryMs, everyBytes, everyRecords } = this.#settings
     const { ageMs, bytes, records } = this.#host.usage
-    const meanMs = everyMs === undefined ? Infinity : (everyMs[0] + everyMs[1]) / 2
+    const [min, max] = everyMs ?? fullEveryMs ?? [Infinity, Infinity]
+    const meanMs = (min + max) / 2
     return Math.min(1, Math.max(ageMs / meanMs, bytes / everyBytes, records / everyRecords))
   }
 
@@ -131,19 +186,23 @@ export class RekeySchedule {
   stop(): void {
     this.#running = false
     this.#clearTimers()
+    clearTimeout(this.#fullTimer)
+    clearTimeout(this.#fullLimitTimer)
     this.#endTurn(this.#turn)
   }
 
   /** Begins a renegotiation that is due, if it can begin now. */
   readonly #begin = (): void => {
     const host = this.#host
-    if (!this.#running || this.#off || this.#asked || host.over()) return
+    if (!this.#running || this.#off || this.#asked || this.#fullAsked || host.over()) return
     if (this.#turn?.state === 'waiting') {
       if (this.#closeness >= this.#patience) rekeyTurns.hurry(this.#turn)
       return
     }
     const tooSoon = host.hasKeyUpdates() ? KEY_UPDATE_INTERVAL - host.usage.sendingMs : 0
-    if (host.busy() || tooSoon > 0) {
+    // A full handshake is requested all the same. A peer that begins one abbreviated handshake after the other would
+    // otherwise put it off.
+    if ((host.busy() && !this.#fullDue) || tooSoon > 0) {
       // The next chunk checks again as well. If another renegotiation is in progress, it starts all counts again.
       this.#retryTimer ??= setTimeout(this.#retry, host.busy() ? FIRST_RETRY : tooSoon).unref()
       return
@@ -154,14 +213,17 @@ export class RekeySchedule {
     const turn = this.#turn ?? this.#takeTurn()
     if (turn.state === 'waiting') return
     this.#asked = true
+    const full = this.#fullDue
+    if (full) this.#fullAsked = true
     // When that settles, the stream may have taken another turn: the keys were new before that.
-    host.renegotiate().then(
-      () => this.#endTurn(turn),
-      (error: Error) => {
-        this.#endTurn(turn)
-        this.#failed(error)
-      },
-    )
+    const settled = () => {
+      this.#endTurn(turn)
+      if (full) this.#fullAsked = false
+    }
+    host.renegotiate(full).then(settled, (error: Error) => {
+      settled()
+      this.#failed(error)
+    })
   }
 
   #takeTurn(): Turn {
@@ -174,8 +236,9 @@ export class RekeySchedule {
     this.#turn = turn
     if (turn.state === 'waiting') {
       this.#patience = (1 + closeness) / 2
-      if (hardLimit.ms !== Infinity) {
-        this.#hurryTimer = setTimeout(() => rekeyTurns.hurry(turn), (hardLimit.ms - ageMs) / 2).unref()
+      const untilLimit = Math.min(hardLimit.ms - ageMs, hardLimit.fullMs - this.#fullAgeMs)
+      if (untilLimit !== Infinity) {
+        this.#hurryTimer = setTimeout(() => rekeyTurns.hurry(turn), untilLimit / 2).unref()
       }
     }
     return turn
@@ -198,7 +261,8 @@ export class RekeySchedule {
   get #closeness(): number {
     const { ageMs, bytes, records } = this.#host.usage
     const { hardLimit } = this.#settings
-    return Math.max(ageMs / hardLimit.ms, bytes / hardLimit.bytes, records / hardLimit.records)
+    const ofFull = this.#fullAgeMs / hardLimit.fullMs
+    return Math.max(ageMs / hardLimit.ms, bytes / hardLimit.bytes, records / hardLimit.records, ofFull)
   }
 
   readonly #retry = (): void => {
@@ -213,6 +277,8 @@ export class RekeySchedule {
     if (this.#asked) {
       const milliseconds = Math.min(FIRST_RETRY * 2 ** this.#failures++, LAST_RETRY)
       this.#retryTimer = setTimeout(this.#retryFailed, milliseconds).unref()
+    } else {
+      this.#retryFull()
     }
     host.failed(error)
   }
@@ -223,8 +289,9 @@ export class RekeySchedule {
   }
 
   #isPossible(): boolean {
-    const { everyMs, everyBytes, everyRecords } = this.#settings
-    const wanted = everyMs !== undefined || everyBytes !== Infinity || everyRecords !== Infinity
+    const { everyMs, fullEveryMs, everyBytes, everyRecords } = this.#settings
+    const isTimed = everyMs !== undefined || fullEveryMs !== undefined
+    const wanted = isTimed || everyBytes !== Infinity || everyRecords !== Infinity
     const reason = this.#host.unsupported()
     if (reason === undefined || !wanted) return true
     this.#off = true
@@ -232,7 +299,8 @@ export class RekeySchedule {
     return false
   }
 
-  #limitReached(): void {
+  /** `isFull`: it is the limit for the time without a full handshake. */
+  #limitReached(isFull: boolean): void {
     const host = this.#host
     if (host.answered()) {
       // The handshake may still fail, so check again later. The next chunk checks again as well.
@@ -241,14 +309,18 @@ export class RekeySchedule {
     }
     const { bytes, records, ageMs } = host.usage
     const used = `${bytes} bytes, ${records} records, ${Math.round(ageMs)} ms`
-    const message = `The keys have reached rekey.hardLimit (${used}) without a renegotiation`
+    const message = isFull
+      ? `There was no full handshake within rekey.hardLimit.fullMs (${Math.round(this.#fullAgeMs)} ms)`
+      : `The keys have reached rekey.hardLimit (${used}) without a renegotiation`
     host.destroy(new RenegotiationError('ERR_RENEGOTIATION_KEYS_EXPIRED', message))
   }
 
   readonly #limitTimedOut = (): void => {
     this.#limitTimer = undefined
-    this.#limitReached()
+    this.#limitReached(false)
   }
+
+  readonly #fullLimitTimedOut = (): void => this.#limitReached(true)
 
   #clearTimers(): void {
     clearTimeout(this.#timer)
@@ -257,4 +329,9 @@ export class RekeySchedule {
     clearTimeout(this.#hurryTimer)
     this.#retryTimer = this.#limitTimer = undefined
   }
+}
+
+/** A random value of a range. */
+function anyOf([min, max]: readonly [min: number, max: number]): number {
+  return min + Math.random() * (max - min)
 }

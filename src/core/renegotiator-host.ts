@@ -9,8 +9,11 @@ export interface RenegotiatorHost extends HandshakeHost, AdmissionHost {
   readonly face: RenegotiatorFace
   readonly outbox: Outbox
   readonly state: State
-  /** Called when keys are new: with a handshake both, with a key update of TLS 1.3 those of one direction. */
-  keysChanged(of: 'both' | 'sending' | 'receiving'): void
+  /**
+   * Called when keys are new: with a handshake both, with a key update of TLS 1.3 those of one direction. `resumed`: the
+   * handshake was abbreviated.
+   */
+  keysChanged(of: 'both' | 'sending' | 'receiving', resumed?: boolean): void
 }
 
 /** What the renegotiator needs from the stream that the application sees. */

@@ -82,8 +82,8 @@ export class Renegotiator {
   }
 
   /** Requests a renegotiation for the application, or, if `scheduled`, for the schedule. Never throws. */
-  renegotiate(options?: RenegotiateOptions, scheduled = false): Promise<RenegotiationReport> {
-    const request = new Request(options, scheduled, Tracer.begin(this.#host.face, 'local', scheduled))
+  renegotiate(options?: RenegotiateOptions, scheduled = false, full = false): Promise<RenegotiationReport> {
+    const request = new Request(options, scheduled, Tracer.begin(this.#host.face, 'local', scheduled), full)
     const closed = 'The stream was ended or destroyed before the renegotiation'
     const error = request.invalid ?? (this.isOver ? closedError(closed) : undefined)
     if (error !== undefined) this.#requests.fail(request, error)
@@ -144,7 +144,7 @@ export class Renegotiator {
         const request =
           handshake.request ?? (verdict.outcome === 'renegotiated' ? this.#requests.servedBy(after) : undefined)
         if (request !== undefined) this.#requests.remove(request)
-        this.#host.keysChanged('both')
+        this.#host.keysChanged('both', after.resumed === true)
         if (verdict.outcome === 'rejected') this.#outcomes.rejected(handshake, verdict.error)
         else this.#outcomes.renegotiated(handshake, request, handshake.report(after, verdict))
       }

@@ -13,6 +13,8 @@ export class Request {
   readonly invalid: Error | undefined
   /** Whether the schedule (`rekey`) made this request. */
   readonly scheduled: boolean
+  /** Whether the schedule wants a full handshake (`rekey.fullEveryMs`). */
+  readonly full: boolean
   /** Undefined without subscribers. */
   readonly tracer: Tracer | undefined
   /** The promise that renegotiate() returns. Marked as handled, so that a rejection does not end the process. */
@@ -25,7 +27,7 @@ export class Request {
   #reject!: (reason: Error) => void
   #onAbort: (() => void) | undefined
 
-  constructor(options?: RenegotiateOptions, scheduled = false, tracer?: Tracer) {
+  constructor(options?: RenegotiateOptions, scheduled = false, tracer?: Tracer, full = false) {
     let checked = {}
     try {
       checked = parseRenegotiateOptions(options)
@@ -34,6 +36,7 @@ export class Request {
     }
     this.options = checked
     this.scheduled = scheduled
+    this.full = full
     this.tracer = tracer
     this.promise = new Promise((resolve, reject) => {
       this.#resolve = resolve
@@ -44,11 +47,11 @@ export class Request {
   }
 
   /**
-   * Whether a handshake that resumes a session cannot serve this request, because a client is asked for its certificate
-   * only in a full one.
+   * Whether a handshake that resumes a session cannot serve this request, because certificates are checked only in a
+   * full one.
    */
   get needsFull(): boolean {
-    return this.options.requestCert === true || this.options.rejectUnauthorized === true
+    return this.full || this.options.requestCert === true || this.options.rejectUnauthorized === true
   }
 
   get isSettled(): boolean {

@@ -3,6 +3,7 @@ import { addAbortSignal, type Duplex } from 'node:stream'
 import tls, { type ConnectionOptions } from 'node:tls'
 import { parseOptions, type RenegotiationOptions, refuseServerOptions } from '../core/options.ts'
 import { RenegotiationTLSSocket } from '../faces/renegotiation-tls-socket.ts'
+import { checkProfile } from '../transports/tls-profile.ts'
 import { encodeProtocols } from './alpn.ts'
 import type { OpenSSL } from './binding.ts'
 import { createSecureContext } from './context.ts'
@@ -81,8 +82,9 @@ export function connect(...args: unknown[]): RenegotiationTLSSocket {
   parseOptions(renegotiation)
   const settings: RenegotiationOptions = { rekey: 'auto', highWaterMark, ...renegotiation }
   parseOptions(settings)
-  refuseServerOptions(settings)
   checkOptions('connect', options)
+  checkProfile('client', options)
+  refuseServerOptions(settings)
   const openssl = loadOpenSSL(options.openssl)
   let stream: RenegotiationTLSSocket | undefined
   // If the signal has been aborted already, no connection is made, and the application can still add its listeners.

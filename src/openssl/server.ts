@@ -9,6 +9,7 @@ import type { CRLUpdateReport } from '../core/revocation-update.ts'
 import { publishRefusal, rememberPeer } from '../core/security-failure.ts'
 import { RenegotiationTLSSocket } from '../faces/renegotiation-tls-socket.ts'
 import { serverAuthorities } from '../transports/tls-peer-certificates.ts'
+import { checkProfile, hasProfile, mustHaveProfile } from '../transports/tls-profile.ts'
 import { encodeProtocols, type ProtocolChoice, preferOwn } from './alpn.ts'
 import { mustBeBytes } from './argument.ts'
 import type { OpenSSL } from './binding.ts'
@@ -93,6 +94,7 @@ export class OpenSSLServer extends tls.Server implements RevocationServer {
   constructor(options: OpenSSLServerOptions, listener: SecureConnectionListener | undefined) {
     if (parseOptions(options.renegotiation).holdFrom === 'answer') refuseHoldFrom()
     checkOptions('server', options)
+    checkProfile('server', options)
     const openssl = loadOpenSSL(options.openssl)
     // The streams decide when a connection ends.
     const below = { ...options, SNICallback: undefined, allowHalfOpen: true } as TlsOptions
@@ -124,6 +126,7 @@ export class OpenSSLServer extends tls.Server implements RevocationServer {
 
   /** Other certificates and keys for new connections. */
   override setSecureContext(options: tls.SecureContextOptions): void {
+    if (#options in this && hasProfile(this.#options)) mustHaveProfile(options)
     super.setSecureContext(options)
     // Node calls it in its constructor as well.
     if (#context in this) this.#context = this.#contextOf({ ...this.#options, ...options })

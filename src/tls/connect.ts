@@ -2,6 +2,7 @@ import type { ConnectionOptions } from 'node:tls'
 import { parseOptions, type RenegotiationOptions, refuseServerOptions } from '../core/options.ts'
 import { rememberPeer } from '../core/security-failure.ts'
 import type { RenegotiationTLSSocket } from '../faces/renegotiation-tls-socket.ts'
+import { checkProfile } from '../transports/tls-profile.ts'
 import { connectPlain, optionsOf } from './plain.ts'
 import { wrapTLSSocket } from './wrap-tls-socket.ts'
 
@@ -61,8 +62,10 @@ export function connect(...args: unknown[]): RenegotiationTLSSocket {
 
 /** As {@link connect}, with `defaults` for a connection that has no options of its own. */
 export function connectGuarded(args: readonly unknown[], defaults?: RenegotiationOptions): RenegotiationTLSSocket {
-  const { renegotiation = defaults } = (optionsOf(args) ?? {}) as RenegotiationConnectionOptions
+  const options: RenegotiationConnectionOptions = optionsOf(args) ?? {}
+  const { renegotiation = defaults } = options
   parseOptions(renegotiation)
+  checkProfile('client', options)
   refuseServerOptions(renegotiation)
   const listener = args.findLast((arg) => typeof arg === 'function') as SecureConnectListener | undefined
   // Not passed to Node: on the socket below, the listener would be called with every handshake.

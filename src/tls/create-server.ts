@@ -7,6 +7,7 @@ import type { CRLUpdateReport } from '../core/revocation-update.ts'
 import type { RenegotiationTLSSocket } from '../faces/renegotiation-tls-socket.ts'
 import { ownTicketKeys } from '../transports/full-handshake.ts'
 import { serverAuthorities } from '../transports/tls-peer-certificates.ts'
+import { checkProfile, hasProfile, mustHaveProfile } from '../transports/tls-profile.ts'
 import { ServerStreams } from './server-streams.ts'
 
 /** The options of {@link createServer}: those of `tls.createServer()`, and those of each stream. */
@@ -54,12 +55,21 @@ export function createServer(
 
 class GuardedServer extends tls.Server implements RevocationServer {
   readonly #streams: ServerStreams
+  readonly #hasProfile: boolean
   readonly #revocation = new Revocation()
 
   constructor(options: RenegotiationServerOptions, listener: SecureConnectionListener | undefined) {
     parseOptions(options.renegotiation)
+    checkProfile('server', options)
     super(options, listener as (socket: tls.TLSSocket) => void)
     this.#streams = new ServerStreams(this, options.renegotiation, undefined, this.#revocation)
+    this.#hasProfile = hasProfile(options)
+  }
+
+  /** Node calls it in its constructor as well. */
+  override setSecureContext(options: tls.SecureContextOptions): void {
+    if (#hasProfile in this && this.#hasProfile) mustHaveProfile(options)
+    super.setSecureContext(options)
   }
 
   /** The server's own keys, also in a turn in which a renegotiation has others in their place. */

@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net'
 import tls, { type TLSSocket } from 'node:tls'
+import { withoutExtendedMasterSecret } from '../core/admission.ts'
 import { RenegotiationError } from '../core/errors.ts'
 import type { RenegotiationOptions } from '../core/options.ts'
 import type { Revocation } from '../core/revocation.ts'
@@ -8,6 +9,7 @@ import { RenegotiationTLSSocket } from '../faces/renegotiation-tls-socket.ts'
 import { onHandshakes } from '../transports/node-internals.ts'
 import { socketUnder } from '../transports/node-internals-socket.ts'
 import { peerChain } from '../transports/tls-peer-certificates.ts'
+import { hasExtendedMasterSecret } from '../transports/tls-session.ts'
 import { tlsSocketTransport } from '../transports/tls-socket.ts'
 
 /** Decides whether a server's connection gets a stream. Called when the socket is about to be emitted. */
@@ -34,10 +36,19 @@ export class ServerStreams {
     this.#revocation = revocation
   }
 
-  /** Ends a connection that is about to be emitted if its peer is revoked. Returns the error then. */
+  /**
+   * Ends a connection that is about to be emitted if its peer is revoked, or if it lacks what the options require. Returns
+   * the error then.
+   */
   refused(socket: unknown): RenegotiationError | undefined {
-    if (!this.#revocation?.hasLists || !(socket instanceof tls.TLSSocket)) return undefined
-    const error = this.#revocation.revoked(peerChain(socket))
+    if (!(socket instanceof tls.TLSSocket)) return undefined
+    const isLacking =
+      this.#options?.requireExtendedMasterSecret === 'always' &&
+      // A stream has been checked already.
+      !(socket instanceof RenegotiationTLSSocket) &&
+      !hasExtendedMasterSecret(socket)
+    const revoked = () => (this.#revocation?.hasLists ? this.#revocation.revoked(peerChain(socket)) : undefined)
+    const error = isLacking ? withoutExtendedMasterSecret() : revoked()
     if (error !== undefined) (this.#streams.get(socket) ?? socket).destroy()
     return error
   }

@@ -14,7 +14,7 @@ export function readSession(socket: TLSSocket, servername: string | undefined): 
     pskIdentity,
     servername,
     resumed: socket.isSessionReused(),
-    extendedMasterSecret,
+    extendedMasterSecret: extendedMasterSecret || isTLS13(socket),
   }
   if (verifiesServer(socket)) {
     const { authorized, authorizationError } = socket
@@ -31,6 +31,16 @@ export function readSession(socket: TLSSocket, servername: string | undefined): 
  */
 export function nameAskedFor(socket: TLSSocket, known: string | undefined): string | undefined {
   return requestedName(socket) || (known ?? (socket.isSessionReused() ? undefined : ''))
+}
+
+/** Whether the session of the connection has the extended master secret (RFC 7627). */
+export function hasExtendedMasterSecret(socket: TLSSocket): boolean {
+  return readSessionDER(socket.getSession()).extendedMasterSecret === true || isTLS13(socket)
+}
+
+/** In TLS 1.3, each session has what the extension is for (RFC 8446, appendix D), and the DER form does not say so. */
+function isTLS13(socket: TLSSocket): boolean {
+  return socket.getProtocol() === 'TLSv1.3'
 }
 
 /** Keying material (RFC 5705): it changes with every handshake, and reveals nothing about the keys in use. */

@@ -37,9 +37,10 @@ t.test('options that are given are returned unchanged', async (t) => {
     holdFrom: 'answer' as const,
     rekey: {
       everyMs: [9, 10] as const,
+      fullEveryMs: [11, 12] as const,
       everyBytes: 11,
       everyRecords: 12,
-      hardLimit: { ms: 13, bytes: 14, records: 15 },
+      hardLimit: { ms: 13, bytes: 14, records: 15, fullMs: 16 },
       concurrency: 16,
     },
   }
@@ -116,7 +117,8 @@ for (const name of marks) {
   })
 }
 
-t.test('requireExtendedMasterSecret must be a boolean', async (t) => {
+t.test("requireExtendedMasterSecret must be a boolean or 'always'", async (t) => {
+  t.match(parseOptions({ requireExtendedMasterSecret: 'always' }), { requireExtendedMasterSecret: 'always' })
   t.throws(bad('requireExtendedMasterSecret', 1), {
     name: 'TypeError',
     message: 'requireExtendedMasterSecret must be a boolean, got 1',
@@ -200,18 +202,21 @@ const rekey = (value: unknown) => () => parseOptions({ rekey: value } as never).
 const nothing = {
   auto: false,
   everyMs: undefined,
+  fullEveryMs: undefined,
   everyBytes: Infinity,
   everyRecords: Infinity,
-  hardLimit: { ms: Infinity, bytes: Infinity, records: Infinity },
+  hardLimit: { ms: Infinity, bytes: Infinity, records: Infinity, fullMs: Infinity },
   concurrency: 8,
 }
 
 t.test('rekey accepts each of its options alone', async (t) => {
   t.strictSame(rekey({ everyMs: 5 })(), { ...nothing, everyMs: [5, 5] })
   t.strictSame(rekey({ everyMs: [5, 6.5] })(), { ...nothing, everyMs: [5, 6.5] })
+  t.strictSame(rekey({ fullEveryMs: 5 })(), { ...nothing, fullEveryMs: [5, 5] })
+  t.strictSame(rekey({ fullEveryMs: [5, 6.5] })(), { ...nothing, fullEveryMs: [5, 6.5] })
   t.strictSame(rekey({ everyBytes: 1 })(), { ...nothing, everyBytes: 1 })
   t.strictSame(rekey({ everyRecords: 1 })(), { ...nothing, everyRecords: 1 })
-  for (const name of ['ms', 'bytes', 'records']) {
+  for (const name of ['ms', 'bytes', 'records', 'fullMs']) {
     t.strictSame(rekey({ hardLimit: { [name]: 1 } })(), { ...nothing, hardLimit: { ...nothing.hardLimit, [name]: 1 } })
   }
 })
@@ -239,29 +244,49 @@ t.test('rekey and rekey.hardLimit must be objects', async (t) => {
   t.throws(rekey({ hardLimit: null }), { name: 'TypeError', message: 'rekey.hardLimit must be an object, got null' })
 })
 
-t.test('rekey.everyMs must be a number or an ordered pair [min, max]', async (t) => {
-  for (const value of [[], [1], [1, 2, 3], [undefined, 1]]) {
-    t.throws(rekey({ everyMs: value }), {
-      name: 'TypeError',
-      message: /^rekey.everyMs must be a number or \[min, max\], got \[/,
-    })
-  }
-  for (const value of ['5', null, ['1', 2], [1, '2']]) {
-    t.throws(rekey({ everyMs: value }), { name: 'TypeError', message: /^rekey.everyMs must be a number, got / })
-  }
-  t.throws(rekey({ everyMs: [2, 1] }), {
-    name: 'RangeError',
-    message: 'rekey.everyMs must be [min, max], got [ 2, 1 ]',
-  })
-  for (const value of [0, -1, NaN, Infinity, longest + 1, [0, 5], [5, Infinity]]) {
-    t.throws(rekey({ everyMs: value }), {
+for (const name of ['everyMs', 'fullEveryMs']) {
+  t.test(`rekey.${name} must be a number or an ordered pair [min, max]`, async (t) => {
+    const thrown = (message: string) => new RegExp(`^rekey.${name} must be ${message}`)
+    for (const value of [[], [1], [1, 2, 3], [undefined, 1]]) {
+      t.throws(rekey({ [name]: value }), {
+        name: 'TypeError',
+        message: thrown('a number or \\[min, max\\], got \\['),
+      })
+    }
+    for (const value of ['5', null, ['1', 2], [1, '2']]) {
+      t.throws(rekey({ [name]: value }), { name: 'TypeError', message: thrown('a number, got ') })
+    }
+    t.throws(rekey({ [name]: [2, 1] }), {
       name: 'RangeError',
-      message: /^rekey.everyMs must be a number from 1 to \d+, got /,
+      message: `rekey.${name} must be [min, max], got [ 2, 1 ]`,
+    })
+    for (const value of [0, -1, NaN, Infinity, longest + 1, [0, 5], [5, Infinity]]) {
+      t.throws(rekey({ [name]: value }), { name: 'RangeError', message: thrown('a number from 1 to \\d+, got ') })
+    }
+  })
+}
+
+t.test('rekey.everyMs must be less than rekey.fullEveryMs', async (t) => {
+  for (const [everyMs, fullEveryMs] of [
+    [5, 5],
+    [[1, 6], 5],
+    [6, [5, 10]],
+  ]) {
+    t.throws(rekey({ everyMs, fullEveryMs }), {
+      name: 'RangeError',
+      message: /^rekey.everyMs must be less than rekey.fullEveryMs \(5\), got [56]$/,
     })
   }
 })
 
-for (const name of ['everyBytes', 'everyRecords', 'hardLimit.bytes', 'hardLimit.records', 'hardLimit.ms'] as const) {
+for (const name of [
+  'everyBytes',
+  'everyRecords',
+  'hardLimit.bytes',
+  'hardLimit.records',
+  'hardLimit.ms',
+  'hardLimit.fullMs',
+]) {
   t.test(`rekey.${name} must be a positive number`, async (t) => {
     const [outer, inner] = name.split('.') as [string, string | undefined]
     const given = (value: unknown) => rekey({ [outer]: inner === undefined ? value : { [inner]: value } })
@@ -294,6 +319,10 @@ t.test('rekey.concurrency is an integer from 1, or Infinity; alone it is no sche
 t.test('rekey.hardLimit must be more than the schedule', async (t) => {
   const message = (limit: string, name: string) => `rekey.hardLimit.${limit} must be more than rekey.${name} (5), got 5`
   t.throws(rekey({ everyMs: [2, 5], hardLimit: { ms: 5 } }), { name: 'RangeError', message: message('ms', 'everyMs') })
+  t.throws(rekey({ fullEveryMs: [2, 5], hardLimit: { fullMs: 5 } }), {
+    name: 'RangeError',
+    message: message('fullMs', 'fullEveryMs'),
+  })
   t.throws(rekey({ everyBytes: 5, hardLimit: { bytes: 5 } }), {
     name: 'RangeError',
     message: message('bytes', 'everyBytes'),
@@ -307,6 +336,6 @@ t.test('rekey.hardLimit must be more than the schedule', async (t) => {
 
 t.test('a misspelt option of rekey throws', async (t) => {
   const misspelt = (rekey: object) => () => parseOptions({ rekey })
-  t.throws(misspelt({ everyMs: 5, everyBites: 5 }), /rekey has everyMs, everyBytes, .*, got 'everyBites'/)
-  t.throws(misspelt({ hardLimit: { ms: 5, byte: 5 } }), /rekey.hardLimit has ms, bytes, records, got 'byte'/)
+  t.throws(misspelt({ everyMs: 5, everyBites: 5 }), /rekey has everyMs, fullEveryMs, everyBytes, .*, got 'everyBites'/)
+  t.throws(misspelt({ hardLimit: { ms: 5, byte: 5 } }), /rekey.hardLimit has ms, bytes, records, fullMs, got 'byte'/)
 })

@@ -496,10 +496,11 @@ t.test('hardLimit.ms is also checked before each write, because a timer may be l
   const destroy = sinon.spy()
   const usage = { bytes: 0, records: 0, ageMs: 999 }
   const host = { usage, destroy, answered: () => false, unsupported: () => undefined }
-  const limits = { ms: 1000, bytes: Infinity, records: Infinity }
+  const limits = { ms: 1000, bytes: Infinity, records: Infinity, fullMs: Infinity }
   const settings = {
     auto: false,
     everyMs: undefined,
+    fullEveryMs: undefined,
     everyBytes: Infinity,
     everyRecords: Infinity,
     hardLimit: limits,
@@ -892,3 +893,197 @@ t.test('the result of a renegotiation does not end the turn of the next one', as
   t.equal(await begun(), 2)
   t.equal(rekeyTurns.taken, 1)
 })
+
+const abbreviated = { resumed: true }
+const full = { resumed: false }
+const fullLimit = { fullEveryMs: 1000, hardLimit: { fullMs: 1500 } }
+
+t.test('fullEveryMs begins a full handshake that long after the last full one', async (t) => {
+  const { begun, transport, completes } = scheduled({ fullEveryMs: 1000 })
+  clock.tick(999)
+  t.equal(await begun(), 0)
+  clock.tick(1)
+  t.equal(await begun(), 1)
+  t.match(transport.renegotiations, [{ full: true }])
+  await completes()
+  clock.tick(999)
+  t.equal(await begun(), 1)
+  clock.tick(1)
+  t.equal(await begun(), 2)
+})
+
+t.test('fullEveryMs: [min, max] picks a random delay from the range', async (t) => {
+  sinon.stub(Math, 'random').returns(0.5)
+  const { begun } = scheduled({ fullEveryMs: [1000, 2000] })
+  clock.tick(1499)
+  t.equal(await begun(), 0)
+  clock.tick(1)
+  t.equal(await begun(), 1)
+})
+
+t.test('abbreviated handshakes restart everyMs, but not fullEveryMs', async (t) => {
+  const { begun, transport } = scheduled({ everyMs: 400, fullEveryMs: 1000 })
+  const finishes = async (session: object) => {
+    transport.peerFinishes(session)
+    await turn()
+    await turn()
+  }
+  for (let i = 1; i <= 2; i++) {
+    clock.tick(400)
+    t.equal(await begun(), i)
+    await finishes(abbreviated)
+  }
+  clock.tick(199)
+  t.equal(await begun(), 2)
+  clock.tick(1)
+  t.equal(await begun(), 3, '1000 ms after the first handshake')
+  t.match(
+    transport.renegotiations.map((options) => (options as { full?: boolean }).full),
+    [false, false, true],
+  )
+  await finishes(full)
+  clock.tick(400)
+  t.equal(await begun(), 4)
+})
+
+t.test('a handshake of the peer counts as a full one only if it is', async (t) => {
+  const { begun, transport } = scheduled({ fullEveryMs: 1000 })
+  const peerHandshakes = async (session: object) => {
+    transport.peerBegins()
+    transport.peerFinishes(session)
+    await turn()
+    await turn()
+  }
+  clock.tick(900)
+  await peerHandshakes(full)
+  clock.tick(900)
+  t.equal(await begun(), 0)
+  await peerHandshakes(abbreviated)
+  clock.tick(100)
+  t.equal(await begun(), 1)
+})
+
+t.test('a full handshake that is due is not served by an abbreviated one, and is tried again', async (t) => {
+  const { begun, transport, failures } = scheduled({ fullEveryMs: 1000 })
+  clock.tick(1000)
+  t.equal(await begun(), 1)
+  transport.peerFinishes(abbreviated)
+  await turn()
+  await turn()
+  t.match(failures, [{ code: 'ERR_RENEGOTIATION_NO_CERTIFICATE' }])
+  clock.tick(999)
+  transport.peerSends('data does not hurry it')
+  t.equal(await begun(), 1)
+  clock.tick(1)
+  t.equal(await begun(), 2)
+  t.match(transport.renegotiations, [{ full: true }, { full: true }])
+})
+
+t.test('hardLimit.fullMs ends a stream whose peer makes only abbreviated handshakes', async (t) => {
+  const { stream, transport, errors, begun } = scheduled(fullLimit)
+  for (let ms = 0; ms < 1500; ms += 100) {
+    t.same(errors, [])
+    transport.peerBegins()
+    transport.peerFinishes(abbreviated)
+    await begun()
+    clock.tick(100)
+  }
+  await begun()
+  t.match(errors, [{ ...EXPIRED, message: /^There was no full handshake within rekey.hardLimit.fullMs \(1500 ms\)$/ }])
+  t.equal(stream.state, 'closed')
+})
+
+t.test('hardLimit.fullMs is also checked before each write, because a timer may be late', async (t) => {
+  const { stream, transport, errors } = scheduled(fullLimit)
+  // The clock of performance.now() moves, and no timer fires.
+  const late = performance.now() + 1500
+  performance.now = () => late
+  stream.write('too late')
+  await turn()
+  t.match(errors, [EXPIRED])
+  t.equal(transport.taken.length, 0)
+})
+
+t.test('a stream whose first handshake was abbreviated begins a full one at once', async (t) => {
+  const session = { keys: Buffer.from('keys 0'), ...abbreviated }
+  for (const [rekey, expected] of [
+    [{ fullEveryMs: 1000 }, 1],
+    [{ everyMs: 1000 }, 0],
+  ] as const) {
+    const { begun, completes, transport } = scheduled(rekey, { session })
+    t.equal(await begun(), 0, 'not inside the call that reports the handshake')
+    clock.tick(1)
+    t.equal(await begun(), expected)
+    if (expected === 1) {
+      t.match(transport.renegotiations, [{ full: true }])
+      transport.peerFinishes(full)
+      await completes()
+    }
+  }
+})
+
+t.test('with TLS 1.3, fullEveryMs is reported as impossible, and everyMs goes on', async (t) => {
+  const errors: unknown[] = []
+  const listener = (message: unknown) => errors.push((message as { error?: Error }).error?.message)
+  diagnostics.subscribe('tracing:renegotiation-duplex:renegotiate:error', listener)
+  const warned = sinon.stub(process, 'emitWarning')
+  const { begun } = scheduled({ everyMs: 400, fullEveryMs: 1000 }, { hasKeyUpdates: true })
+  clock.tick(400)
+  t.equal(await begun(), 1)
+  clock.tick(5000)
+  t.equal(await begun(), 1)
+  t.match(errors, [/^rekey.fullEveryMs is for TLS 1.2/])
+  t.equal(warned.callCount, 1)
+  diagnostics.unsubscribe('tracing:renegotiation-duplex:renegotiate:error', listener)
+})
+
+t.test('a stream that waits for its turn is not kept from its full handshake until hardLimit.fullMs', async (t) => {
+  const waiting = { concurrency: 1, ...fullLimit }
+  const first = scheduled(waiting)
+  const second = scheduled(waiting)
+  clock.tick(1000)
+  t.equal(await first.begun(), 1)
+  t.equal(await second.begun(), 0)
+  clock.tick(255)
+  t.equal(await second.begun(), 1)
+})
+
+t.test('handshakes of the peer on the schedule of fullEveryMs do not count against peerLimit', async (t) => {
+  const peerLimit = { max: 0, windowMs: 600_000 }
+  sinon.stub(Math, 'random').returns(0.999)
+  const { transport, errors, begun } = scheduled({ fullEveryMs: [1000, 2000] }, { peerLimit })
+  for (let i = 0; i < 10; i++) {
+    clock.tick(1500)
+    transport.peerBegins()
+    transport.peerFinishes(full)
+    await begun()
+  }
+  t.same(errors, [])
+  // Abbreviated ones are not excused without end, although a full one is due.
+  for (let i = 0; i < 100; i++) {
+    clock.tick(1)
+    transport.peerBegins()
+    transport.peerFinishes(abbreviated)
+    await begun()
+  }
+  t.match(errors, [{ code: 'ERR_RENEGOTIATION_LIMIT' }])
+})
+
+t.test(
+  'hardLimit.fullMs ends an idle stream, although the limit was reached in an abbreviated handshake',
+  async (t) => {
+    const { transport, errors, begun } = scheduled({ hardLimit: { fullMs: 1500 } })
+    clock.tick(1400)
+    transport.peerBegins()
+    transport.peerAnswered = true
+    await begun()
+    clock.tick(200)
+    t.same(errors, [], 'the peer has answered')
+    transport.peerFinishes(abbreviated)
+    transport.peerAnswered = false
+    await begun()
+    clock.tick(1)
+    await begun()
+    t.match(errors, [EXPIRED])
+  },
+)

@@ -41,6 +41,7 @@ const variants: RenegotiationOptions[] = [
   common,
   { ...common, allowIdentityChange: true },
   { ...common, requireExtendedMasterSecret: true },
+  { ...common, requireExtendedMasterSecret: 'always' },
 ]
 const ecdh = ephemeralKey()
 
