@@ -1,9 +1,9 @@
 /*
  * One certificate revocation list (RFC 5280, section 5).
  *
- * It is read here and not by a library: those that exist make an object of each element, refuse lists with more than some
- * ten thousand entries, or block the event loop for as long as they read one. OpenSSL could check the lists by itself, but
- * refuses every peer when a list has expired, or when one authority of a chain has none.
+ * It is read here and not by a library: those that exist make several objects of each element, and by default refuse a list
+ * with a hundred thousand entries. OpenSSL could check the lists by itself, but refuses every peer when a list has expired, or
+ * when one authority of a chain has none.
  */
 import { constants, verify, type X509Certificate } from 'node:crypto'
 import {
