@@ -7,7 +7,7 @@ import type { Pointer } from './ffi-types.ts'
 import { HandshakeProgress } from './handshake-progress.ts'
 import { noLeak, watchForLeak } from './leak.ts'
 import type { OpenSSL } from './library.ts'
-import { endedInHandshake } from './openssl-error.ts'
+import { endedInHandshake, notTLS } from './openssl-error.ts'
 import { recordLimit } from './record-limit.ts'
 import { RecordReader } from './record-reader.ts'
 import { Renegotiation } from './renegotiation.ts'
@@ -303,7 +303,7 @@ export class OpenSSLEngine implements TLSEngine {
   /** A record without data was read: it was a part of a handshake, or another message. */
   #recordRead(): void {
     this.#readDue = false
-    if (this.#reader.input.malformed) throw new Error('What was received is not TLS')
+    if (this.#reader.input.malformed && this.#reader.type === undefined) throw notTLS()
     this.#progress.recordRead()
     this.#settle()
   }

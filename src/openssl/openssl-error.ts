@@ -53,6 +53,11 @@ export function connectionError(openssl: OpenSSL, fallback = NO_REASON): OpenSSL
   return describe(new Error(message), openssl, number, 'ERR_SSL_')
 }
 
+/** The error for received bytes that are not TLS, if OpenSSL waits for more of them. Its code is that of OpenSSL. */
+export function notTLS(): Error {
+  return Object.assign(new Error('What was received is not TLS'), { code: 'ERR_SSL_WRONG_VERSION_NUMBER' })
+}
+
 /** The error of a connection whose peer has left in the first handshake, as that of Node.js. */
 export function endedInHandshake(isServer: boolean): Error {
   const onClient = 'Client network socket disconnected before secure TLS connection was established'

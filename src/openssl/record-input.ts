@@ -49,6 +49,9 @@ export class RecordInput {
   #runHasTail = false
   /** How long each record of the run is, with its header. */
   readonly #runSizes: number[] = []
+  /** OpenSSL is reading {@link run}. What a listener adds meanwhile, inside a callback of OpenSSL, comes later. */
+  #isRunOut = false
+  readonly #late: Buffer[] = []
   #malformed = false
 
   /** @param write gives bytes to OpenSSL. */
@@ -81,9 +84,9 @@ export class RecordInput {
     return this.#runSizes.length > 1 ? this.#runBytes : 0
   }
 
-  /** Of how many records the data is that was read, if `leftBytes` of the run were not. */
-  recordsOfRun(leftBytes: number): number {
-    let left = leftBytes
+  /** Of how many records the data is that was read, if {@link run} was except for the last `unreadBytes`. */
+  recordsOfRun(withTail: boolean, unreadBytes: number): number {
+    let left = unreadBytes - (this.#runLimit(withTail) - this.#runEnd)
     let records = this.#runSizes.length
     while (left > 0 && records > 0) left -= this.#runSizes[--records] as number
     return records
@@ -91,6 +94,10 @@ export class RecordInput {
 
   /** Adds received bytes. They must not change before {@link keep}. */
   push(bytes: Uint8Array): void {
+    if (this.#isRunOut) {
+      this.#late.push(Buffer.from(bytes))
+      return
+    }
     this.#runEnd = 0
     this.#isCopy = this.waitingBytes > 0
     this.#chunk = this.#isCopy ? Buffer.concat([this.#chunk.subarray(this.#offset), bytes]) : bytes
@@ -100,7 +107,7 @@ export class RecordInput {
 
   /** Copies what waits, because its memory is about to change. */
   keep(): void {
-    if (this.#isCopy) return
+    if (this.#isCopy || this.#isRunOut) return
     this.#runEnd = 0
     this.#isCopy = true
     this.#chunk = Buffer.from(this.#chunk.subarray(this.#offset))
@@ -121,21 +128,26 @@ export class RecordInput {
    * @param withTail with what there is of an incomplete record after them.
    */
   run(withTail: boolean): Uint8Array {
+    this.#isRunOut = true
     return this.#chunk.subarray(this.#offset, this.#runLimit(withTail))
   }
 
   /** OpenSSL has got {@link run}, except for the last `unreadBytes`. */
   runRead(withTail: boolean, unreadBytes: number): void {
+    this.#isRunOut = false
     // It was forgotten meanwhile.
     if (this.#type === undefined) return
     const isAll = unreadBytes === 0
     this.#advance((isAll ? this.#runEnd : this.#runLimit(withTail) - unreadBytes) - this.#offset)
     this.#given = 0
     this.#scan(isAll && withTail)
+    for (const bytes of this.#late.splice(0)) this.push(bytes)
   }
 
   /** Forgets what waits. */
   discard(): void {
+    this.#isRunOut = false
+    this.#late.length = 0
     this.#chunk = NOTHING
     this.#offset = 0
     this.#type = undefined

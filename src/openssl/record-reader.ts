@@ -56,13 +56,23 @@ export class RecordReader {
     // What OpenSSL has not read yet comes first.
     if (into.length <= BUFFER_BYTES || !this.#connection.hasReadAll) return this.readRecord(into)
     const { input } = this
-    const result = this.#connection.readRun(input.run(isTLS13), into)
+    const result = this.#readRun(input.run(isTLS13), into)
     const { hasUnreadEnd, unreadBytes } = this.#connection
-    this.#recordsRead = input.recordsOfRun(unreadBytes)
+    this.#recordsRead = input.recordsOfRun(isTLS13, unreadBytes)
     this.#hasMore = hasUnreadEnd
     if (result === 0) input.discard()
     else input.runRead(isTLS13, unreadBytes)
     return result
+  }
+
+  /** If the connection fails, what waits is of no use any more. */
+  #readRun(run: Uint8Array, into: Uint8Array): number | 'want-read' {
+    try {
+      return this.#connection.readRun(run, into)
+    } catch (error) {
+      this.discard()
+      throw error
+    }
   }
 
   /** Forgets what waits. */

@@ -10,9 +10,12 @@ export class ReadMemory {
   #free = NOTHING
   /** The last read filled a record. Then the next one probably does too. */
   #readsFullRecords = false
+  /** The memory is for several records. */
+  #isForRun = false
 
   /** Room for a record, or for `bytes` if that is more. */
   room(bytes = 0): Buffer {
+    this.#isForRun = bytes > RECORD_BYTES
     if (this.#free.length < Math.max(bytes, RECORD_BYTES)) {
       this.#free = Buffer.allocUnsafe(bytes > RECORD_BYTES ? bytes : this.#readsFullRecords ? RECORD_BYTES : POOL_BYTES)
     }
@@ -22,6 +25,8 @@ export class ReadMemory {
   /** Returns the memory with the bytes that were just read into {@link room}. */
   take(bytes: number): Buffer {
     const free = this.#free
+    // With padding, 64 KiB of records may have only a few bytes of data, which would hold all that memory (RFC 8446, 5.4).
+    if (this.#isForRun && bytes * 4 < free.length) return Buffer.from(free.subarray(0, bytes))
     this.#readsFullRecords = bytes >= RECORD_BYTES
     const isFull = bytes === free.length
     this.#free = isFull ? NOTHING : free.subarray(bytes)

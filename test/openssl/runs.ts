@@ -3,6 +3,7 @@ import t, { type Test } from 'tap'
 import { SSL_RECEIVED_SHUTDOWN, SSL_SENT_SHUTDOWN } from '../../src/openssl/constants.ts'
 import type { OpenSSLEngine } from '../../src/openssl/engine.ts'
 import { RunReader } from '../../src/openssl/run-reader.ts'
+import { sslCallbacks } from '../../src/openssl/ssl-callbacks.ts'
 import { clientIdentity, connected as connectedOver, openssl, versions } from '../fixtures/engine-end.ts'
 
 /** Two engines after the handshake that nobody drives but the test. */
@@ -130,6 +131,17 @@ for (const version of versions) {
       t.equal(read(to), 'onetwo')
       t.throws(() => read(to), /./)
     }
+  })
+
+  t.test(`a run that begins with a damaged record is an error, ${version}`, async (t) => {
+    const { from, to } = connected(t, { version }, { version })
+    write(from, 'one', 'two')
+    const bytes = output(from)
+    const end = 5 + bytes.readUInt16BE(3) - 1
+    bytes.writeUInt8(bytes.readUInt8(end) ^ 1, end)
+    to.receive(bytes)
+    t.throws(() => read(to), /bad record mac/)
+    t.equal(to.hasInput, false)
   })
 
   t.test(`an engine that has read many records is not closed when it is destroyed, ${version}`, async (t) => {
@@ -266,4 +278,53 @@ t.test('while a client authenticates itself, records are read one at a time', as
   for (let i = 0; i < 8; i++) seen.push(read(server))
   t.equal(seen.filter((text) => text !== 'want-read').join(''), 'threefour')
   t.match(server.authentications, { answered: 1 })
+})
+
+t.test('records before a key update are counted, although half a record follows', async (t) => {
+  const { from, to } = connected(t, { version }, { version })
+  for (let i = 0; i < 100; i++) write(from, 'x')
+  from.renegotiate()
+  write(from, 'y'.repeat(10_000))
+  const bytes = output(from)
+  to.receive(bytes.subarray(0, bytes.length - 1))
+  t.equal(read(to), 'x'.repeat(100))
+  t.equal(to.recordsRead, 101)
+  to.receive(bytes.subarray(bytes.length - 1))
+  t.match([read(to), to.recordsRead], ['y'.repeat(10_000), 1])
+})
+
+t.test('bytes that come inside a callback of OpenSSL are read later', async (t) => {
+  const { from, to } = connected(t, { version }, { version })
+  write(from, 'one', 'two')
+  from.renegotiate()
+  write(from, 'three', 'four')
+  const first = output(from)
+  write(from, 'five', 'six')
+  const second = output(from)
+  const { listeners } = sslCallbacks(openssl)
+  const listener = listeners.get(to.ssl)
+  listeners.set(to.ssl, {
+    message(message) {
+      listener?.message(message)
+      // As a Duplex could that delivers at once.
+      to.receive(second)
+      to.keepInput()
+    },
+  })
+  to.receive(first)
+  t.equal(read(to), 'onetwo')
+  listeners.set(to.ssl, listener as NonNullable<typeof listener>)
+  second.fill(0)
+  let text = ''
+  for (let part = read(to); part !== 'want-read'; part = read(to)) text += part
+  t.equal(text, 'threefourfivesix')
+})
+
+t.test('what is not TLS behind a key update is an error of OpenSSL, and the key update counts', async (t) => {
+  const { from, to } = connected(t, { version }, { version })
+  from.renegotiate()
+  to.receive(Buffer.concat([output(from), Buffer.from('GET / HTTP/1.1\r\n\r\n')]))
+  t.equal(read(to), 'want-read')
+  t.match(to.keyUpdates, { byPeer: 1 })
+  t.throws(() => read(to), { code: /^ERR_SSL_/ })
 })
