@@ -149,5 +149,5 @@ function textOf(error: unknown): string {
 /** A code that is none, for example a text of the application that the peer may have chosen, is left out. */
 function codeOf(error: Error): Pick<SecurityEvent, 'code'> {
   const code = textOf(error)
-  return /^[A-Z][\w.-]{0,99}$/.test(code) ? { code } : {}
+  return /^[A-Z][\w./-]{0,99}$/.test(code) ? { code } : {}
 }

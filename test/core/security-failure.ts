@@ -55,6 +55,7 @@ const cases: readonly (readonly [Error, SecurityEvent['name'] | undefined, Secur
   [coded('ERR_TLS_SESSION_ATTACK'), 'limit-exceeded'],
   [coded('ERR_TLS_HANDSHAKE_TIMEOUT'), 'handshake-timeout'],
   [coded('ERR_SSL_DECRYPTION_FAILED_OR_BAD_RECORD_MAC'), 'tls-failed', 'error'],
+  [coded('ERR_SSL_SSL/TLS_ALERT_BAD_CERTIFICATE'), 'certificate-rejected'],
   [coded('UNSPECIFIED'), 'certificate-invalid'],
   [coded('INVALID_ARGUMENT'), undefined],
   [coded('EPROTO'), undefined],

@@ -111,10 +111,14 @@ for (const { stack, createServer, connect } of stacks) {
       stream.on('error', () => {}).resume()
       stream.write('early')
       await closed(stream)
-      const code =
-        version === 'TLSv1.2' ? 'ERR_SSL_SSLV3_ALERT_HANDSHAKE_FAILURE' : 'ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED'
-      const name = version === 'TLSv1.2' ? 'handshake-failed' : 'certificate-rejected'
-      t.same(await seen(events, 'client'), [`error ${name} ${code}`])
+      // Since OpenSSL 3.2, the first one is SSL/TLS_ALERT_HANDSHAKE_FAILURE.
+      const expected =
+        version === 'TLSv1.2'
+          ? /^error handshake-failed ERR_SSL_SSL[\w/]*_ALERT_HANDSHAKE_FAILURE$/
+          : /^error certificate-rejected ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED$/
+      const [event, ...more] = await seen(events, 'client')
+      t.match(event, expected)
+      t.same(more, [])
     })
   }
 
