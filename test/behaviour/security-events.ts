@@ -164,19 +164,18 @@ t.test('a client that shows another certificate in a renegotiation', async (t) =
   t.equal(events.length, 1)
 })
 
-t.test('a schedule that cannot work, and one that fails', async (t) => {
+t.test('a schedule that cannot work', async (t) => {
   const events = listening(t)
   const over13 = await tlsPair(t, { server: { maxVersion: 'TLSv1.3' } })
+  const published = new Promise<void>((resolve) => {
+    const listener = () => resolve()
+    subscribe('renegotiation-duplex:security', listener)
+    t.teardown(() => unsubscribe('renegotiation-duplex:security', listener))
+  })
   wrapTLSSocket(over13.client, { rekey: { everyMs: 5 } }).resume()
-  const blocked = await tlsPair(t)
-  const stream = wrapTLSSocket(blocked.server, { rekey: { everyMs: 5 }, drainTimeout: 10 }).resume()
-  stream.write(Buffer.alloc(30_000_000))
-  await once(stream, 'renegotiationFailed')
-  t.match(events.map(({ name, code }) => `${name} ${code}`).sort(), [
-    'renegotiation-failed ERR_RENEGOTIATION_DRAIN_TIMEOUT',
-    'renegotiation-failed ERR_RENEGOTIATION_UNSUPPORTED',
-  ])
-  stream.destroy()
+  await published
+  t.match(events, [{ name: 'renegotiation-failed', severity: 'warning', code: 'ERR_RENEGOTIATION_UNSUPPORTED' }])
+  t.equal(events.length, 1)
 })
 
 for (const version of versions) {

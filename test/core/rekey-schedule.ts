@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import diagnostics from 'node:diagnostics_channel'
+import diagnostics, { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import sinon from 'sinon'
 import t, { type Test } from 'tap'
 import type { RenegotiationOptions } from '../../src/core/options.ts'
@@ -283,11 +283,17 @@ t.test('an exception in a renegotiationFailed listener is an uncaught exception'
 t.test('a scheduled renegotiation that fails with new keys is reported, and retried a full period later', async (t) => {
   const certificatePolicy = { requestCert: true, rejectUnauthorized: true }
   const it = scheduled({ everyMs: 5000 }, { certificatePolicy })
+  const events: unknown[] = []
+  const listener = (event: unknown) => void events.push(event)
+  subscribe('renegotiation-duplex:security', listener)
+  t.teardown(() => unsubscribe('renegotiation-duplex:security', listener))
   clock.tick(5000)
   t.equal(await it.begun(), 1)
   it.transport.peerFinishes({ resumed: true, authorized: false })
   t.equal(await it.begun(), 1)
   t.match(it.failures, [{ code: 'ERR_RENEGOTIATION_NO_CERTIFICATE' }])
+  t.match(events, [{ name: 'renegotiation-failed', code: 'ERR_RENEGOTIATION_NO_CERTIFICATE' }])
+  t.equal(events.length, 1)
   clock.tick(4999)
   t.equal(await it.begun(), 1)
   clock.tick(1)
