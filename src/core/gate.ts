@@ -15,7 +15,7 @@ import type { RenegotiationCounters, RenegotiationKind, RenegotiationReport } fr
 import type { Revocation } from './revocation.ts'
 import type { CRL } from './revocation-input.ts'
 import type { CRLUpdateReport } from './revocation-update.ts'
-import { publishFailure, rememberPeer } from './security-failure.ts'
+import { noteFailure, publishFailure, rememberPeer } from './security-failure.ts'
 import type { State } from './state.ts'
 import { type RevocationHost, StreamRevocation } from './stream-revocation.ts'
 import type { Transport, TransportEvents } from './transport.ts'
@@ -246,7 +246,9 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Revo
   }
 
   error(error: Error): void {
-    this.face.destroy(this.explain(error))
+    const explained = this.explain(error)
+    noteFailure(explained)
+    this.face.destroy(explained)
   }
 
   closed(): void {
@@ -310,6 +312,7 @@ export class Gate implements TransportEvents, OutboxHost, RenegotiatorHost, Revo
   }
 
   transportThrew(error: Error): void {
+    noteFailure(error)
     this.face.destroy(error)
   }
 

@@ -12,7 +12,12 @@ export interface FailedEnd {
   readonly isServer: boolean
   /** Whether the first handshake was complete. */
   readonly isSecure: boolean
-  readonly face: { readonly remoteAddress?: string | undefined; readonly remotePort?: number | undefined }
+  readonly face: {
+    readonly remoteAddress?: string | undefined
+    readonly remotePort?: number | undefined
+    /** What lies below, if that is a TLS socket. */
+    readonly socket?: { readonly authorizationError?: unknown } | undefined
+  }
 }
 
 /** A socket that has closed still knows the address of its peer, but only if it was asked for it before. */
@@ -20,27 +25,38 @@ export function rememberPeer({ face }: Pick<FailedEnd, 'face'>): void {
   if (hasSecuritySubscribers()) void face.remoteAddress
 }
 
+/** Errors of transports. The application may destroy a stream with any value, which says nothing about its security. */
+const ofTransports = new WeakSet<Error>()
 const published = new WeakSet<Error>()
 
-/**
- * Publishes the event for an error that ended a connection, once for each error: in a first handshake, a server and its
- * stream may both get it. An error that has nothing to do with TLS is no event.
- */
+/** Remembers that `error` comes from the transport of a stream, which is about to be destroyed with it. */
+export function noteFailure(error: Error): void {
+  if (hasSecuritySubscribers() && error instanceof Error) ofTransports.add(error)
+}
+
+/** Publishes the event for an error that has ended a stream, if it comes from the transport or from this package. */
 export function publishFailure(error: Error, end: FailedEnd): void {
-  if (!hasSecuritySubscribers() || published.has(error)) return
-  published.add(error)
-  const name = nameOf(error, end.isSecure)
-  if (name !== undefined) publishSecurityEvent(name, { ...codeOf(error), ...detailsOf(end) })
+  if (error instanceof RenegotiationError || ofTransports.has(error)) publishOnce(error, end)
 }
 
 /**
  * Publishes why a server's first handshake failed. It seldom has a stream then. Of a certificate that it refuses, Node
- * tells only `authorizationError`.
+ * tells only `authorizationError`. If the error itself says why, that counts: without `rejectUnauthorized`, the certificate
+ * of a peer that is revoked may also be one that does not verify.
  */
 export function publishRefusal(error: Error, socket: { authorizationError: unknown }, face: FailedEnd['face']): void {
+  const end = { isServer: true, isSecure: false, face }
   const { authorizationError: reason } = socket
-  const why = typeof reason === 'string' ? withCode(new Error(reason), reason) : error
-  publishFailure(why, { isServer: true, isSecure: false, face })
+  const tellsNothing = nameOf(error, end) === undefined
+  publishOnce(tellsNothing && typeof reason === 'string' ? withCode(new Error(reason), reason) : error, end)
+}
+
+/** Once for each error: in a first handshake, a server and its stream may both get it. */
+function publishOnce(error: Error, end: FailedEnd): void {
+  if (!hasSecuritySubscribers() || published.has(error)) return
+  published.add(error)
+  const name = nameOf(error, end)
+  if (name !== undefined) publishSecurityEvent(name, { ...codeOf(error), ...detailsOf(end) })
 }
 
 /** Publishes that a scheduled renegotiation failed, or cannot begin, on a connection that goes on. */
@@ -54,9 +70,15 @@ function detailsOf({ isServer, face }: FailedEnd): Pick<SecurityEvent, 'role' | 
   return { role: isServer ? 'server' : 'client', ...(peer && { peer }) }
 }
 
-function nameOf(error: Error, isSecure: boolean): SecurityEventName | undefined {
-  if (!(error instanceof RenegotiationError))
-    return nameOfCode(textOf(error), isSecure ? 'tls-failed' : 'handshake-failed')
+/** Undefined for an error that has nothing to do with TLS. */
+function nameOf(error: Error, { isServer, isSecure, face }: FailedEnd): SecurityEventName | undefined {
+  if (!(error instanceof RenegotiationError)) {
+    const code = textOf(error)
+    if (isSecure) return nameOfCode(code, 'tls-failed')
+    const name = nameOfCode(code, 'handshake-failed')
+    // What checkServerIdentity of the application returns may have any code.
+    return name ?? (!isServer && face.socket?.authorizationError ? 'certificate-invalid' : undefined)
+  }
   const cause = textOf(error.cause)
   switch (error.code) {
     case 'ERR_RENEGOTIATION_REVOKED':
@@ -94,8 +116,12 @@ const meanings: readonly (readonly [RegExp, SecurityEventName])[] = [
   [/^CRL_HAS_EXPIRED$/, 'revocation-list-expired'],
   [/^UNABLE_TO_GET_CRL/, 'revocation-list-missing'],
   [/CRL_/, 'revocation-list-invalid'],
-  [/^(CERT_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|INVALID_|PATH_LENGTH|HOSTNAME_|ERROR_IN_CERT)/, 'certificate-invalid'],
-  [/^ERR_TLS_CERT_ALTNAME_INVALID$/, 'certificate-invalid'],
+  [
+    /^(CERT_\w+|UNABLE_TO_\w+|(DEPTH_ZERO_)?SELF_SIGNED_CERT(_IN_CHAIN)?|INVALID_(CA|PURPOSE)|PATH_LENGTH_EXCEEDED)$/,
+    'certificate-invalid',
+  ],
+  // UNSPECIFIED is all that Node tells of the other errors, for example of a name that the authority may not certify.
+  [/^(HOSTNAME_MISMATCH|ERROR_IN_CERT_\w+|UNSPECIFIED|OUT_OF_MEM|ERR_TLS_CERT_ALTNAME_\w+)$/, 'certificate-invalid'],
   [/PEER_DID_NOT_RETURN_A_CERTIFICATE/, 'certificate-missing'],
   [/ALERT_(\w+_)?(CERTIFICATE|CA)(_|$)/, 'certificate-rejected'],
   [/UNSAFE_LEGACY_RENEGOTIATION/, 'no-secure-renegotiation'],
@@ -107,17 +133,21 @@ const meanings: readonly (readonly [RegExp, SecurityEventName])[] = [
 function nameOfCode(text: string, other?: SecurityEventName): SecurityEventName | undefined {
   const known = meanings.find(([pattern]) => pattern.test(text))
   if (known !== undefined) return known[1]
-  return text.startsWith('ERR_SSL_') ? other : undefined
+  return /^ERR_(SSL_|TLS_DH_PARAM_SIZE$)/.test(text) ? other : undefined
 }
 
 /** The code of an error. Node gives the reason why a certificate does not verify as a string or as an Error. */
 function textOf(error: unknown): string {
   if (typeof error === 'string') return error
-  const { code } = (error ?? {}) as { code?: unknown }
-  return typeof code === 'string' ? code : error instanceof Error ? error.message : ''
+  const { code, message } = (error ?? {}) as { code?: unknown; message?: string }
+  // An SSL_write has failed. In the first handshake, it also reads: `write EPROTO ...:error:0A00010B:SSL routines::reason:...`
+  const reason = code === 'EPROTO' ? /:error:[\dA-F]{8}:[^:]*:[^:]*:([^:]+):/.exec(`${message}`)?.[1] : undefined
+  if (reason !== undefined) return `ERR_SSL_${reason.toUpperCase().replaceAll(' ', '_')}`
+  return typeof code === 'string' ? code : ''
 }
 
+/** A code that is none, for example a text of the application that the peer may have chosen, is left out. */
 function codeOf(error: Error): Pick<SecurityEvent, 'code'> {
-  const { code } = error as NodeJS.ErrnoException
-  return typeof code === 'string' ? { code } : {}
+  const code = textOf(error)
+  return /^[A-Z][\w./-]{0,99}$/.test(code) ? { code } : {}
 }

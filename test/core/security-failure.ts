@@ -3,7 +3,7 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import t, { type Test } from 'tap'
 import { RenegotiationError, type RenegotiationErrorCode, withCode } from '../../src/core/errors.ts'
 import { publishSecurityEvent, type SecurityEvent } from '../../src/core/security-events.ts'
-import { publishFailedSchedule, publishFailure } from '../../src/core/security-failure.ts'
+import { noteFailure, publishFailedSchedule, publishFailure } from '../../src/core/security-failure.ts'
 
 function listening(t: Test): SecurityEvent[] {
   const events: SecurityEvent[] = []
@@ -27,7 +27,7 @@ const cases: readonly (readonly [Error, SecurityEvent['name'] | undefined, Secur
   [failed('ERR_RENEGOTIATION_NO_CERTIFICATE', 'CERT_HAS_EXPIRED'), 'certificate-expired'],
   [failed('ERR_RENEGOTIATION_NO_CERTIFICATE', 'CERT_REVOKED'), 'certificate-revoked'],
   [failed('ERR_RENEGOTIATION_NO_CERTIFICATE', coded('DEPTH_ZERO_SELF_SIGNED_CERT')), 'certificate-invalid'],
-  [failed('ERR_RENEGOTIATION_NO_CERTIFICATE', new Error('unable to say why')), 'certificate-invalid'],
+  [failed('ERR_RENEGOTIATION_NO_CERTIFICATE', 'unknown reason'), 'certificate-invalid'],
   [failed('ERR_RENEGOTIATION_NO_CERTIFICATE', 'CRL_HAS_EXPIRED'), 'revocation-list-expired', 'warning'],
   [failed('ERR_RENEGOTIATION_NO_CERTIFICATE', 'UNABLE_TO_GET_CRL'), 'revocation-list-missing', 'warning'],
   [failed('ERR_RENEGOTIATION_NO_CERTIFICATE', 'CRL_SIGNATURE_FAILURE'), 'revocation-list-invalid', 'error'],
@@ -55,6 +55,10 @@ const cases: readonly (readonly [Error, SecurityEvent['name'] | undefined, Secur
   [coded('ERR_TLS_SESSION_ATTACK'), 'limit-exceeded'],
   [coded('ERR_TLS_HANDSHAKE_TIMEOUT'), 'handshake-timeout'],
   [coded('ERR_SSL_DECRYPTION_FAILED_OR_BAD_RECORD_MAC'), 'tls-failed', 'error'],
+  [coded('ERR_SSL_SSL/TLS_ALERT_BAD_CERTIFICATE'), 'certificate-rejected'],
+  [coded('UNSPECIFIED'), 'certificate-invalid'],
+  [coded('INVALID_ARGUMENT'), undefined],
+  [coded('EPROTO'), undefined],
   [coded('ECONNRESET'), undefined],
   [coded('ABORT_ERR'), undefined],
   [new Error('of the application'), undefined],
@@ -65,6 +69,7 @@ for (const [error, name, severity] of cases) {
   const why = (cause as NodeJS.ErrnoException | undefined)?.code ?? cause ?? ''
   t.test(`${code} ${why}: ${name ?? 'no event'}`, async (t) => {
     const events = listening(t)
+    noteFailure(error)
     publishFailure(error, end)
     publishFailure(error, end)
     t.same(events, [], 'not before the next tick')
@@ -80,7 +85,9 @@ for (const [error, name, severity] of cases) {
 
 t.test('before the first handshake is complete, each error of TLS is a failed handshake', async (t) => {
   const events = listening(t)
-  publishFailure(coded('ERR_SSL_NO_SHARED_CIPHER'), { isServer: false, isSecure: false, face: {} })
+  const error = coded('ERR_SSL_NO_SHARED_CIPHER')
+  noteFailure(error)
+  publishFailure(error, { isServer: false, isSecure: false, face: {} })
   await ticked()
   t.match(events, [{ name: 'handshake-failed', role: 'client' }])
   t.notOk('peer' in (events[0] as SecurityEvent), 'the address is not known')
