@@ -45,6 +45,7 @@ export function publishFailure(error: Error, end: FailedEnd): void {
  * of a peer that is revoked may also be one that does not verify.
  */
 export function publishRefusal(error: Error, socket: { authorizationError: unknown }, face: FailedEnd['face']): void {
+  if (!hasSecuritySubscribers()) return
   const end = { isServer: true, isSecure: false, face }
   const { authorizationError: reason } = socket
   const tellsNothing = nameOf(error, end) === undefined
@@ -61,7 +62,7 @@ function publishOnce(error: Error, end: FailedEnd): void {
 
 /** Publishes that a scheduled renegotiation failed, or cannot begin, on a connection that goes on. */
 export function publishFailedSchedule(error: Error, end: FailedEnd): void {
-  publishSecurityEvent('renegotiation-failed', { ...codeOf(error), ...detailsOf(end) })
+  if (hasSecuritySubscribers()) publishSecurityEvent('renegotiation-failed', { ...codeOf(error), ...detailsOf(end) })
 }
 
 function detailsOf({ isServer, face }: FailedEnd): Pick<SecurityEvent, 'role' | 'peer'> {

@@ -63,7 +63,10 @@ export class ServerStreams {
       case 'secureConnection':
         return [this.#streamOf(args[0] as TLSSocket), ...args.slice(1)]
       case 'tlsClientError':
-        publishRefusal(args[0] as Error, args[1] as TLSSocket, socketUnder(args[1] as TLSSocket))
+        // A program may emit the event itself, with anything.
+        if (args[0] instanceof Error && args[1] instanceof tls.TLSSocket) {
+          publishRefusal(args[0], args[1], socketUnder(args[1]))
+        }
         return args
       case 'keylog':
         if (this.#server.listeners('keylog').includes(wantKeylog)) watchFirstHandshake(args[1] as TLSSocket)

@@ -232,3 +232,16 @@ t.test('a subscriber may destroy the streams', async (t) => {
   t.match(await rejection(client.renegotiate()), { code: /^ERR_RENEGOTIATION_/ })
   await Promise.all([closed(client), closed(server)])
 })
+
+t.test('a program may emit tlsClientError itself, with anything', async (t) => {
+  const events = listening(t)
+  const server = createServer()
+  const seen: unknown[] = []
+  server.on('tlsClientError', (...args: unknown[]) => seen.push(args))
+  const error = new Error('of the program')
+  t.equal(server.emit('tlsClientError' as 'close'), true)
+  t.equal((server.emit as (...args: unknown[]) => boolean)('tlsClientError', error), true)
+  t.equal((server.emit as (...args: unknown[]) => boolean)('tlsClientError', 'text', {}), true)
+  t.same(seen, [[], [error], ['text', {}]])
+  t.same(events, [])
+})
