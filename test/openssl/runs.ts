@@ -170,6 +170,20 @@ t.test('a reader leaves the state of the SSL and the queue of errors as they wer
   openssl.SSL_CTX_free(context)
 })
 
+t.test('a reader fails if OpenSSL has no memory', async (t) => {
+  const context = openssl.SSL_CTX_new(openssl.TLS_method())
+  const ssl = openssl.SSL_new(context) ?? 0n
+  const input = openssl.BIO_new(openssl.BIO_s_mem()) ?? 0n
+  const without = (name: 'BIO_new' | 'BIO_new_mem_buf') => ({ ...openssl, [name]: () => null })
+  t.throws(() => new RunReader(without('BIO_new'), ssl, input), { code: 'ERR_CRYPTO_OPERATION_FAILED' })
+  const reader = new RunReader(without('BIO_new_mem_buf'), ssl, input)
+  t.throws(() => reader.read(Buffer.alloc(10), Buffer.alloc(10)), { code: 'ERR_CRYPTO_OPERATION_FAILED' })
+  reader.free()
+  openssl.BIO_free(input)
+  openssl.SSL_free(ssl)
+  openssl.SSL_CTX_free(context)
+})
+
 const version = 'TLSv1.3'
 
 t.test('a key update between data stops the reading, and is counted before the data after it is read', async (t) => {

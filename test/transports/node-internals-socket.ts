@@ -1,7 +1,8 @@
 import { once } from 'node:events'
 import net, { type AddressInfo, type Socket } from 'node:net'
+import tls from 'node:tls'
 import t, { type Test } from 'tap'
-import { receiveIntoSharedMemory } from '../../src/transports/node-internals-socket.ts'
+import { receiveIntoSharedMemory, socketUnder } from '../../src/transports/node-internals-socket.ts'
 import { Random, SEED } from '../fixtures/random.ts'
 import { Tally } from '../fixtures/tally.ts'
 
@@ -129,4 +130,15 @@ t.test('where it cannot be used, the function says so and changes nothing', asyn
   Object.defineProperty(process, 'platform', { ...platform, value: 'win32' })
   t.teardown(() => Object.defineProperty(process, 'platform', platform))
   t.notOk(receiveIntoSharedMemory(new net.Socket(), receive), 'Windows')
+})
+
+t.test('the socket under a TLS socket of a server knows the address of the peer when both are closed', async (t) => {
+  const { server: socket } = await sockets(t)
+  const address = socket.remoteAddress
+  const above = new tls.TLSSocket(socket, { isServer: true }).on('error', () => {})
+  above.destroy()
+  await once(above, 'close')
+  t.equal(socketUnder(above), socket)
+  t.match([above.remoteAddress, socketUnder(above).remoteAddress], [undefined, address])
+  t.equal(socketUnder(socket), socket, 'without one below, it is the socket itself')
 })
