@@ -31,8 +31,8 @@ const failures = meter.createCounter('tls.renegotiation.failures', {
   unit: '{renegotiation}',
 })
 const events = meter.createCounter('tls.security.events', { description: 'Security events.', unit: '{event}' })
-const holdTime = meter.createCounter('tls.renegotiation.hold_time', {
-  description: 'How long writes were held, of the streams that have ended.',
+const holdTime = meter.createObservableCounter('tls.renegotiation.hold_time', {
+  description: 'How long writes were held, in all.',
   unit: 's',
 })
 const open = meter.createObservableUpDownCounter('tls.streams', {
@@ -63,15 +63,19 @@ subscribe('renegotiation-duplex:security', (message) => {
 
 const streams = new Set<RenegotiationTLSSocket>()
 open.addCallback((result) => result.observe(streams.size))
+/** Milliseconds of the streams that have ended. A counter must not become less when one has. */
+let heldBefore = 0
+const heldBy = ({ counters: { hold } }: RenegotiationTLSSocket) => hold.count * hold.meanMs
+holdTime.addCallback((result) => {
+  result.observe([...streams].reduce((sum, stream) => sum + heldBy(stream), heldBefore) / 1000)
+})
 held.addCallback((result) => result.observe([...streams].reduce((sum, { heldBytes }) => sum + heldBytes, 0)))
 
 await traffic((stream) => {
   streams.add(stream)
   stream.once('close', () => {
     streams.delete(stream)
-    // A counter must not become less when a stream has gone.
-    const { count, meanMs } = stream.counters.hold
-    holdTime.add((count * meanMs) / 1000)
+    heldBefore += heldBy(stream)
   })
 })
 
@@ -97,6 +101,7 @@ const isRight =
   valueAt('tls.renegotiation.duration', 'peer') === 2 * RENEGOTIATIONS &&
   valueAt('tls.renegotiation.failures', 'peer ERR_RENEGOTIATION_LIMIT') === 1 &&
   valueAt('tls.security.events', 'limit-exceeded alert') === 1 &&
+  valueAt('tls.security.events', 'certificate-missing error') === 1 &&
   valueAt('tls.streams', '') === 0 &&
   Number(valueAt('tls.renegotiation.hold_time', '')) > 0
 console.log(isRight ? 'All is right.' : 'Something is WRONG.')

@@ -42,9 +42,16 @@ subscribe('renegotiation-duplex:security', (message) => {
 const streams = new Set<RenegotiationTLSSocket>()
 const sum = (of: (stream: RenegotiationTLSSocket) => number) =>
   [...streams].reduce((all, stream) => all + of(stream), 0)
-const holdTime = new Counter({
+/** Milliseconds of the streams that have ended. A counter must not become less when one has. */
+let heldBefore = 0
+const held = ({ counters: { hold } }: RenegotiationTLSSocket) => hold.count * hold.meanMs
+new Counter({
   name: 'tls_renegotiation_hold_seconds_total',
   help: 'How long writes were held, in all.',
+  collect() {
+    this.reset()
+    this.inc((heldBefore + sum(held)) / 1000)
+  },
 })
 new Gauge({
   name: 'tls_streams',
@@ -72,9 +79,7 @@ function watch(stream: RenegotiationTLSSocket): void {
   streams.add(stream)
   stream.once('close', () => {
     streams.delete(stream)
-    // A counter must not become less when a stream has gone.
-    const { count, meanMs } = stream.counters.hold
-    holdTime.inc((count * meanMs) / 1000)
+    heldBefore += held(stream)
   })
 }
 

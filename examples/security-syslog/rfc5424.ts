@@ -2,7 +2,10 @@
 import { hostname } from 'node:os'
 import type { SecurityEvent } from 'renegotiation-duplex'
 
-/** RFC 5424, section 6.2.1: messages of security and authorization that only some may read. */
+/**
+ * RFC 5424, section 6.2.1: messages of security and authorization that only some may read. Facility 13, log audit, is for
+ * the records of who has done what, which these events are not.
+ */
 const FACILITY = 10
 const severities = { alert: 1, error: 3, warning: 4, notice: 5 } as const satisfies Record<
   SecurityEvent['severity'],
