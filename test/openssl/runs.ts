@@ -342,3 +342,24 @@ t.test('what is not TLS behind a key update is an error of OpenSSL, and the key 
   t.match(to.keyUpdates, { byPeer: 1 })
   t.throws(() => read(to), { code: /^ERR_SSL_/ })
 })
+
+t.test('what follows the end in the same run is forgotten', async (t) => {
+  const { from, to } = connected(t, { version }, { version })
+  from.end()
+  to.receive(Buffer.concat([output(from), Buffer.from([23, 3, 3, 0, 1, 0])]))
+  t.ok(to.readableBytes > 0)
+  t.match([read(to), to.hasInput, to.peerEnded], ['', false, true])
+})
+
+t.test('an engine may be destroyed inside a callback of a run', async (t) => {
+  const { from, to } = connected(t, { version }, { version })
+  write(from, 'one', 'two')
+  from.renegotiate()
+  write(from, 'three')
+  const { listeners } = sslCallbacks(openssl)
+  listeners.set(to.ssl, { message: () => to.destroy() })
+  to.receive(output(from))
+  t.equal(read(to), 'onetwo')
+  t.equal(to.hasInput, false)
+  t.throws(() => read(to), { code: 'ERR_STREAM_DESTROYED' })
+})
