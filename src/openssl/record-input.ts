@@ -26,7 +26,7 @@ const types: Record<number, RecordType> = {
  * and a handshake does not begin unnoticed behind data.
  *
  * Bytes are copied only once, into OpenSSL's BIO: those of a record that is incomplete at once, a complete record when
- * {@link feed} is called.
+ * {@link feed} is called. Those of a {@link run} are not copied.
  */
 export class RecordInput {
   readonly #write: (bytes: Uint8Array) => void

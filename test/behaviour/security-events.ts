@@ -4,27 +4,14 @@ import { once } from 'node:events'
 import net, { type AddressInfo, type Socket } from 'node:net'
 import tls from 'node:tls'
 import t, { type Test } from 'tap'
-import {
-  connect,
-  createServer,
-  type RenegotiationServerOptions,
-  type SecurityEvent,
-  wrapTLSSocket,
-} from '../../src/index.ts'
+import { connect, createServer, type RenegotiationServerOptions, wrapTLSSocket } from '../../src/index.ts'
 import { connect as connectOpenSSL } from '../../src/openssl/index.ts'
 import { socketUnder } from '../../src/transports/node-internals-socket.ts'
 import { openSSLPair, openSSLServer, versions } from '../fixtures/openssl-pair.ts'
 import { ca, server as identity, otherClient, rogueClient } from '../fixtures/pki.ts'
+import { listening } from '../fixtures/security-events.ts'
 import { closed, rejection } from '../fixtures/settled.ts'
 import { clientOptions, tlsPair, tlsServer } from '../fixtures/tls-pair.ts'
-
-function listening(t: Test): SecurityEvent[] {
-  const events: SecurityEvent[] = []
-  const listener = (event: unknown) => void events.push(event as SecurityEvent)
-  subscribe('renegotiation-duplex:security', listener)
-  t.teardown(() => unsubscribe('renegotiation-duplex:security', listener))
-  return events
-}
 
 async function start(t: Test, server: tls.Server): Promise<number> {
   server.listen(0, '127.0.0.1')

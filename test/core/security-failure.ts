@@ -1,17 +1,9 @@
 /* Which event each error is. That real connections cause these errors is in test/behaviour/security-events.ts. */
-import { subscribe, unsubscribe } from 'node:diagnostics_channel'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { RenegotiationError, type RenegotiationErrorCode, withCode } from '../../src/core/errors.ts'
 import { publishSecurityEvent, type SecurityEvent } from '../../src/core/security-events.ts'
 import { noteFailure, publishFailedSchedule, publishFailure } from '../../src/core/security-failure.ts'
-
-function listening(t: Test): SecurityEvent[] {
-  const events: SecurityEvent[] = []
-  const listener = (event: unknown) => void events.push(event as SecurityEvent)
-  subscribe('renegotiation-duplex:security', listener)
-  t.teardown(() => unsubscribe('renegotiation-duplex:security', listener))
-  return events
-}
+import { listening } from '../fixtures/security-events.ts'
 
 const ticked = () => new Promise<void>((resolve) => process.nextTick(resolve))
 const end = { isServer: true, isSecure: true, face: { remoteAddress: '192.0.2.1', remotePort: 4711 } }

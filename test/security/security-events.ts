@@ -1,6 +1,5 @@
 /* A hostile or broken peer, or the application, tries to make a security event that is missing, wrong, false, or there twice. */
 import { spawnSync } from 'node:child_process'
-import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { once } from 'node:events'
 import net, { type AddressInfo } from 'node:net'
 import tls from 'node:tls'
@@ -20,16 +19,9 @@ import { makePEM } from '../fixtures/make-crl.ts'
 import { versions } from '../fixtures/openssl-pair.ts'
 import { ca, server as identity, rsaServer } from '../fixtures/pki.ts'
 import { authority, constrained, expired, notPermitted } from '../fixtures/refused-pki.ts'
+import { listening } from '../fixtures/security-events.ts'
 import { closed, rejection } from '../fixtures/settled.ts'
 import { clientOptions, tlsPair, tlsServer } from '../fixtures/tls-pair.ts'
-
-function listening(t: Test): SecurityEvent[] {
-  const events: SecurityEvent[] = []
-  const listener = (event: unknown) => void events.push(event as SecurityEvent)
-  subscribe('renegotiation-duplex:security', listener)
-  t.teardown(() => unsubscribe('renegotiation-duplex:security', listener))
-  return events
-}
 
 /** What there is after another turn of the event loop, in which a second event for the same failure would come. */
 async function seen(events: readonly SecurityEvent[], of: 'client' | 'server'): Promise<string[]> {
