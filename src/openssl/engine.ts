@@ -288,7 +288,8 @@ export class OpenSSLEngine implements TLSEngine {
   /** Lets OpenSSL read one record at most, or what is left of the last one. */
   #readRecord(into: Uint8Array): number | Want {
     if (this.#reader.type === 'handshake' && this.#progress.session !== undefined) this.onHandshake?.()
-    const isRun = this.readableBytes > 0 && into.length >= this.readableBytes
+    const { readableBytes } = this
+    const isRun = readableBytes > 0 && into.length >= readableBytes
     try {
       const result = isRun ? this.#reader.readRun(into, this.#progress.isTLS13) : this.#reader.readRecord(into)
       this.#peerEnded = result === 0

@@ -7,7 +7,7 @@ const MAX_RECORD_BYTES = 16_384 + 2048
 /** RFC 5246, section 6.2.1: the most data in a record. */
 const MAX_DATA_BYTES = 16_384
 /** The most data in a run of records. */
-const MAX_RUN_BYTES = 65_536
+const MAX_RUN_BYTES = 131_072
 const NOTHING = Buffer.alloc(0)
 
 const DATA = 23

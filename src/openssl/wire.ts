@@ -7,8 +7,11 @@ import { borrowMemory, giveBack, SEND_BYTES } from './send-memory.ts'
 /** So many milliseconds after the engine was destroyed, the socket is, even if the peer has not received everything. */
 export const LINGER_MS = 10_000
 
-/** After so many bytes received, the rest of the event loop has its turn. Otherwise one direction starves the other. */
-const BYTES_A_TURN = 262_144
+/**
+ * After so many bytes received, the rest of the event loop has its turn. Otherwise one direction starves the other. Each
+ * of these turns costs three system calls.
+ */
+const BYTES_A_TURN = 1_048_576
 
 /**
  * Carries encrypted bytes between an engine and a socket, or any other Duplex, in both directions. The wire owns the
@@ -107,7 +110,7 @@ export class Wire {
     if (this.#isBulk) this.#move()
   }
 
-  /** Lets the rest of the event loop have its turn: libuv reads 2 MiB at once from a peer that sends without a pause. */
+  /** Lets the rest of the event loop have its turn: libuv reads 4 MiB at once from a peer that sends without a pause. */
   #rest(): void {
     this.#bytesSinceRest = 0
     this.#socket.pause()

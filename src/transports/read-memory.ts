@@ -25,7 +25,7 @@ export class ReadMemory {
   /** Returns the memory with the bytes that were just read into {@link room}. */
   take(bytes: number): Buffer {
     const free = this.#free
-    // With padding, 64 KiB of records may have only a few bytes of data, which would hold all that memory (RFC 8446, 5.4).
+    // With padding, 128 KiB of records may have only a few bytes of data, which would hold all that memory (RFC 8446, 5.4).
     if (this.#isForRun && bytes * 4 < free.length) return Buffer.from(free.subarray(0, bytes))
     this.#readsFullRecords = bytes >= RECORD_BYTES
     const isFull = bytes === free.length

@@ -19,7 +19,7 @@ function connected(
 
 /** All that an engine has to send. */
 function output(engine: OpenSSLEngine): Buffer {
-  const into = Buffer.alloc(300_000)
+  const into = Buffer.alloc(600_000)
   return into.subarray(0, engine.take(into))
 }
 
@@ -28,7 +28,7 @@ function write(engine: OpenSSLEngine, ...texts: string[]): void {
   for (const text of texts) engine.write(Buffer.from(text))
 }
 
-const ROOM = 65_537
+const ROOM = 131_073
 
 /** Reads once. */
 function read(engine: OpenSSLEngine, bytes = ROOM): string {
@@ -85,9 +85,9 @@ for (const version of versions) {
     t.match([read(to, 4096), read(to, 4096)], ['d', 'e'])
   })
 
-  t.test(`full records are read up to 64 KiB at a time, ${version}`, async (t) => {
-    const { from, to } = connected(t, { version, maxOutputBytes: 300_000 }, { version })
-    const all = Buffer.alloc(160_000, 'abcdefg')
+  t.test(`full records are read up to 128 KiB at a time, ${version}`, async (t) => {
+    const { from, to } = connected(t, { version, maxOutputBytes: 500_000 }, { version })
+    const all = Buffer.alloc(320_000, 'abcdefg')
     for (let at = 0; at < all.length; ) at += from.write(all.subarray(at)) as number
     to.receive(output(from))
     const parts: string[] = []
@@ -97,8 +97,8 @@ for (const version of versions) {
       records += to.recordsRead
     }
     t.equal(parts.join(''), all.toString('latin1'))
-    t.equal(records, Math.ceil(65_536 / 16_384) * 2 + Math.ceil((160_000 - 131_072) / 16_384))
-    t.equal(parts[0]?.length, 65_536)
+    t.equal(records, Math.ceil(131_072 / 16_384) * 2 + Math.ceil((320_000 - 262_144) / 16_384))
+    t.equal(parts[0]?.length, 131_072)
   })
 
   t.test(`data before the end of the peer is read, then the end, ${version}`, async (t) => {
