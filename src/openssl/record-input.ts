@@ -8,6 +8,8 @@ const MAX_RECORD_BYTES = 16_384 + 2048
 const MAX_DATA_BYTES = 16_384
 /** The most data in a run of records. */
 const MAX_RUN_BYTES = 131_072
+/** The most records in a run. A peer that sends tiny messages between them makes the rest be measured again for each. */
+const MAX_RUN_RECORDS = 512
 const NOTHING = Buffer.alloc(0)
 
 const DATA = 23
@@ -159,16 +161,17 @@ export class RecordInput {
 
   #measureRun(): void {
     const chunk = this.#chunk
+    const sizes = this.#runSizes
     let end = this.#offset + this.#rest
     let length = contentLength(this.#header, 0)
     let isData = true
     let isComplete = true
     this.#runBytes = 0
-    this.#runSizes.length = 0
+    sizes.length = 0
     let bytes = Math.min(length, MAX_DATA_BYTES)
-    while (isComplete && isData && this.#runBytes + bytes <= MAX_RUN_BYTES) {
+    while (isComplete && isData && this.#runBytes + bytes <= MAX_RUN_BYTES && sizes.length < MAX_RUN_RECORDS) {
       this.#runBytes += bytes
-      if (this.#runSizes.push(HEADER_BYTES + length) > 1) end += HEADER_BYTES + length
+      if (sizes.push(HEADER_BYTES + length) > 1) end += HEADER_BYTES + length
       const left = chunk.length - end - HEADER_BYTES
       length = left >= 0 ? contentLength(chunk, end) : 0
       isData = left >= 0 && length !== MALFORMED && chunk[end] === DATA

@@ -101,6 +101,14 @@ for (const version of versions) {
     t.equal(parts[0]?.length, 131_072)
   })
 
+  t.test(`at most 512 records are read at a time, ${version}`, async (t) => {
+    const { from, to } = connected(t, { version, maxOutputBytes: 100_000 }, { version })
+    for (let i = 0; i < 1300; i++) from.write(Buffer.from('x'))
+    to.receive(output(from))
+    for (const count of [512, 512, 276]) t.match([read(to).length, to.recordsRead], [count, count])
+    t.equal(read(to), 'want-read')
+  })
+
   t.test(`data before the end of the peer is read, then the end, ${version}`, async (t) => {
     const { from, to } = connected(t, { version }, { version })
     write(from, 'one', 'two')
