@@ -8,7 +8,9 @@ import tls from 'node:tls'
 import { wrapTLSSocket } from 'renegotiation-duplex'
 import { server as identity } from '../examples/certificates.ts'
 import type { Ask } from './messages.ts'
+import { haveObjects } from './objects.ts'
 
+haveObjects()
 process.on('disconnect', () => process.exit())
 const welcome = (socket: net.Socket) => {
   socket.on('error', () => {}).setNoDelay()

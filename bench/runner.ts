@@ -8,18 +8,13 @@ import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises'
 import { wrapTLSSocket } from 'renegotiation-duplex'
 import { connect, contenders, overOpenSSL, overTCP } from './contenders.ts'
 import type { Ask, Contender, Result, Version, Work } from './messages.ts'
+import { haveObjects } from './objects.ts'
 
 const CHUNK = Buffer.alloc(64 * 1024, 'x')
 /** The longest that a timer can take, in milliseconds. */
 const FOREVER = 2 ** 31 - 1
 
-/**
- * An application has more objects than this program. They matter: when the heap is small, V8 may make a major collection
- * for each 32 MB that are received, which takes up to half of the CPU time. It begins by chance, also with plain sockets,
- * and does not end by itself. With these objects it did not happen.
- */
-Object.assign(globalThis, { objects: Array.from({ length: 1_500_000 }, (_, index) => ({ index })) })
-
+haveObjects()
 const [contender, port, version] = process.argv.slice(2) as [Contender, string, Version]
 process.on('disconnect', () => process.exit())
 process.on('message', async ({ work, port: other }: { work: Work; port?: number }) => {

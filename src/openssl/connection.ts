@@ -14,6 +14,16 @@ import { RunReader } from './run-reader.ts'
 import { sslCallbacks } from './ssl-callbacks.ts'
 import { attempt, mustSucceed } from './succeed.ts'
 
+/** What became of a run of records. */
+export interface RunResult {
+  /** As of {@link Connection.call}. */
+  readonly result: number | 'want-read'
+  /** How many bytes of the run OpenSSL has not read. */
+  readonly unreadBytes: number
+  /** The peer's close_notify came behind the data. */
+  readonly hasEnd: boolean
+}
+
 /**
  * An SSL object of OpenSSL with a memory BIO on each side (BIO_s_mem(3)). A memory BIO takes all that is written to it,
  * so SSL_write() never stops in the middle of a record.
@@ -27,10 +37,6 @@ export class Connection {
   failure: Error | undefined
   /** A callback has stopped the handshake until its answer is there. Called again, OpenSSL would take that for the answer. */
   isStopped = false
-  /** The last {@link readRun} has read the peer's close_notify behind the data. */
-  hasUnreadEnd = false
-  /** How many bytes the last {@link readRun} has left of the run. */
-  unreadBytes = 0
   readonly #ssl: Pointer
   readonly #input: Pointer
   readonly #output: Pointer
@@ -110,27 +116,29 @@ export class Connection {
   }
 
   /**
-   * SSL_read(3) for the many records in `run`, as with {@link call}. It stops after a message that is not data, and
-   * leaves {@link unreadBytes}. If the connection fails after some data, this returns the data, and {@link failure} is
-   * set. The input must be empty, and `into` larger than the data.
+   * SSL_read(3) for the many records in `run`, as with {@link call}. It stops after a message that is not data. If the
+   * connection fails after some data, this returns the data, and {@link failure} is set. The input must be empty, and
+   * `into` larger than the data.
    */
-  readRun(run: Uint8Array, into: Uint8Array): number | 'want-read' {
-    this.hasUnreadEnd = false
+  readRun(run: Uint8Array, into: Uint8Array): RunResult {
+    let unreadBytes = 0
+    let hasEnd = false
     this.#runReader ??= new RunReader(this.openssl, this.ssl, this.#input)
     const reader = this.#runReader
-    return this.call((ssl) => {
+    const result = this.call((ssl) => {
       const { openssl } = this
       const bytes = Math.max(0, reader.read(run, into))
-      this.unreadBytes = reader.unreadBytes
+      unreadBytes = reader.unreadBytes
       let reason = openssl.SSL_get_error(ssl, -1)
       if (reason === SSL_ERROR_WANT_READ) {
         // The record of that message may have another one. There is no more input, so this reads no further.
         const rest = openssl.SSL_read(ssl, into.subarray(bytes), into.length - bytes)
         reason = openssl.SSL_get_error(ssl, rest)
       }
-      if (bytes > 0) this.#noteEndOfRun(reason)
+      if (bytes > 0) hasEnd = this.#isEnd(reason)
       return bytes > 0 ? bytes : -1
     })
+    return { result, unreadBytes, hasEnd }
   }
 
   /** Whether OpenSSL has data of the record that was read last. */
@@ -221,11 +229,12 @@ export class Connection {
     }
   }
 
-  #noteEndOfRun(reason: number): void {
+  #isEnd(reason: number): boolean {
     try {
-      this.hasUnreadEnd = this.#outcome(reason) === 0
+      return this.#outcome(reason) === 0
     } catch {
       // It is in `failure`. The data comes first.
+      return false
     }
   }
 

@@ -1,5 +1,5 @@
 import type { RecordType } from '../transports/tls-engine.ts'
-import type { Connection } from './connection.ts'
+import type { Connection, RunResult } from './connection.ts'
 import { RecordInput } from './record-input.ts'
 
 /** BIO_f_buffer(3) reads directly into memory that is larger than this, its own buffer. */
@@ -56,17 +56,16 @@ export class RecordReader {
     // What OpenSSL has not read yet comes first.
     if (into.length <= BUFFER_BYTES || !this.#connection.hasReadAll) return this.readRecord(into)
     const { input } = this
-    const result = this.#readRun(input.run(isTLS13), into)
-    const { hasUnreadEnd, unreadBytes } = this.#connection
+    const { result, unreadBytes, hasEnd } = this.#readRun(input.run(isTLS13), into)
     this.#recordsRead = input.recordsOfRun(isTLS13, unreadBytes)
-    this.#hasMore = hasUnreadEnd
+    this.#hasMore = hasEnd
     if (result === 0) input.discard()
     else input.runRead(isTLS13, unreadBytes)
     return result
   }
 
   /** If the connection fails, what waits is of no use any more. */
-  #readRun(run: Uint8Array, into: Uint8Array): number | 'want-read' {
+  #readRun(run: Uint8Array, into: Uint8Array): RunResult {
     try {
       return this.#connection.readRun(run, into)
     } catch (error) {
