@@ -228,9 +228,9 @@ export class OpenSSLEngine implements TLSEngine {
     this.#reader.input.keep()
   }
 
-  /** For the wire: whether received bytes wait to be read. It should stop receiving until they are. */
-  get hasInput(): boolean {
-    return this.#reader.input.waitingBytes > 0
+  /** For the wire: how many received bytes wait to be read. It should stop receiving until they are. */
+  get inputBytes(): number {
+    return this.#reader.input.waitingBytes
   }
 
   /** For the wire: no more will be received. Without a close_notify before it, this is the end, as in Node.js. */

@@ -30,13 +30,11 @@ export class Wire {
   #isDue = false
   #bytesSinceRest = 0
   /**
-   * How many bytes the socket still receives when the engine does not read any more. Otherwise nobody would notice that the
-   * connection has ended. A Readable does this by itself: it fills its buffer when it is paused. With shared memory it
-   * has none.
+   * When so many bytes wait that the engine does not read, the socket receives no more. If it stopped at the first one,
+   * nobody would notice that the connection has ended. A Readable does this by itself: it fills its buffer when it is
+   * paused. With shared memory it has none.
    */
-  #aheadBytes = 0
-  /** How many of them it has received. */
-  #bytesAhead = 0
+  #highWaterMark = 1
   #linger: NodeJS.Timeout | undefined
   /** The socket has received once more since everything was sent. */
   #isLate = false
@@ -48,8 +46,8 @@ export class Wire {
     // The engine decides when this side ends. What it still has to send would be lost otherwise.
     socket.allowHalfOpen = true
     engine.onWire = () => this.#changed()
-    if (receiveIntoSharedMemory(socket, this.#receiveShared)) this.#aheadBytes = socket.readableHighWaterMark
-    else socket.on('data', (chunk) => this.#receive(chunk))
+    if (!receiveIntoSharedMemory(socket, this.#receiveShared)) socket.on('data', (chunk) => this.#receive(chunk))
+    else if (socket.readableHighWaterMark > 0) this.#highWaterMark = socket.readableHighWaterMark
     socket.on('end', () => engine.endInput())
     socket.on('drain', () => this.#move())
     socket.on('finish', () => setImmediate(this.#moveLate))
@@ -91,19 +89,17 @@ export class Wire {
       this.#receive(chunk)
     } finally {
       // Also if a listener of the application has thrown.
-      if (this.#engine.hasInput) this.#engine.keepInput()
+      if (this.#engine.inputBytes > 0) this.#engine.keepInput()
     }
   }
 
   #receive(chunk: Buffer): void {
-    if (this.#engine.hasInput) this.#bytesAhead += chunk.length
-    else this.#bytesAhead = 0
     try {
       this.#engine.receive(chunk)
     } finally {
       this.#bytesSinceRest += chunk.length
       // Also if a listener of the application has thrown.
-      if (this.#engine.hasInput && this.#bytesAhead >= this.#aheadBytes) this.#socket.pause()
+      if (this.#engine.inputBytes >= this.#highWaterMark) this.#socket.pause()
       else if (this.#bytesSinceRest >= BYTES_A_TURN) this.#rest()
     }
     // Otherwise a connection that receives without a pause sends only once in each turn of the event loop.
@@ -123,7 +119,7 @@ export class Wire {
   }
 
   #move(): void {
-    if (this.#socket.isPaused() && !this.#engine.hasInput) this.#socket.resume()
+    if (this.#socket.isPaused() && this.#engine.inputBytes === 0) this.#socket.resume()
     const hasSent = this.#send()
     this.#finish()
     if (hasSent) this.#engine.onReady?.()

@@ -7,6 +7,7 @@ import t, { type Test } from 'tap'
 import type { OpenSSLEngine } from '../../src/openssl/engine.ts'
 import { Wire } from '../../src/openssl/wire.ts'
 import { hiddenKey } from '../../src/transports/node-internals.ts'
+import { SHARED_BYTES } from '../../src/transports/node-internals-socket.ts'
 import { clientEngine, EngineEnd, MemoryLink, serverEngine, type Version, versions } from '../fixtures/engine-end.ts'
 import { ca, server as identity } from '../fixtures/pki.ts'
 import { Random, SEED } from '../fixtures/random.ts'
@@ -15,10 +16,11 @@ import { Tally } from '../fixtures/tally.ts'
 t.before(() => t.comment(`SEED=${SEED}`))
 
 /** Two connected sockets. */
-async function sockets(t: Test): Promise<{ near: Socket; far: Socket }> {
+async function sockets(t: Test, highWaterMark?: number): Promise<{ near: Socket; far: Socket }> {
   const server = net.createServer({ allowHalfOpen: true }).listen(0, '127.0.0.1')
   await once(server, 'listening')
-  const near = net.connect((server.address() as AddressInfo).port, '127.0.0.1')
+  const { port } = server.address() as AddressInfo
+  const near = net.connect(Object.assign({ host: '127.0.0.1', port }, highWaterMark !== undefined && { highWaterMark }))
   const [[far]] = (await Promise.all([once(server, 'connection'), once(near, 'connect')])) as [[Socket], unknown]
   server.close()
   t.teardown(() => {
@@ -102,10 +104,23 @@ for (const version of versions) {
     do sent.add(chunk)
     while (node.write(chunk) || sent.bytes < 20_000_000)
     while (!near.isPaused()) await new Promise((resolve) => setImmediate(resolve))
-    t.ok(end.engine.hasInput)
+    t.ok(end.engine.inputBytes > 0)
+    t.ok(end.engine.inputBytes < near.readableHighWaterMark + SHARED_BYTES, `${end.engine.inputBytes} bytes wait`)
     end.reads = true
     end.pump()
     await end.until(() => end.received.bytes === sent.bytes)
+    t.same(end.received.sum(), sent.sum())
+  })
+
+  t.test(`a socket with a high water mark of 0 receives everything, ${version}`, async (t) => {
+    const { near, far } = await sockets(t, 0)
+    t.equal(near.readableHighWaterMark, 0)
+    const end = wired(t, clientEngine({ version }), near)
+    const data = Buffer.alloc(BYTES, 'abc')
+    nodeServer(far).write(data)
+    await end.until(() => end.received.bytes === BYTES)
+    const sent = new Tally()
+    sent.add(data)
     t.same(end.received.sum(), sent.sum())
   })
 
