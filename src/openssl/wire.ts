@@ -8,10 +8,10 @@ import { borrowMemory, giveBack, SEND_BYTES } from './send-memory.ts'
 export const LINGER_MS = 10_000
 
 /**
- * After so many bytes received, the rest of the event loop has its turn. Otherwise one direction starves the other. Each
- * of these turns costs three system calls.
+ * After so many milliseconds of receiving, the rest of the event loop has its turn. Otherwise one direction starves the
+ * other, and a peer that sends tiny records stops all else. Each of these turns costs three system calls.
  */
-const BYTES_A_TURN = 1_048_576
+const TURN_MS = 1
 
 /**
  * Carries encrypted bytes between an engine and a socket, or any other Duplex, in both directions. The wire owns the
@@ -28,7 +28,8 @@ export class Wire {
   /** Memory of the writes that the socket has not called back for, in their order. */
   readonly #lent: Buffer[] = []
   #isDue = false
-  #bytesSinceRest = 0
+  /** How many milliseconds it took to receive since the rest of the event loop had its turn. */
+  #turnMs = 0
   /**
    * When so many bytes wait that the engine does not read, the socket receives no more. If it stopped at the first one,
    * nobody would notice that the connection has ended. A Readable does this by itself: it fills its buffer when it is
@@ -49,7 +50,7 @@ export class Wire {
     if (!receiveIntoSharedMemory(socket, this.#receiveShared)) socket.on('data', (chunk) => this.#receive(chunk))
     else if (socket.readableHighWaterMark > 0) this.#highWaterMark = socket.readableHighWaterMark
     socket.on('end', () => engine.endInput())
-    socket.on('drain', () => this.#move())
+    socket.on('drain', () => this.#output())
     socket.on('finish', () => setImmediate(this.#moveLate))
     socket.on('error', (error: Error) => engine.break(error))
     socket.on('close', () => this.#closed())
@@ -84,7 +85,7 @@ export class Wire {
   readonly #receiveShared = (chunk: Buffer): void => {
     // libuv has received all that there is, and lets the event loop go on by itself, so no rest is due. A rest would also
     // change what a reset of the connection looks like: an end, as with Node's own TLS, or after a rest an error.
-    if (chunk.length < SHARED_BYTES) this.#bytesSinceRest = 0
+    if (chunk.length < SHARED_BYTES) this.#turnMs = 0
     try {
       this.#receive(chunk)
     } finally {
@@ -94,21 +95,22 @@ export class Wire {
   }
 
   #receive(chunk: Buffer): void {
+    const beganAt = performance.now()
     try {
       this.#engine.receive(chunk)
     } finally {
-      this.#bytesSinceRest += chunk.length
+      this.#turnMs += performance.now() - beganAt
       // Also if a listener of the application has thrown.
       if (this.#engine.inputBytes >= this.#highWaterMark) this.#socket.pause()
-      else if (this.#bytesSinceRest >= BYTES_A_TURN) this.#rest()
+      else if (this.#turnMs >= TURN_MS) this.#rest()
     }
     // Otherwise a connection that receives without a pause sends only once in each turn of the event loop.
-    if (this.#isBulk) this.#move()
+    if (this.#isBulk) this.#output()
   }
 
   /** Lets the rest of the event loop have its turn: libuv reads 4 MiB at once from a peer that sends without a pause. */
   #rest(): void {
-    this.#bytesSinceRest = 0
+    this.#turnMs = 0
     this.#socket.pause()
     setImmediate(this.#moveNow)
   }
@@ -120,6 +122,11 @@ export class Wire {
 
   #move(): void {
     if (this.#socket.isPaused() && this.#engine.inputBytes === 0) this.#socket.resume()
+    this.#output()
+  }
+
+  /** Does not resume the socket: a rest would be over at once. */
+  #output(): void {
     const hasSent = this.#send()
     this.#finish()
     if (hasSent) this.#engine.onReady?.()

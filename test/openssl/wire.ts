@@ -124,6 +124,31 @@ for (const version of versions) {
     t.same(end.received.sum(), sent.sum())
   })
 
+  t.test(`the event loop has its turn while both sides send, ${version}`, async (t) => {
+    const { near, far } = await sockets(t)
+    const end = wired(t, serverEngine({ version }), near)
+    const node = nodeClient(far)
+    await once(node, 'secureConnect')
+    // Each receipt seems to take a millisecond.
+    let now = 0
+    const clock = sinon.stub(performance, 'now').callsFake(() => now++)
+    t.teardown(() => clock.restore())
+    const received = new Tally()
+    node.on('data', (data) => received.add(data))
+    const sent = Buffer.alloc(10_000_000)
+    node.write(sent)
+    for (let i = 0; i < 150; i++) end.send(Buffer.alloc(65_536))
+    let most = 0
+    for (let before = 0; before < sent.length; ) {
+      await new Promise((resolve) => setImmediate(resolve))
+      most = Math.max(most, end.received.bytes - before)
+      before = end.received.bytes
+    }
+    t.ok(most > SHARED_BYTES / 2 && most <= SHARED_BYTES + 16_384, `${most} bytes in one turn`)
+    await end.until(() => received.bytes === end.sent.bytes)
+    t.same(received.sum(), end.sent.sum())
+  })
+
   t.test(`a peer that does not read stops the engine, ${version}`, async (t) => {
     const { near, far } = await sockets(t)
     const end = wired(t, serverEngine({ version }), near)

