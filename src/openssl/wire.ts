@@ -8,10 +8,12 @@ import { borrowMemory, giveBack, SEND_BYTES } from './send-memory.ts'
 export const LINGER_MS = 10_000
 
 /**
- * After so many milliseconds of receiving, the rest of the event loop has its turn. Otherwise one direction starves the
- * other, and a peer that sends tiny records stops all else. Each of these turns costs three system calls.
+ * After so many milliseconds of receiving, and so many bytes, the rest of the event loop has its turn. Otherwise one
+ * direction starves the other, and a peer that sends tiny records stops all else. Each of these turns costs three system
+ * calls.
  */
 const TURN_MS = 1
+const TURN_BYTES = 262_144
 
 /**
  * Carries encrypted bytes between an engine and a socket, or any other Duplex, in both directions. The wire owns the
@@ -28,7 +30,8 @@ export class Wire {
   /** Memory of the writes that the socket has not called back for, in their order. */
   readonly #lent: Buffer[] = []
   #isDue = false
-  /** How many milliseconds it took to receive since the rest of the event loop had its turn. */
+  /** What was received since the rest of the event loop had its turn, and how many milliseconds that took. */
+  #turnBytes = 0
   #turnMs = 0
   /**
    * When so many bytes wait that the engine does not read, the socket receives no more. If it stopped at the first one,
@@ -85,7 +88,7 @@ export class Wire {
   readonly #receiveShared = (chunk: Buffer): void => {
     // libuv has received all that there is, and lets the event loop go on by itself, so no rest is due. A rest would also
     // change what a reset of the connection looks like: an end, as with Node's own TLS, or after a rest an error.
-    if (chunk.length < SHARED_BYTES) this.#turnMs = 0
+    if (chunk.length < SHARED_BYTES) this.#beginTurn()
     try {
       this.#receive(chunk)
     } finally {
@@ -100,9 +103,10 @@ export class Wire {
       this.#engine.receive(chunk)
     } finally {
       this.#turnMs += performance.now() - beganAt
+      this.#turnBytes += chunk.length
       // Also if a listener of the application has thrown.
       if (this.#engine.inputBytes >= this.#highWaterMark) this.#socket.pause()
-      else if (this.#turnMs >= TURN_MS) this.#rest()
+      else if (this.#turnMs >= TURN_MS && this.#turnBytes >= TURN_BYTES) this.#rest()
     }
     // Otherwise a connection that receives without a pause sends only once in each turn of the event loop.
     if (this.#isBulk) this.#output()
@@ -110,9 +114,14 @@ export class Wire {
 
   /** Lets the rest of the event loop have its turn: libuv reads 4 MiB at once from a peer that sends without a pause. */
   #rest(): void {
-    this.#turnMs = 0
+    this.#beginTurn()
     this.#socket.pause()
     setImmediate(this.#moveNow)
+  }
+
+  #beginTurn(): void {
+    this.#turnBytes = 0
+    this.#turnMs = 0
   }
 
   /** Whether so much waits to be sent that it fills a write by itself. */
