@@ -58,8 +58,9 @@ export interface RekeyOptions {
   everyRecords?: number | undefined
   /**
    * Keys that have reached one of these limits are not used any more: the stream is destroyed with
-   * `ERR_RENEGOTIATION_KEYS_EXPIRED`, unless a handshake is in progress that the peer has answered. Each limit must be
-   * greater than the value of the schedule.
+   * `ERR_RENEGOTIATION_KEYS_EXPIRED`, unless a handshake is in progress that the peer has answered. What was received
+   * together with the last byte or record may go beyond it: up to 128 KiB over OpenSSL. Each limit must be greater than
+   * the value of the schedule.
    */
   hardLimit?: KeyLimits | undefined
   /**
