@@ -7,18 +7,18 @@
 // that it starts, to note what they import. For most files that takes longer than the tests.
 import { spawn } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
-import { delimiter, dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { pathOfOwnNode } from './own-path.mjs'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const taprc = readFileSync(join(root, '.taprc'), 'utf8')
 const setting = (name) => Number(new RegExp(`^${name}: (\\d+)$`, 'm').exec(taprc)[1])
 const env = {
   ...process.env,
-  // Tests that run "node" get the same Node.
-  PATH: `${dirname(process.execPath)}${delimiter}${process.env.PATH ?? ''}`,
+  PATH: pathOfOwnNode(),
   TAP_TIMEOUT: `${setting('timeout')}`,
 }
 /** After which time a file is ended that does not even notice that its own time is over, in milliseconds. */

@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { chromium } from 'playwright-core'
@@ -6,6 +5,7 @@ import t from 'tap'
 import { picture } from '../../src/cli/picture.ts'
 import type { SoakReport } from '../../src/cli/soak.ts'
 import { Timeline } from '../../src/cli/timeline.ts'
+import { find } from '../fixtures/servers.ts'
 import { mark, status } from '../fixtures/soak-report.ts'
 
 const MiB = 1024 * 1024
@@ -56,7 +56,7 @@ function report(more: Partial<SoakReport> = {}): SoakReport {
   }
 }
 
-const executablePath = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync)
+const executablePath = ['chromium', 'chromium-browser', 'google-chrome'].map(find).find((path) => path !== undefined)
 
 t.test('a browser shows the soak picture', { skip: executablePath === undefined && 'needs Chromium' }, async (t) => {
   const directory = t.testdir({ 'soak.svg': picture(report()) })
