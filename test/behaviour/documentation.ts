@@ -18,7 +18,6 @@ import { type ChildProcess, execFile, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import https from 'node:https'
-import net from 'node:net'
 import { dirname, join, resolve } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
@@ -27,6 +26,7 @@ import t from 'tap'
 import { transitions } from '../../src/core/state.ts'
 import * as api from '../../src/index.ts'
 import * as openssl from '../../src/openssl/index.ts'
+import { freePort } from '../fixtures/free-port.ts'
 import * as pki from '../fixtures/pki.ts'
 import { Plant } from '../fixtures/plant.ts'
 import { stacks } from '../fixtures/stacks.ts'
@@ -75,9 +75,9 @@ for (const block of written('js')) {
     })
     const plant = await Plant.open(t)
     const listens = block.code.includes('listen(8443)')
-    const freePort = listens ? await findFreePort() : 0
+    const port = listens ? await freePort() : 0
     const file = join(directory, 'block.mjs')
-    writeFileSync(file, atLoopback(block.code, plant.port, freePort))
+    writeFileSync(file, atLoopback(block.code, plant.port, port))
     const child = fork(runner, [file], {
       cwd: directory,
       env: { ...process.env, NODE_EXTRA_CA_CERTS: join(directory, 'ca.pem'), NODE_DEBUG: '' },
@@ -91,7 +91,7 @@ for (const block of written('js')) {
       if (block.code.includes('8883')) await plant.renegotiateAndEnd()
       if (listens) {
         const isOpenSSL = block.code.includes('renegotiation-duplex/openssl')
-        await t.resolves(visit(freePort, block.code.includes('node:http'), isOpenSSL), 'the server answers')
+        await t.resolves(visit(port, block.code.includes('node:http'), isOpenSSL), 'the server answers')
         child.kill('SIGKILL')
       }
     }
@@ -272,29 +272,13 @@ function hasRun(child: ChildProcess): Promise<boolean> {
   })
 }
 
-function atLoopback(code: string, plantPort: number, freePort: number): string {
+function atLoopback(code: string, plantPort: number, port: number): string {
   let local = code
   for (const [name, path] of modules) local = local.replaceAll(`'${name}'`, `'${new URL(path, built)}'`)
   return local
     .replaceAll('plant.example', 'localhost')
     .replaceAll(/\b8883\b/g, String(plantPort))
-    .replaceAll(/\b8443\b/g, String(freePort))
-}
-
-/** Returns a free port below the ephemeral ports, which the kernel could give to another connection meanwhile. */
-async function findFreePort(): Promise<number> {
-  for (;;) {
-    const port = 20_000 + Math.floor(Math.random() * 10_000)
-    const server = net.createServer()
-    const isFree = await new Promise<boolean>((resolve) => {
-      server.once('error', () => resolve(false))
-      server.listen(port, () => resolve(true))
-    })
-    if (!isFree) continue
-    server.close()
-    await once(server, 'close')
-    return port
-  }
+    .replaceAll(/\b8443\b/g, String(port))
 }
 
 function codeBlocks(page: string): Block[] {

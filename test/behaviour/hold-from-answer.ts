@@ -57,6 +57,8 @@ async function asked(t: Test, options: RenegotiationOptions) {
   t.teardown(() => stream.destroy())
   stream.on('error', () => {}).resume()
   const result = stream.renegotiate()
+  // Some of these tests look at a failure only when more has happened.
+  result.catch(() => {})
   await raw.expect('HelloRequest')
   return { raw, stream, plain, result }
 }
@@ -108,7 +110,7 @@ t.test('without the option, and with request, nothing leaves after the request (
 
 t.test('a client that never answers is disconnected after handshakeTimeout, however much is written', async (t) => {
   const { stream, result } = await asked(t, { ...holdFrom, handshakeTimeout: 200 })
-  const failed = nextError(stream)
+  const failed = stream.errored ?? nextError(stream)
   const write = (): void => void (stream.destroyed || stream.write('more', () => setImmediate(write)))
   write()
   const error = await rejection(result)

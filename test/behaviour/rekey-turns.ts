@@ -52,14 +52,28 @@ function scheduled(sockets: readonly tls.TLSSocket[], rekey: RekeyOptions): Rene
   })
 }
 
-/** Waits until all are renewed. Returns how many of them were in a renegotiation at once, at the most. */
+/** A turn may go to the next stream after so many milliseconds, even if its handshake is not over. See rekey-turns.ts. */
+const TURN_MS = 200
+
+/**
+ * Waits until all are renewed. Returns how many of them were in a renegotiation at once, at the most. On a busy machine
+ * a handshake can take longer than a turn. It is not counted any more then.
+ */
 async function renewal(streams: readonly RenegotiationTLSSocket[]): Promise<number> {
   let most = 0
+  const began = new Map<RenegotiationTLSSocket, number>()
   const look = () => {
+    const now = performance.now()
     const busy = streams.filter(({ state }) => state === 'draining' || state === 'handshaking')
-    most = Math.max(most, busy.length)
+    const inTurn = busy.filter((stream) => now - (began.get(stream) as number) < TURN_MS)
+    most = Math.max(most, inTurn.length)
   }
-  for (const stream of streams) stream.on('renegotiating', look)
+  for (const stream of streams) {
+    stream.on('renegotiating', () => {
+      began.set(stream, performance.now())
+      look()
+    })
+  }
   await Promise.all(streams.map((stream) => once(stream, 'renegotiated')))
   return most
 }

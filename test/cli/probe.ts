@@ -146,7 +146,7 @@ t.test('probe --send sends the text before and after the renegotiation, with \\r
 
 t.test('probe --send reports "allowed" if the server renegotiates but never answers the text', async (t) => {
   const { port } = await listen(t, {}, (socket) => socket.resume())
-  const { code, report } = await probe(t, port, '--send', 'anybody there?', '--timeout', '500ms')
+  const { code, report } = await probe(t, port, '--send', 'anybody there?', '--timeout', '3s')
   t.equal(code, 0)
   t.match(report, { clientInitiated: 'allowed', traffic: { during: 0, after: 0 } })
 })
@@ -167,7 +167,7 @@ t.test('probe reports "no answer" if the server does not answer the renegotiatio
     // From now on, nothing of the client reaches the server.
     server.once('secureConnection', () => socket.unpipe(upstream))
   })
-  const { code, report } = await probe(t, port, '--timeout', '500ms')
+  const { code, report } = await probe(t, port, '--timeout', '3s')
   t.equal(code, 1)
   t.match(report, { attempts: 1, clientInitiated: 'no answer', reason: /did not finish in time/ })
 })

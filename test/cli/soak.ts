@@ -1,7 +1,6 @@
 import { constants } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
-import net from 'node:net'
 import { join } from 'node:path'
 import { Transform } from 'node:stream'
 import { setImmediate as turn } from 'node:timers/promises'
@@ -9,6 +8,7 @@ import t, { type Test } from 'tap'
 import type { SoakReport } from '../../src/cli/soak.ts'
 import type { RenegotiationServerOptions, RenegotiationTLSSocket } from '../../src/index.ts'
 import { type CliResult, cli } from '../fixtures/cli.ts'
+import { freePort } from '../fixtures/free-port.ts'
 import { ca } from '../fixtures/pki.ts'
 import { SEED } from '../fixtures/random.ts'
 import { listen } from '../fixtures/web.ts'
@@ -208,11 +208,7 @@ t.test('soak --connect fails if no byte is sent or received for the time of --st
 })
 
 t.test('soak --connect fails if there is no server at the address', async (t) => {
-  const server = net.createServer().listen(0, '127.0.0.1')
-  await new Promise((resolve) => server.once('listening', resolve))
-  const { port } = server.address() as net.AddressInfo
-  server.close()
-  const result = await soak(t, ['--connect', `127.0.0.1:${port}`])
+  const result = await soak(t, ['--connect', `127.0.0.1:${await freePort()}`])
   failed(t, result, /client: ECONNREFUSED/)
   t.match(result.report, { protocol: null, milliseconds: 0 })
 })

@@ -8,6 +8,7 @@ import t, { type Test } from 'tap'
 import type { RenegotiationTLSSocket } from '../../src/index.ts'
 import { Connection } from '../../src/openssl/connection.ts'
 import { connect, createSecureContext, isAvailable, type OpenSSLConnectionOptions } from '../../src/openssl/index.ts'
+import { freePort } from '../fixtures/free-port.ts'
 import { JavaScriptDuplex } from '../fixtures/javascript-duplex.ts'
 import { clientOf, connected, openSSLServer, versions } from '../fixtures/openssl-pair.ts'
 import { ca, client as clientPki, elsewhere, server as serverPki } from '../fixtures/pki.ts'
@@ -157,11 +158,7 @@ t.test('every connection of OpenSSL is freed once, however the connection ends',
 })
 
 t.test('a failed connection emits the error of the socket, and then close', async (t) => {
-  const server = net.createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as net.AddressInfo
-  server.close()
-  const stream = connect({ port, host: '127.0.0.1' })
+  const stream = connect({ port: await freePort(), host: '127.0.0.1' })
   t.equal(stream.connecting, true)
   const written = new Promise((resolve) => stream.write('x', resolve))
   t.match(await nextError(stream), { code: 'ECONNREFUSED' })

@@ -3,6 +3,7 @@ import net from 'node:net'
 import tls from 'node:tls'
 import t from 'tap'
 import { connect, createServer, type RenegotiationTLSSocket } from '../../src/index.ts'
+import { freePort } from '../fixtures/free-port.ts'
 import { ca, server as identity } from '../fixtures/pki.ts'
 import { closed } from '../fixtures/settled.ts'
 import { clientOptions, tlsServer } from '../fixtures/tls-pair.ts'
@@ -73,11 +74,7 @@ t.test('bad options of connect() throw, and no connection is made', async (t) =>
 })
 
 t.test('a failed connection emits the same error as with Node', async (t) => {
-  const server = net.createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as net.AddressInfo
-  server.close()
-  const stream = connect({ port, host: '127.0.0.1' })
+  const stream = connect({ port: await freePort(), host: '127.0.0.1' })
   const [error] = await once(stream, 'error')
   t.match(error, { code: 'ECONNREFUSED' })
   await closed(stream)
