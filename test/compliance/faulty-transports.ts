@@ -254,9 +254,9 @@ t.test('complianceTests() throws for invalid options, and a test rejects if conn
 t.test('a stream test that exceeds its timeout reports the state of both streams', async (t) => {
   const connect = () =>
     MemoryTransport.pair().map((inner) => faulty(inner, { calls: write(() => {}) })) as [Transport, Transport]
-  const late = complianceTests({ connect, timeout: 100 }).find(({ name }) => name.startsWith('a stream'))
+  const late = complianceTests({ connect, timeout: 1000 }).find(({ name }) => name.startsWith('a stream'))
   await t.rejects(late?.run() ?? Promise.resolve(), {
-    message: /not done after 100 ms. near end: open, \d+ bytes held, [1-9]\d* in flight. far end: /,
+    message: /not done after 1000 ms. near end: open, \d+ bytes held, [1-9]\d* in flight. far end: /,
   })
 })
 
@@ -264,7 +264,9 @@ for (const [name, [fault, message]] of Object.entries(faults)) {
   t.test(`the compliance tests fail for a transport that ${name}`, async (t) => {
     const connect = () => MemoryTransport.pair().map((inner) => faulty(inner, fault)) as [Transport, Transport]
     const { renegotiates = true } = fault
-    for (const { run } of complianceTests({ connect, seed: SEED, timeout: 1000, renegotiates })) {
+    // The tests before the one that finds the fault must pass, on a busy machine too.
+    const timeout = message.source.includes('not done') ? 1000 : 10_000
+    for (const { run } of complianceTests({ connect, seed: SEED, timeout, renegotiates })) {
       const error = await run().then(
         () => undefined,
         (error: Error) => error,

@@ -1,10 +1,9 @@
 import { setImmediate as turn } from 'node:timers/promises'
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import t from 'tap'
 import type { OpenSSL } from '../../src/openssl/binding.ts'
 import { type ContextOptions, createSecureContext } from '../../src/openssl/context.ts'
 import type { SecureContext } from '../../src/openssl/secure-context.ts'
+import { collectGarbage } from '../fixtures/collect-garbage.ts'
 import { openssl } from '../fixtures/openssl-ends.ts'
 import { dh2048, leafRevoked, pfx } from '../fixtures/openssl-pki.ts'
 import { ca, server } from '../fixtures/pki.ts'
@@ -111,12 +110,10 @@ t.test('a context can be disposed of', async (t) => {
 
 t.test('a context that nobody frees is freed with its object', async (t) => {
   const { counted, alive } = counting()
-  setFlagsFromString('--expose-gc')
-  const collect = runInNewContext('gc') as () => void
   for (let i = 0; i < 5; i++) createSecureContext(counted, everything)
   t.equal(alive.size, 5)
   while (alive.size > 1) {
-    collect()
+    collectGarbage()
     await turn()
   }
   t.pass()

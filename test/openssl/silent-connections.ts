@@ -4,6 +4,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import tls from 'node:tls'
 import t from 'tap'
 import { connect, createServer } from '../../src/openssl/index.ts'
+import { collectGarbage } from '../fixtures/collect-garbage.ts'
 import { clientEngine } from '../fixtures/engine-end.ts'
 import { clientOf } from '../fixtures/openssl-pair.ts'
 import * as pki from '../fixtures/pki.ts'
@@ -59,11 +60,13 @@ async function flood(server: tls.Server) {
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo
+  collectGarbage()
   const before = process.memoryUsage().rss
   const { sockets, closed } = await open(port)
   await full
   // Until what has arrived is read.
   for (let i = 0; i < 10; i++) await turn()
+  collectGarbage()
   const bytes = (process.memoryUsage().rss - before) / SILENT
   return { port, bytes, codes, sockets, closed }
 }

@@ -28,7 +28,7 @@ t.test('a client that does not answer a HelloRequest cannot keep the old keys in
 
 t.test('a client that does not complete its ClientHello cannot keep the old keys in use', async (t) => {
   const { raw, stream, errors } = await attackedServer(t, {
-    renegotiation: { ...renegotiation, rekey: { hardLimit: { ms: 50 } } },
+    renegotiation: { ...renegotiation, rekey: { hardLimit: { ms: 1000 } } },
   })
   stream.resume()
   const begins = once(stream, 'renegotiating')

@@ -292,6 +292,7 @@ t.test('both ends renegotiate with full handshakes and check certificates, while
     return hash
   })
   const sent = [client, stream].map(() => createHash('sha256'))
+  const ended = [client, stream].map((end) => once(end, 'end'))
   await Promise.all(
     [client, stream].map(async (end, index) => {
       while (reports.length < 12) {
@@ -300,10 +301,11 @@ t.test('both ends renegotiate with full handshakes and check certificates, while
         if (!end.write(chunk)) await once(end, 'drain')
         await new Promise(setImmediate)
       }
-      end.end()
-      await once(end, 'end')
     }),
   )
+  // The server ends when it has read the end of the client. It can take a request back that was not answered.
+  client.end()
+  await Promise.all(ended)
   t.strictSame(
     hashes.map((hash) => hash.digest('hex')),
     sent.map((hash) => hash.digest('hex')),
@@ -629,7 +631,7 @@ t.test('a client that resumes its session again and again cannot put off the ful
     await client.handshake({ resume: session }).catch(() => {})
     await new Promise(setImmediate)
   }
-  t.ok(resumed.length > 3, `${resumed.length} handshakes`)
+  t.ok(resumed.includes(true), `${resumed.length} handshakes`)
   // Which of the two it is depends on whether the server finds a moment between the handshakes of the client.
   if (stream.destroyed) t.match(await failed, { code: 'ERR_RENEGOTIATION_KEYS_EXPIRED' })
   else t.match(stream, { authorized: true })
