@@ -2,8 +2,8 @@ import { existsSync, realpathSync } from 'node:fs'
 import { delimiter, dirname, join } from 'node:path'
 
 /**
- * The PATH for tests that run "node", which must be the Node that runs this. Its directory comes first only if it has to:
- * it may be one with many other programs, and then a PATH that was to hide them would not.
+ * The PATH for tests that run "node", which must be the Node that runs this. The directory of this Node is put in front
+ * only if another "node" would be found. It may be /usr/bin, which has many programs that the PATH does not show.
  */
 export function pathOfOwnNode() {
   const path = process.env.PATH ?? ''
