@@ -57,7 +57,7 @@ async function asked(t: Test, options: RenegotiationOptions) {
   t.teardown(() => stream.destroy())
   stream.on('error', () => {}).resume()
   const result = stream.renegotiate()
-  // Some of these tests look at a failure only when more has happened.
+  // Not every test waits for the result at once. A failure before that would be an unhandled rejection.
   result.catch(() => {})
   await raw.expect('HelloRequest')
   return { raw, stream, plain, result }

@@ -303,7 +303,7 @@ t.test('both ends renegotiate with full handshakes and check certificates, while
       }
     }),
   )
-  // The server ends when it has read the end of the client. It can take a request back that was not answered.
+  // The server ends when it has read the end of the client. A request that the client has not answered does no harm then.
   client.end()
   await Promise.all(ended)
   t.strictSame(
