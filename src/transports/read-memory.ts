@@ -17,7 +17,9 @@ export class ReadMemory {
   room(bytes = 0): Buffer {
     this.#isForRun = bytes > RECORD_BYTES
     if (this.#free.length < Math.max(bytes, RECORD_BYTES)) {
-      this.#free = Buffer.allocUnsafe(bytes > RECORD_BYTES ? bytes : this.#readsFullRecords ? RECORD_BYTES : POOL_BYTES)
+      const size = bytes > RECORD_BYTES ? bytes : this.#readsFullRecords ? RECORD_BYTES : POOL_BYTES
+      // Not from the pool of Node, which a small part of it would hold as a whole.
+      this.#free = Buffer.allocUnsafeSlow(size)
     }
     return this.#free
   }

@@ -14,15 +14,17 @@ t.test('small records share memory, and a full record has memory of its own', as
   memory.take(16 * KIB)
   for (let i = 0; i < 3; i++) memory.take(memory.room().length > 16 * KIB ? 16 * KIB : memory.room().length)
   t.equal(memory.room().length, 16 * KIB)
-  t.equal(memory.take(16 * KIB).length, 16 * KIB)
+  const record = memory.take(16 * KIB)
+  t.equal(record.length, 16 * KIB)
+  t.equal(record.buffer.byteLength, 16 * KIB, 'not even with the pool of Node, which has 64 KiB since version 26')
 })
 
 t.test('several records have memory of their own', async (t) => {
   const memory = new ReadMemory()
   t.equal(memory.room(65_537).length, 65_537)
   t.equal(memory.take(65_536).length, 65_536)
-  t.equal(memory.room(50_000).length, 50_000)
-  t.equal(memory.take(50_000).length, 50_000)
+  t.equal(memory.room(20_000).length, 20_000)
+  t.equal(memory.take(20_000).buffer.byteLength, 20_000)
 })
 
 t.test('a few bytes do not hold the memory that several records needed', async (t) => {
