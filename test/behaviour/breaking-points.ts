@@ -22,7 +22,7 @@ const ONLY = process.env['BREAK_ONLY']?.split(' ')
 /** So many connections at once. */
 const PLACES = Number(process.env['BREAK_PLACES'] ?? 24)
 
-t.setTimeout(300_000 + (ALL ? 3_600_000 : 0))
+t.setTimeout(900_000 + (ALL ? 3_600_000 : 0))
 t.comment(`BREAK_OFFSET=${OFFSET} BREAK_STEP=${STEP}`)
 
 const timers = new HeldTimers()
