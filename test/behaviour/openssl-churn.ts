@@ -7,8 +7,8 @@ import { nativeMemory } from '../fixtures/native-memory.ts'
 import { SEED } from '../fixtures/random.ts'
 
 /*
- * Connections over OpenSSL are opened and destroyed at random moments. CHURN is their number, 10000 for a long run; SEED
- * repeats a run.
+ * Connections over OpenSSL are opened and destroyed at random moments. CHURN is their number, 10000 for a long run; with
+ * fewer than 1000, the control leaks too little to be seen. SEED repeats a run.
  */
 const TIMES = Number(process.env['CHURN'] ?? 1000)
 /** How many bytes may be added: what V8 and the allocator keep, and for each connection less than anything of OpenSSL. */
