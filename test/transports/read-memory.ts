@@ -16,7 +16,11 @@ t.test('small records share memory, and a full record has memory of its own', as
   t.equal(memory.room().length, 16 * KIB)
   const record = memory.take(16 * KIB)
   t.equal(record.length, 16 * KIB)
-  t.equal(record.buffer.byteLength, 16 * KIB, 'its memory is not part of the pool of Node, which has 64 KiB since version 26')
+  t.equal(
+    record.buffer.byteLength,
+    16 * KIB,
+    'its memory is not part of the pool of Node, which has 64 KiB since version 26',
+  )
 })
 
 t.test('several records have memory of their own', async (t) => {
