@@ -32,16 +32,22 @@ socket.on('error', () => {}).resume()
 const before = socket.servername
 console.log('after the first handshake:     ', { servername: before, asked })
 
-await peer.begin({ servername: 'private.example' })
-let midway = socket.servername
-for (let waited = 0; waited < WAIT_MS && midway === before; waited += 50) {
-  await sleep(50)
+let midway = before
+try {
+  await peer.begin({ servername: 'private.example' })
   midway = socket.servername
+  for (let waited = 0; waited < WAIT_MS && midway === before; waited += 50) {
+    await sleep(50)
+    midway = socket.servername
+  }
+  console.log('in the middle of the second:   ', { servername: midway, asked })
+  peer.finish()
+  peer.flush()
+  await peer.finished()
+} catch (error) {
+  // Node 22.23.5, 24.22.3 and later refuse such a handshake with the alert illegal_parameter (47).
+  console.log('the second was refused:        ', error.message)
 }
-console.log('in the middle of the second:   ', { servername: midway, asked })
-peer.finish()
-peer.flush()
-await peer.finished()
 await sleep(100)
 const after = socket.servername
 console.log('after the second:              ', { servername: after, asked })

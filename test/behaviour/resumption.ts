@@ -13,6 +13,7 @@ import {
 } from '../../src/index.ts'
 import { alice, facts, mallory, nameOfPeer } from '../fixtures/attack.ts'
 import { link } from '../fixtures/link.ts'
+import { nameRefused, refusesNameChange } from '../fixtures/name-change.ts'
 import * as pki from '../fixtures/pki.ts'
 import { SEED } from '../fixtures/random.ts'
 import { nextError, rejection } from '../fixtures/settled.ts'
@@ -228,10 +229,12 @@ t.test('a session for another server name changes nothing that is shown', async 
   const before = shown()
   t.match(before, ['localhost', true])
   const { raw: another } = await dial({ ...mallory, servername: 'other.example' })
-  const over = once(stream, 'renegotiated')
-  // OpenSSL does not compare the names (final_server_name), and Node.js does not store them in the session.
-  await raw.handshake({ resume: another.session, servername: 'other.example' })
-  t.match(await over, [{ resumed: true, authorized: true, peerCertificateChanged: false }])
+  const refuses = await refusesNameChange(t)
+  const over = refuses ? nextError(stream) : once(stream, 'renegotiated')
+  await raw.handshake({ resume: another.session, servername: 'other.example' }).catch(() => {})
+  // OpenSSL does not compare the names (final_server_name). Older releases of Node.js do not store them in the session.
+  if (refuses) t.match(await over, nameRefused)
+  else t.match(await over, [{ resumed: true, authorized: true, peerCertificateChanged: false }])
   t.strictSame(shown(), before)
 })
 
