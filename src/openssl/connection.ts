@@ -37,6 +37,8 @@ export class Connection {
   failure: Error | undefined
   /** A callback has stopped the handshake until its answer is there. Called again, OpenSSL would take that for the answer. */
   isStopped = false
+  /** On a server: the server name in the last ClientHello (SNI), '' for none. Undefined if it is not known. */
+  requestedName: string | undefined
   readonly #ssl: Pointer
   readonly #input: Pointer
   readonly #output: Pointer

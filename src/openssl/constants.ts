@@ -146,6 +146,7 @@ export const SSL_TLSEXT_ERR_NOACK = 3
 export const SSL_CLIENT_HELLO_SUCCESS = 1
 export const SSL_CLIENT_HELLO_ERROR = 0
 export const SSL_CLIENT_HELLO_RETRY = -1
+export const TLSEXT_TYPE_server_name = 0
 export const TLSEXT_NAMETYPE_host_name = 0
 export const TLSEXT_STATUSTYPE_ocsp = 1
 

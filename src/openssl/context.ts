@@ -12,6 +12,7 @@ import { opensslError } from './openssl-error.ts'
 import { mustBeSupported } from './options.ts'
 import { withBio } from './pem.ts'
 import { SecureContext } from './secure-context.ts'
+import { reportClientHellos } from './ssl-events.ts'
 import { mustExist, mustSucceed } from './succeed.ts'
 import { setTicketKeys } from './ticket-keys.ts'
 import { allowPartialChains, trustAuthorities, trustRoots, useRevocationLists } from './trust.ts'
@@ -56,6 +57,7 @@ export function createSecureContext(openssl: OpenSSL, options: ContextOptions = 
   const context = new SecureContext(openssl, mustExist(openssl, openssl.SSL_CTX_new(openssl.TLS_method())))
   try {
     setDefaults(openssl, context.pointer)
+    reportClientHellos(openssl, context.pointer)
     setVersions(openssl, context.pointer, min, max)
     setOptions(openssl, context.pointer, options)
     // Ciphers come first: `@SECLEVEL=0` in them changes which certificates and keys OpenSSL accepts.
@@ -69,7 +71,7 @@ export function createSecureContext(openssl: OpenSSL, options: ContextOptions = 
     setAlgorithms(openssl, context.pointer, options)
     if (present(options.dhparam)) setDHParameters(openssl, context.pointer, options.dhparam)
     if (present(options.crl)) useRevocationLists(openssl, context.pointer, options.crl)
-    if (present(options.sessionIdContext)) setSessionIdContext(openssl, context.pointer, options.sessionIdContext)
+    if (present(options.sessionIdContext)) setSessionIdContext(context, options.sessionIdContext)
     if (present(options.pfx)) usePFX(openssl, context.pointer, options.pfx, options.passphrase)
     setTicketKeys(context, options.ticketKeys ?? undefined)
     if (present(options.sessionTimeout)) setSessionTimeout(openssl, context.pointer, options.sessionTimeout)
@@ -187,11 +189,14 @@ function setDHParameters(openssl: OpenSSL, context: Pointer, dhparam: unknown): 
   }
 }
 
-function setSessionIdContext(openssl: OpenSSL, context: Pointer, value: unknown): void {
+function setSessionIdContext(context: SecureContext, value: unknown): void {
   mustBeString('options.sessionIdContext', value)
+  const { openssl, pointer } = context
   const bytes = Buffer.from(value)
-  if (openssl.SSL_CTX_set_session_id_context(context, bytes, bytes.length) === 1) return
-  throw new TypeError(opensslError(openssl).message)
+  if (openssl.SSL_CTX_set_session_id_context(pointer, bytes, bytes.length) !== 1) {
+    throw new TypeError(opensslError(openssl).message)
+  }
+  context.sessionIdContext = value
 }
 
 function setSessionTimeout(openssl: OpenSSL, context: Pointer, seconds: unknown): void {

@@ -2,7 +2,7 @@
 import type { Session } from '../core/transport.ts'
 import { inDER } from './certificates.ts'
 import type { Connection } from './connection.ts'
-import { SSL_CTRL_GET_EXTMS_SUPPORT, TLS1_2_VERSION, TLSEXT_NAMETYPE_host_name, X509_V_OK } from './constants.ts'
+import { SSL_CTRL_GET_EXTMS_SUPPORT, TLS1_2_VERSION, X509_V_OK } from './constants.ts'
 import { verifyErrorCode } from './verify.ts'
 
 /** RFC 5705, section 4: labels for private use begin with this word. */
@@ -14,7 +14,7 @@ const LABEL = Buffer.from('EXPERIMENTAL-renegotiation-duplex')
  * `keys` is exported keying material (RFC 5705): it changes with each handshake of TLS 1.2, but not with a key update of
  * TLS 1.3. `identity` is the certificate of the peer in DER.
  */
-export function readEngineSession(connection: Connection, isServer: boolean): Session {
+export function readEngineSession(connection: Connection): Session {
   const { openssl, ssl } = connection
   const certificate = openssl.SSL_get0_peer_certificate(ssl)
   // Without a certificate, the result is X509_V_OK.
@@ -28,7 +28,7 @@ export function readEngineSession(connection: Connection, isServer: boolean): Se
     ...(openssl.SSL_version(ssl) === TLS1_2_VERSION && {
       extendedMasterSecret: openssl.SSL_ctrl(ssl, SSL_CTRL_GET_EXTMS_SUPPORT, 0, null) === 1,
     }),
-    ...(isServer && { servername: openssl.SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name) ?? '' }),
+    servername: connection.requestedName,
   }
 }
 

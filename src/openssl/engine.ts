@@ -71,7 +71,7 @@ export class OpenSSLEngine implements TLSEngine {
     this.#connection = openConnection(openssl, options)
     watchForLeak(this, this.#connection)
     this.#reader = new RecordReader(this.#connection)
-    this.#progress = new HandshakeProgress(this.#connection, isServer)
+    this.#progress = new HandshakeProgress(this.#connection)
     this.#maxOutputBytes = maxOutputBytes
     this.#readDue = !isServer
     this.isServer = isServer
@@ -82,6 +82,11 @@ export class OpenSSLEngine implements TLSEngine {
   /** The SSL, for functions of OpenSSL that the engine does not call. Throws after destroy(). */
   get ssl(): Pointer {
     return this.#connection.ssl
+  }
+
+  /** On a server: the server name in a ClientHello (SNI), '' for none. session() has it after the handshake. */
+  set requestedName(servername: string) {
+    this.#connection.requestedName = servername
   }
 
   read(into: Uint8Array): number | Want {

@@ -198,6 +198,7 @@ const connectionFunctions = {
   SSL_select_next_proto: ['int', 'bytes', 'bytes', 'bytes', 'uint', 'bytes', 'uint'],
   SSL_get0_alpn_selected: ['void', 'pointer', 'bytes', 'bytes'],
   SSL_get_servername: ['string', 'pointer', 'int'],
+  SSL_client_hello_get0_ext: ['int', 'pointer', 'uint', 'bytes', 'bytes'],
   SSL_set_msg_callback: ['void', 'pointer', 'callback'],
   SSL_set_info_callback: ['void', 'pointer', 'callback'],
   SSL_set_session_id_context: ['int', 'pointer', 'bytes', 'uint'],

@@ -15,11 +15,9 @@ export class HandshakeProgress {
   /** The last messages of the first handshake have not been sent. */
   isFlightDue = false
   readonly #connection: Connection
-  readonly #isServer: boolean
 
-  constructor(connection: Connection, isServer: boolean) {
+  constructor(connection: Connection) {
     this.#connection = connection
-    this.#isServer = isServer
   }
 
   /** Known once the first handshake is complete. */
@@ -44,6 +42,6 @@ export class HandshakeProgress {
   }
 
   #readSession(): void {
-    this.session = readEngineSession(this.#connection, this.#isServer)
+    this.session = readEngineSession(this.#connection)
   }
 }

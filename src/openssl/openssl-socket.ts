@@ -14,6 +14,7 @@ import type { Pointer } from './ffi-types.ts'
 import { IdleTimer } from './idle-timer.ts'
 import { useSession } from './resumption.ts'
 import { SecureContext } from './secure-context.ts'
+import { bindSessions } from './server-name.ts'
 import { SessionFacts } from './session-facts.ts'
 import { bindSession, type SessionTarget } from './session-state.ts'
 import { listen, negotiate, reportKeys, reportSessions, type SSLListener } from './ssl-events.ts'
@@ -53,6 +54,10 @@ export class OpenSSLSocket extends EventEmitter implements SSLListener {
   readonly #stopListening: () => void
   /** On a server: chooses the application protocol. Set by the server. Undefined: takes no part in ALPN. */
   protocolChoice: ProtocolChoice | undefined
+  /** The option of a server. Set by the server. */
+  sessionIdContext = ''
+  /** On a server: the server name in the last ClientHello, '' for none. */
+  #requestedName: string | undefined
   /** Asks a server's application for a context. Set by the server. */
   askForContext:
     | ((servername: string, done: (error: Error | null, context?: SecureContext) => void) => void)
@@ -85,6 +90,12 @@ export class OpenSSLSocket extends EventEmitter implements SSLListener {
 
   newSession(session: Buffer): void {
     this.emit('session', this.#bound(session))
+  }
+
+  clientHello(servername: string): void {
+    this.#requestedName = servername
+    this.engine.requestedName = servername
+    bindSessions(this.openssl, this.engine.ssl, this.sessionIdContext, servername)
   }
 
   chooseContext(): boolean {
@@ -161,7 +172,7 @@ export class OpenSSLSocket extends EventEmitter implements SSLListener {
   }
 
   get servername(): string | false | null {
-    return this.#ask((facts) => facts.servername, null)
+    return this.#ask((facts) => (this.#requestedName ?? facts.servername) || false, null)
   }
 
   getCertificate() {

@@ -38,7 +38,7 @@ export class OpenSSLTransport implements Transport {
   readonly #judge: Judge
   #events!: TransportEvents
   #judged!: JudgedEvents
-  #servername: string | undefined
+  #servername = ''
   /** To be called when the stream below has ended. */
   #ended: (() => void) | undefined
   #isDestroyed = false
@@ -168,7 +168,11 @@ export class OpenSSLTransport implements Transport {
 
   session(): Session {
     const session = this.#inner.session()
-    if (this.isServer) return { ...session, servername: this.#requestedName(session) }
+    if (this.isServer) {
+      // A client may leave it out of a renegotiation.
+      this.#servername = session.servername || this.#servername
+      return { ...session, servername: this.#servername }
+    }
     // The engine does not know the host name that the certificate must have.
     const { authorized, authorizationError } = this.#socket
     return { ...session, authorized, authorizationError: authorizationError ?? undefined }
@@ -176,16 +180,6 @@ export class OpenSSLTransport implements Transport {
 
   failure(error: Error): HandshakeFailure | undefined {
     return this.#inner.failure?.(error)
-  }
-
-  /**
-   * The server name that the client has requested. OpenSSL does not know it if the session was resumed, so it is the one
-   * that was known before, if any.
-   */
-  #requestedName({ servername, resumed }: Session): string | undefined {
-    const known = this.#servername ?? (resumed ? undefined : '')
-    this.#servername = servername || known
-    return this.#servername
   }
 
   /**

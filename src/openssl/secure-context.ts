@@ -20,6 +20,8 @@ export class SecureContext {
   readonly openssl: OpenSSL
   /** The secret of session tickets, 48 bytes as in the option `ticketKeys` of Node. Set by the module. */
   ticketKeys: Buffer | undefined
+  /** As in the options of Node. Set by the module. */
+  sessionIdContext = ''
   #pointer: Pointer | undefined
 
   /** Takes over the SSL_CTX at `pointer`, and the only reference to it. */

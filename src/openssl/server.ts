@@ -113,7 +113,7 @@ export class OpenSSLServer extends tls.Server implements RevocationServer {
     })
   }
 
-  /** Other certificates for clients that request a server name. `*` stands for one label. */
+  /** Other certificates for clients that request a server name, in any case. `*` stands for one label. */
   override addContext(hostname: string, context: ContextOptions | SecureContext | tls.SecureContext): void {
     if (!hostname) {
       const message = '"servername" is required parameter for Server.addContext'
@@ -121,7 +121,7 @@ export class OpenSSLServer extends tls.Server implements RevocationServer {
     }
     const pattern = hostname.replace(/[.^$+?\-\\[\]{}]/g, '\\$&').replaceAll('*', '[^.]*')
     const own = context instanceof SecureContext ? context : this.#contextOf(context as ContextOptions)
-    this.#contexts.push({ name: new RegExp(`^${pattern}$`), context: own })
+    this.#contexts.push({ name: new RegExp(`^${pattern}$`, 'i'), context: own })
   }
 
   /** Other certificates and keys for new connections. */
@@ -165,6 +165,7 @@ export class OpenSSLServer extends tls.Server implements RevocationServer {
     })
     const socket = new OpenSSLSocket(this.#openssl, engine, below, this)
     socket.protocolChoice = this.#protocolChoice
+    socket.sessionIdContext = this.#context.sessionIdContext
     socket.askForContext = (servername, done) => this.#choose(servername, done)
     const transport = new OpenSSLTransport(socket, judgeClient, allowHalfOpen, (this as { ca?: unknown }).ca)
     const plain = socket as unknown as tls.TLSSocket

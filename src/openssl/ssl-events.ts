@@ -2,8 +2,10 @@
 import { type Negotiator, protocolSelector } from './alpn.ts'
 import type { OpenSSL } from './binding.ts'
 import { callbacks } from './callbacks.ts'
+import { SSL_CLIENT_HELLO_SUCCESS } from './constants.ts'
 import type { CallbackPointer, Pointer } from './ffi-types.ts'
 import { oncePerLibrary } from './once-per-library.ts'
+import { serverNameIn } from './server-name.ts'
 import { encodeSession } from './session-state.ts'
 
 /** What OpenSSL calls during the handshakes of one connection. */
@@ -12,6 +14,11 @@ export interface SSLListener extends Negotiator {
   keylog(line: Buffer): void
   /** On a client: a session that can be resumed, in DER. */
   newSession(session: Buffer): void
+  /**
+   * On a server, when a ClientHello has come, before OpenSSL looks for the session that it offers. `servername` is the
+   * server name in it (SNI), '' for none.
+   */
+  clientHello(servername: string): void
   /**
    * On a server, before its certificate is chosen. Returns whether the handshake can go on. If not, it must be continued
    * with `proceed()` of the engine.
@@ -22,6 +29,7 @@ export interface SSLListener extends Negotiator {
 interface Callbacks {
   readonly keylog: CallbackPointer
   readonly newSession: CallbackPointer
+  readonly clientHello: CallbackPointer
   readonly certificate: CallbackPointer
   readonly protocol: CallbackPointer
   /** The listeners by SSL. Held weakly, so that a forgotten connection can be collected. */
@@ -45,6 +53,11 @@ export function reportSessions(openssl: OpenSSL, context: Pointer): void {
 /** Makes a context report its keys. */
 export function reportKeys(openssl: OpenSSL, context: Pointer): void {
   openssl.SSL_CTX_set_keylog_callback(context, callbacksOf(openssl).keylog)
+}
+
+/** Makes a context report each ClientHello that a server gets. */
+export function reportClientHellos(openssl: OpenSSL, context: Pointer): void {
+  openssl.SSL_CTX_set_client_hello_cb(context, callbacksOf(openssl).clientHello, null)
 }
 
 /** Makes a server's context ask which certificate to show. */
@@ -71,6 +84,15 @@ function makeCallbacks(openssl: OpenSSL): Callbacks {
         if (der !== undefined) listener?.newSession(der)
         // OpenSSL keeps the only reference.
         return 0
+      },
+      throwLater,
+    ),
+    // 0, after an exception, lets the handshake fail.
+    clientHello: openssl.callback(
+      callbacks.clientHello,
+      (ssl) => {
+        of(ssl)?.clientHello(serverNameIn(openssl, ssl as Pointer))
+        return SSL_CLIENT_HELLO_SUCCESS
       },
       throwLater,
     ),

@@ -1,5 +1,5 @@
 import { EventEmitter, once } from 'node:events'
-import net, { type AddressInfo } from 'node:net'
+import net from 'node:net'
 import { Duplex, PassThrough } from 'node:stream'
 import tls from 'node:tls'
 import sinon from 'sinon'
@@ -10,7 +10,7 @@ import { createSecureContext as contextBy } from '../../src/openssl/context.ts'
 import { createSecureContext, createServer, type OpenSSLServerOptions } from '../../src/openssl/index.ts'
 import { loadOpenSSL } from '../../src/openssl/library.ts'
 import { clientOf, connected, openSSLServer, versions } from '../fixtures/openssl-pair.ts'
-import { ca, client as clientPki, otherServer, rogueClient, server as serverPki } from '../fixtures/pki.ts'
+import { client as clientPki, otherServer, rogueClient, server as serverPki } from '../fixtures/pki.ts'
 import { closed, nextError } from '../fixtures/settled.ts'
 
 /** Resolves with the error and the stream of the next `tlsClientError`. */
@@ -269,35 +269,6 @@ t.test('renegotiations of a server keep the server name, also when they resume t
   stream.resume()
   for (let i = 0; i < 3; i++) t.match(await stream.renegotiate(), { kind: 'renegotiation', verified: true })
   t.equal(stream.servername, 'localhost')
-})
-
-t.test('a session that is resumed has the server name that it has with node:tls', async (t) => {
-  for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
-    const names = async (server: tls.Server) => {
-      server.addContext('localhost', serverPki)
-      server.listen(0, '127.0.0.1')
-      t.teardown(() => server.close())
-      await once(server, 'listening')
-      const { port } = server.address() as AddressInfo
-      const dial = async (session?: Buffer) => {
-        const client = tls.connect({ port, host: '127.0.0.1', ca, servername: 'localhost', session })
-        t.teardown(() => void client.destroy())
-        const ticket = once(client.resume(), 'session')
-        const [stream] = (await once(server, 'secureConnection')) as [tls.TLSSocket]
-        stream.on('error', () => {}).resume()
-        return { client, stream, ticket }
-      }
-      const first = await dial()
-      const [session] = await first.ticket
-      const { stream } = await dial(session)
-      t.equal(stream.isSessionReused(), true)
-      return [first.stream.servername, stream.servername]
-    }
-    t.strictSame(
-      await names(createServer({ ...serverPki, maxVersion })),
-      await names(tls.createServer({ ...serverPki, maxVersion })),
-    )
-  }
 })
 
 t.test('a server takes connections over any Duplex', async (t) => {
