@@ -45,7 +45,7 @@ try {
   peer.flush()
   await peer.finished()
 } catch (error) {
-  // Node 22.23.5, 24.22.3 and later refuse such a handshake with the alert illegal_parameter (47).
+  // Node 22.23.5 and 24.22.3 refuse such a handshake with the alert illegal_parameter (47).
   console.log('the second was refused:        ', error.message)
 }
 await sleep(100)

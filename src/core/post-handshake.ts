@@ -101,7 +101,8 @@ export class PostHandshake {
 
   #report(handshake: Handshake, verified: boolean): void {
     const { transport, face } = this.#host
-    const after = transport.session()
+    // The first handshake of TLS 1.3 may have resumed a session. What comes after it does not.
+    const after = { ...transport.session(), resumed: false }
     // If the transport throws, the stream is destroyed.
     if (this.#isClosed) return
     const error = handshake.judgePostHandshake(after)

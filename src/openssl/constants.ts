@@ -143,6 +143,7 @@ export const SSL_TLSEXT_ERR_OK = 0
 export const SSL_TLSEXT_ERR_ALERT_WARNING = 1
 export const SSL_TLSEXT_ERR_ALERT_FATAL = 2
 export const SSL_TLSEXT_ERR_NOACK = 3
+export const SSL_AD_ILLEGAL_PARAMETER = 47
 export const SSL_CLIENT_HELLO_SUCCESS = 1
 export const SSL_CLIENT_HELLO_ERROR = 0
 export const SSL_CLIENT_HELLO_RETRY = -1

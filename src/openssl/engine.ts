@@ -215,7 +215,7 @@ export class OpenSSLEngine implements TLSEngine {
     this.onWire?.()
   }
 
-  /** Goes on with a handshake that a callback has stopped to wait for something, as SSL_CTX_set_cert_cb(3) can. */
+  /** Goes on with a handshake that a callback has stopped to wait for something, as SSL_CTX_set_client_hello_cb(3) can. */
   proceed(): void {
     this.#readDue = true
     this.#poke()

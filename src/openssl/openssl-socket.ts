@@ -56,8 +56,9 @@ export class OpenSSLSocket extends EventEmitter implements SSLListener {
   protocolChoice: ProtocolChoice | undefined
   /** The option of a server. Set by the server. */
   sessionIdContext = ''
-  /** On a server: the server name in the last ClientHello, '' for none. */
-  #requestedName: string | undefined
+  /** On a server: the server name in the first ClientHello, '' for none. */
+  #servername: string | undefined
+  #isContextChosen = false
   /** Asks a server's application for a context. Set by the server. */
   askForContext:
     | ((servername: string, done: (error: Error | null, context?: SecureContext) => void) => void)
@@ -92,25 +93,34 @@ export class OpenSSLSocket extends EventEmitter implements SSLListener {
     this.emit('session', this.#bound(session))
   }
 
-  clientHello(servername: string): void {
-    this.#requestedName = servername
+  clientHello(servername: string): 'accept' | 'wait' | 'refuse' {
     this.engine.requestedName = servername
-    bindSessions(this.openssl, this.engine.ssl, this.sessionIdContext, servername)
+    if (this.#servername === undefined) {
+      // All that comes later is under this name, because the context was chosen by it.
+      this.#servername = servername
+      bindSessions(this.openssl, this.engine.ssl, this.sessionIdContext, servername)
+      this.#chooseContext(servername)
+    } else if (!this._secureEstablished && servername !== this.#servername) {
+      // After a HelloRetryRequest of TLS 1.3.
+      return 'refuse'
+    }
+    return this.#isContextChosen && this.failure === undefined ? 'accept' : 'wait'
   }
 
-  chooseContext(): boolean {
-    const { servername, askForContext } = this
-    // Once for a connection, as with Node.js.
+  #chooseContext(servername: string): void {
+    const { askForContext } = this
     this.askForContext = undefined
-    if (!servername || askForContext === undefined) return true
+    if (servername === '' || askForContext === undefined) {
+      this.#isContextChosen = true
+      return
+    }
     let isAsking = true
-    let isChosen = false
     const chosen = (error: Error | null, context?: SecureContext) => {
-      if (isChosen) {
+      if (this.#isContextChosen) {
         this.fail(withCode(new Error('Callback called multiple times'), 'ERR_MULTIPLE_CALLBACK'))
         return
       }
-      isChosen = true
+      this.#isContextChosen = true
       if (this.destroyed) return
       if (error) this.fail(error)
       else if (context !== undefined) this.#chosen(context)
@@ -123,7 +133,6 @@ export class OpenSSLSocket extends EventEmitter implements SSLListener {
       this.fail(error as Error)
     }
     isAsking = false
-    return isChosen && this.failure === undefined
   }
 
   chooseProtocol(protocols: readonly string[]): string | undefined | null {
@@ -172,7 +181,7 @@ export class OpenSSLSocket extends EventEmitter implements SSLListener {
   }
 
   get servername(): string | false | null {
-    return this.#ask((facts) => (this.#requestedName ?? facts.servername) || false, null)
+    return this.#ask((facts) => (this.#servername ?? facts.servername) || false, null)
   }
 
   getCertificate() {

@@ -1,7 +1,7 @@
-/* The server name that a client requests (SNI, RFC 6066, section 3), and the sessions from under it. */
+/* The server name that a client requests (SNI, RFC 6066, section 3). */
 import { createHash } from 'node:crypto'
 import type { OpenSSL } from './binding.ts'
-import { TLSEXT_TYPE_server_name } from './constants.ts'
+import { TLSEXT_NAMETYPE_host_name, TLSEXT_TYPE_server_name } from './constants.ts'
 import { addressIn } from './encoded.ts'
 import type { Pointer } from './ffi-types.ts'
 import { attempt } from './succeed.ts'
@@ -10,22 +10,27 @@ import { attempt } from './succeed.ts'
 const HEADER_BYTES = 5
 
 /**
- * The server name in the ClientHello, '' if it has none. To be called only where SSL_CTX_set_client_hello_cb(3) calls.
- * SSL_get_servername(3) would not know it if the client resumes a session of TLS 1.2.
- *
- * OpenSSL has not checked the extension yet. It refuses a malformed one later.
+ * The server name in the ClientHello, '' if it has none or a malformed one, which OpenSSL refuses later. To be called only
+ * where SSL_CTX_set_client_hello_cb(3) calls. SSL_get_servername(3) would not know it yet.
  */
 export function serverNameIn(openssl: OpenSSL, ssl: Pointer): string {
   const address = new BigUint64Array(1)
   const length = new BigUint64Array(1)
   if (openssl.SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, address, length) !== 1) return ''
+  const extension = openssl.bytesAt(addressIn(address) as Pointer, Number(length[0]))
+  const name = extension.subarray(HEADER_BYTES)
+  const header = Buffer.alloc(HEADER_BYTES)
+  header.writeUInt16BE(name.length + 3, 0)
+  header[2] = TLSEXT_NAMETYPE_host_name
+  header.writeUInt16BE(name.length, 3)
+  const isValid = extension.subarray(0, HEADER_BYTES).equals(header) && !name.includes(0)
   // One character for each byte, as in Node.
-  return openssl.bytesAt(addressIn(address) as Pointer, Number(length[0])).toString('latin1', HEADER_BYTES)
+  return isValid ? name.toString('latin1') : ''
 }
 
 /**
- * Binds the sessions of a server's connection to a server name. They can be resumed only by a client that requests the
- * same, because other authorities may be in force for another (RFC 6066, section 3). OpenSSL does not see to that.
+ * Binds the sessions of a server's connection to a server name: only a client that requests it can resume them. For
+ * another name, other authorities may be in force (RFC 6066, section 3). OpenSSL does not compare the names.
  *
  * @param sessionIdContext the option of the server.
  */

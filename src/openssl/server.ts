@@ -21,7 +21,7 @@ import { OpenSSLSocket } from './openssl-socket.ts'
 import { OpenSSLTransport } from './openssl-transport.ts'
 import { checkOptions } from './options.ts'
 import { SecureContext } from './secure-context.ts'
-import { askForContext, negotiate } from './ssl-events.ts'
+import { negotiate } from './ssl-events.ts'
 import { setTicketKeys } from './ticket-keys.ts'
 import { Wire } from './wire.ts'
 
@@ -149,7 +149,6 @@ export class OpenSSLServer extends tls.Server implements RevocationServer {
     const { requestCert, rejectUnauthorized } = this.#options
     const all = { ...serverContextOptions(options), requestCert, rejectUnauthorized }
     const context = createSecureContext(this.#openssl, all as ContextOptions)
-    askForContext(this.#openssl, context.pointer)
     if (this.#protocolChoice !== undefined) negotiate(this.#openssl, context.pointer)
     return context
   }

@@ -2,7 +2,12 @@
 import { type Negotiator, protocolSelector } from './alpn.ts'
 import type { OpenSSL } from './binding.ts'
 import { callbacks } from './callbacks.ts'
-import { SSL_CLIENT_HELLO_SUCCESS } from './constants.ts'
+import {
+  SSL_AD_ILLEGAL_PARAMETER,
+  SSL_CLIENT_HELLO_ERROR,
+  SSL_CLIENT_HELLO_RETRY,
+  SSL_CLIENT_HELLO_SUCCESS,
+} from './constants.ts'
 import type { CallbackPointer, Pointer } from './ffi-types.ts'
 import { oncePerLibrary } from './once-per-library.ts'
 import { serverNameIn } from './server-name.ts'
@@ -16,27 +21,31 @@ export interface SSLListener extends Negotiator {
   newSession(session: Buffer): void
   /**
    * On a server, when a ClientHello has come, before OpenSSL looks for the session that it offers. `servername` is the
-   * server name in it (SNI), '' for none.
+   * server name in it (SNI), '' for none. After `wait`, it is called again once `proceed()` of the engine was.
    */
-  clientHello(servername: string): void
-  /**
-   * On a server, before its certificate is chosen. Returns whether the handshake can go on. If not, it must be continued
-   * with `proceed()` of the engine.
-   */
-  chooseContext(): boolean
+  clientHello(servername: string): 'accept' | 'wait' | 'refuse'
 }
 
 interface Callbacks {
   readonly keylog: CallbackPointer
   readonly newSession: CallbackPointer
   readonly clientHello: CallbackPointer
-  readonly certificate: CallbackPointer
   readonly protocol: CallbackPointer
   /** The listeners by SSL. Held weakly, so that a forgotten connection can be collected. */
   readonly listeners: Map<Pointer, WeakRef<SSLListener>>
 }
 
 const callbacksOf = oncePerLibrary(makeCallbacks)
+
+/** After SSL_CLIENT_HELLO_RETRY, the handshake stops, and SSL_get_error(3) says SSL_ERROR_WANT_CLIENT_HELLO_CB. */
+const answers = {
+  accept: SSL_CLIENT_HELLO_SUCCESS,
+  wait: SSL_CLIENT_HELLO_RETRY,
+  refuse: SSL_CLIENT_HELLO_ERROR,
+} as const
+
+/** An int of C, for the alert illegal_parameter. */
+const illegalParameter = new Uint8Array(Int32Array.of(SSL_AD_ILLEGAL_PARAMETER).buffer)
 
 /** Lets `listener` hear of `ssl`. Returns a function that ends it, to be called before the SSL is freed. */
 export function listen(openssl: OpenSSL, ssl: Pointer, listener: SSLListener): () => void {
@@ -58,11 +67,6 @@ export function reportKeys(openssl: OpenSSL, context: Pointer): void {
 /** Makes a context report each ClientHello that a server gets. */
 export function reportClientHellos(openssl: OpenSSL, context: Pointer): void {
   openssl.SSL_CTX_set_client_hello_cb(context, callbacksOf(openssl).clientHello, null)
-}
-
-/** Makes a server's context ask which certificate to show. */
-export function askForContext(openssl: OpenSSL, context: Pointer): void {
-  openssl.SSL_CTX_set_cert_cb(context, callbacksOf(openssl).certificate, null)
 }
 
 /** Makes a server's context ask for the application protocol (ALPN). */
@@ -87,17 +91,15 @@ function makeCallbacks(openssl: OpenSSL): Callbacks {
       },
       throwLater,
     ),
-    // 0, after an exception, lets the handshake fail.
     clientHello: openssl.callback(
       callbacks.clientHello,
-      (ssl) => {
-        of(ssl)?.clientHello(serverNameIn(openssl, ssl as Pointer))
-        return SSL_CLIENT_HELLO_SUCCESS
+      (ssl, alert) => {
+        const answer = of(ssl)?.clientHello(serverNameIn(openssl, ssl as Pointer))
+        if (answer === 'refuse') openssl.writeAt(alert as Pointer, illegalParameter)
+        return answer === undefined ? SSL_CLIENT_HELLO_SUCCESS : answers[answer]
       },
       throwLater,
     ),
-    // -1: the handshake stops, and SSL_get_error() says SSL_ERROR_WANT_X509_LOOKUP.
-    certificate: openssl.callback(callbacks.cert, (ssl) => ((of(ssl)?.chooseContext() ?? true) ? 1 : -1), throwLater),
     protocol: protocolSelector(openssl, of),
   }
 }

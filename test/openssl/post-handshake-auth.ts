@@ -4,9 +4,9 @@ import type { PeerCertificate } from 'node:tls'
 import tls from 'node:tls'
 import t, { type Test } from 'tap'
 import { connect, type RenegotiationTLSSocket } from '../../src/index.ts'
-import type { OpenSSLConnectionOptions } from '../../src/openssl/index.ts'
-import { clientAndServer, openSSLServer, versions } from '../fixtures/openssl-pair.ts'
-import { ca, client as clientPki, otherClient, rogueClient } from '../fixtures/pki.ts'
+import { connect as connectOpenSSL, type OpenSSLConnectionOptions } from '../../src/openssl/index.ts'
+import { clientAndServer, openSSLClient, openSSLServer, versions } from '../fixtures/openssl-pair.ts'
+import { ca, client as clientPki, otherClient, rogueClient, server as serverPki } from '../fixtures/pki.ts'
 import { closed, nextError, rejection } from '../fixtures/settled.ts'
 
 const none = { key: undefined, cert: undefined }
@@ -96,6 +96,38 @@ for (const version of versions) {
     t.match(server.getPeerCertificate() ?? ({} as PeerCertificate), {})
   })
 }
+
+t.test(
+  'a client that has resumed its session can be asked, and is judged by the context of its server name',
+  async (t) => {
+    for (const [byDefault, ofName, authorized] of [
+      [ca, undefined, true],
+      [rogueClient.cert, ca, true],
+      [ca, rogueClient.cert, false],
+    ] as const) {
+      const listener = await openSSLServer(t, { minVersion: 'TLSv1.3', ca: byDefault })
+      if (ofName !== undefined) listener.addContext('localhost', { ...serverPki, ca: ofName })
+      let session: Buffer | undefined
+      for (const resumed of [false, true]) {
+        const accepted = once(listener, 'secureConnection') as Promise<[RenegotiationTLSSocket]>
+        const client = connectOpenSSL(openSSLClient(listener.port, { session }))
+        t.teardown(() => void client.on('error', () => {}).destroy())
+        client.on('session', (ticket) => {
+          session ??= ticket
+        })
+        client.resume()
+        const [server] = await accepted
+        const first = session === undefined && once(client, 'session')
+        server.resume().write('tickets')
+        await first
+        t.equal(server.isSessionReused(), resumed)
+        const report = await server.renegotiate({ requestCert: true, rejectUnauthorized: false })
+        t.match(report, { kind: 'post-handshake-auth', authorized, resumed: false })
+        t.equal(server.authorized, authorized)
+      }
+    }
+  },
+)
 
 t.test('a client that has not offered it is not asked, and the connection goes on', async (t) => {
   const ways: ((port: number) => tls.TLSSocket)[] = [

@@ -7,7 +7,7 @@ import { RenegotiationDuplex } from '../../src/index.ts'
 import { encodeProtocols } from '../../src/openssl/alpn.ts'
 import { createSecureContext as ownContext } from '../../src/openssl/context.ts'
 import { connect } from '../../src/openssl/index.ts'
-import { askForContext, negotiate, reportSessions } from '../../src/openssl/ssl-events.ts'
+import { negotiate, reportSessions } from '../../src/openssl/ssl-events.ts'
 import { engineTransport } from '../../src/transports/engine.ts'
 import { clientEngine, MemoryLink, openssl, serverEngine } from '../fixtures/engine-end.ts'
 import { clientAndServer, openSSLServer } from '../fixtures/openssl-pair.ts'
@@ -17,7 +17,6 @@ import { closed } from '../fixtures/settled.ts'
 t.test('a context that asks somebody for each connection serves those that nobody listens to', async (t) => {
   const context = ownContext(openssl, identity)
   negotiate(openssl, context.pointer)
-  askForContext(openssl, context.pointer)
   const own = ownContext(openssl, { ca })
   reportSessions(openssl, own.pointer)
   const client = clientEngine({ context: own.pointer })

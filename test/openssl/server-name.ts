@@ -3,16 +3,24 @@ import net, { type AddressInfo } from 'node:net'
 import type tls from 'node:tls'
 import t, { type Test } from 'tap'
 import type { RenegotiationOptions, RenegotiationTLSSocket } from '../../src/index.ts'
+import { SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name } from '../../src/openssl/constants.ts'
 import { createSecureContext as contextBy } from '../../src/openssl/context.ts'
-import { createSecureContext, createServer, type OpenSSLServer } from '../../src/openssl/index.ts'
+import {
+  createSecureContext,
+  createServer,
+  type OpenSSLServer,
+  type OpenSSLServerOptions,
+} from '../../src/openssl/index.ts'
 import { loadOpenSSL } from '../../src/openssl/library.ts'
 import { encodeSession } from '../../src/openssl/session-state.ts'
 import { connected, openSSLServer, type Version, versions } from '../fixtures/openssl-pair.ts'
 import { Pump } from '../fixtures/openssl-pump.ts'
 import * as pki from '../fixtures/pki.ts'
-import { nextError } from '../fixtures/settled.ts'
+import { nextError, rejection } from '../fixtures/settled.ts'
 import { AlertError } from '../fixtures/tls12/connection.ts'
 import { Extension } from '../fixtures/tls12/constants.ts'
+import { dersOf } from '../fixtures/tls12/credentials.ts'
+import type { Session } from '../fixtures/tls12/handshake-state.ts'
 import { RawPeer } from '../fixtures/tls12/peer.ts'
 
 const openssl = loadOpenSSL()
@@ -24,7 +32,11 @@ const openssl = loadOpenSSL()
 const OWN = 'own.example'
 const FOREIGN = 'foreign.example'
 
-async function twoNames(t: Test, version: Version, byCallback: boolean): Promise<OpenSSLServer & { port: number }> {
+async function twoNames(
+  t: Test,
+  version: Version,
+  { byCallback = false, ...options }: OpenSSLServerOptions & { byCallback?: boolean } = {},
+): Promise<OpenSSLServer & { port: number }> {
   const authorities: Record<string, string> = { [OWN]: pki.ca, [FOREIGN]: pki.rogueClient.cert }
   const contexts = Object.entries(authorities).map(
     ([name, ca]) => [name, createSecureContext({ ...pki.server, ca, maxVersion: version })] as const,
@@ -32,7 +44,8 @@ async function twoNames(t: Test, version: Version, byCallback: boolean): Promise
   const server = await openSSLServer(t, {
     maxVersion: version,
     requestCert: true,
-    ...(byCallback && { SNICallback: (name, done) => done(null, Object.fromEntries(contexts)[name]) }),
+    ...(byCallback && { SNICallback: (name, done) => setImmediate(done, null, Object.fromEntries(contexts)[name]) }),
+    ...options,
   })
   if (!byCallback) for (const [name, context] of contexts) server.addContext(name, context)
   return server
@@ -41,15 +54,29 @@ async function twoNames(t: Test, version: Version, byCallback: boolean): Promise
 /** What a server has accepted, or the code of its error. */
 type Outcome = { servername: unknown; authorized: boolean; resumed: boolean } | { code: string | undefined }
 
-/** Connects the client, and returns what its server makes of it, and the session that it gets. */
-async function dial(t: Test, server: tls.Server, servername: string | undefined, session?: Buffer) {
+/**
+ * Connects the client, and returns what its server makes of it, and the session that it gets. `secondName`: the name in its
+ * second ClientHello, which the server requests by a HelloRetryRequest.
+ */
+async function dial(
+  t: Test,
+  server: tls.Server,
+  servername: string | undefined,
+  session?: Buffer,
+  secondName?: string | null,
+) {
   const accepted = once(server, 'secureConnection') as Promise<[tls.TLSSocket]>
   const refused = once(server, 'tlsClientError') as Promise<[NodeJS.ErrnoException]>
   const { port } = server.address() as AddressInfo
   const socket = net.connect(port, '127.0.0.1')
-  const context = contextBy(openssl, { ...pki.client, ca: pki.ca })
+  // The client sends a share for the first group. The server may want the second.
+  const context = contextBy(openssl, { ...pki.client, ca: pki.ca, ecdhCurve: 'X25519:P-256' })
   const pump = new Pump(t, context, socket, { role: 'client', servername, session })
   context.free()
+  if (secondName !== undefined) {
+    const name = secondName === null ? null : Buffer.from(`${secondName}\0`)
+    openssl.SSL_ctrl(pump.ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name, name)
+  }
   const outcome: Promise<Outcome> = Promise.race([
     accepted.then(([stream]) => {
       stream.on('error', () => {}).write('tickets')
@@ -74,7 +101,7 @@ for (const version of versions) {
   for (const byCallback of [false, true]) {
     const how = byCallback ? 'SNICallback' : 'addContext()'
     t.test(`a session cannot be resumed for another server name, ${how}, ${version}`, async (t) => {
-      const server = await twoNames(t, version, byCallback)
+      const server = await twoNames(t, version, { byCallback })
       const { result, session } = await dial(t, server, OWN)
       t.strictSame(result, { servername: OWN, authorized: true, resumed: false })
       t.ok(session)
@@ -94,7 +121,7 @@ for (const version of versions) {
   }
 
   t.test(`a server name may have any case, ${version}`, async (t) => {
-    const server = await twoNames(t, version, false)
+    const server = await twoNames(t, version)
     const { result, session } = await dial(t, server, OWN.toUpperCase())
     t.strictSame(result, { servername: OWN.toUpperCase(), authorized: true, resumed: false })
     for (const offered of [undefined, session]) {
@@ -118,16 +145,33 @@ for (const version of versions) {
   })
 }
 
-/** A scripted client of a server of this package, after the first handshake. */
-async function scripted(t: Test, renegotiation: RenegotiationOptions = {}) {
-  const server = await openSSLServer(t, { maxVersion: 'TLSv1.2', renegotiation })
-  const accepted = once(server, 'secureConnection') as Promise<[RenegotiationTLSSocket]>
-  const raw = await RawPeer.connect({ port: server.port, servername: OWN, ticket: true }, t)
-  await raw.handshake()
-  const [stream] = (await accepted) as [RenegotiationTLSSocket & { servername: unknown }]
-  stream.on('error', () => {}).resume()
-  t.teardown(() => stream.destroy())
-  return { raw, stream }
+for (const byCallback of [false, true]) {
+  const how = byCallback ? 'SNICallback' : 'addContext()'
+  t.test(`the second ClientHello of a handshake cannot have another server name, ${how}`, async (t) => {
+    const server = await twoNames(t, 'TLSv1.3', { byCallback, ecdhCurve: 'P-256' })
+    const same = await dial(t, server, OWN, undefined, OWN)
+    t.strictSame(same.result, { servername: OWN, authorized: true, resumed: false }, 'the same (control)')
+    const refused = { code: 'ERR_SSL_CALLBACK_FAILED' }
+    for (const name of [FOREIGN, null]) t.strictSame((await dial(t, server, OWN, undefined, name)).result, refused)
+    t.strictSame((await dial(t, server, undefined, undefined, OWN)).result, refused)
+  })
+}
+
+const scriptedClient = { key: pki.client.key, certificates: dersOf(pki.client.cert), ticket: true }
+
+/** A scripted client of a server with two names, after the first handshake. */
+async function scripted(t: Test, renegotiation: RenegotiationOptions = {}, options: OpenSSLServerOptions = {}) {
+  const server = await twoNames(t, 'TLSv1.2', { renegotiation, ...options })
+  const connectRaw = async (resume?: Session) => {
+    const accepted = once(server, 'secureConnection') as Promise<[RenegotiationTLSSocket]>
+    const raw = await RawPeer.connect({ port: server.port, servername: OWN, ...scriptedClient }, t)
+    await raw.handshake({ resume })
+    const [stream] = (await accepted) as [RenegotiationTLSSocket & { servername: unknown }]
+    stream.on('error', () => {}).resume()
+    t.teardown(() => stream.destroy())
+    return { raw, stream }
+  }
+  return { server, connectRaw, ...(await connectRaw()) }
 }
 
 t.test('a renegotiation for another server name ends the stream, unless that is allowed', async (t) => {
@@ -137,11 +181,11 @@ t.test('a renegotiation for another server name ends the stream, unless that is 
   t.match(await failed, { code: 'ERR_RENEGOTIATION_IDENTITY_CHANGED', message: /SNI/ })
   t.equal(stream.servername, OWN)
 
-  const allowed = await scripted(t, { allowIdentityChange: true, resumption: true })
+  const allowed = await scripted(t, { allowIdentityChange: true })
   for (const servername of [OWN, FOREIGN]) {
     const over = once(allowed.stream, 'renegotiated')
-    await allowed.raw.renegotiate({ servername, resume: allowed.raw.session })
-    t.match(await over, [{ verified: true, resumed: servername === OWN }], servername)
+    await allowed.raw.renegotiate({ servername })
+    t.match(await over, [{ verified: true }], servername)
     t.equal(allowed.stream.servername, OWN)
   }
 })
@@ -153,6 +197,48 @@ t.test('a client may leave the server name out of a renegotiation, and send it a
     await raw.renegotiate({ servername: servername as string })
     t.match(await over, [{ verified: true }])
     t.equal(stream.servername, OWN)
+  }
+})
+
+t.test('a session of a renegotiation for another server name cannot be resumed for that name', async (t) => {
+  // Clients without a name are for the same authorities as those with a foreign one.
+  const options = { ca: pki.rogueClient.cert }
+  for (const allowIdentityChange of [false, true]) {
+    for (const servername of [undefined, FOREIGN]) {
+      const { server, raw, stream } = await scripted(t, { allowIdentityChange }, options)
+      const over = servername && !allowIdentityChange ? nextError(stream) : once(stream, 'renegotiated')
+      const { session } = raw
+      await raw.renegotiate({ servername: servername as string }).catch(() => {})
+      await over
+      t.not(raw.session, session, 'the client has another ticket')
+      const refused = once(server, 'tlsClientError')
+      const again = await RawPeer.connect({ port: server.port, ...scriptedClient }, t)
+      await again.handshake({ servername: servername as string, resume: raw.session }).catch(() => {})
+      t.equal(again.state.resumed, false)
+      await refused
+    }
+  }
+})
+
+t.test('a client that has resumed its session is verified by the authorities of its server name', async (t) => {
+  // The authorities of clients without a name accept the client, and those of its name do not.
+  const options: OpenSSLServerOptions = { requestCert: false, ca: pki.ca }
+  for (const servername of [FOREIGN, undefined]) {
+    const server = await twoNames(t, 'TLSv1.2', options)
+    const client = { port: server.port, servername: FOREIGN, ...scriptedClient }
+    const first = await RawPeer.connect(client, t)
+    await first.handshake()
+    const accepted = once(server, 'secureConnection') as Promise<[RenegotiationTLSSocket]>
+    const raw = await RawPeer.connect(client, t)
+    await raw.handshake({ resume: first.session })
+    t.equal(raw.state.resumed, true)
+    const [stream] = (await accepted) as [RenegotiationTLSSocket & { servername: unknown }]
+    stream.on('error', () => {}).resume()
+    t.equal(stream.servername, FOREIGN)
+    const rejected = rejection(stream.renegotiate({ requestCert: true }))
+    await raw.expect('HelloRequest')
+    await raw.renegotiate({ servername: servername as string }).catch(() => {})
+    t.match(await rejected, { code: 'ERR_RENEGOTIATION_NO_CERTIFICATE' })
   }
 })
 

@@ -1,11 +1,12 @@
 import { constants } from 'node:crypto'
 import { once } from 'node:events'
+import { PassThrough } from 'node:stream'
 import tls from 'node:tls'
 import t from 'tap'
 import { connect, createSecureContext, type OpenSSLServerOptions } from '../../src/openssl/index.ts'
 import type { OpenSSLSocket } from '../../src/openssl/openssl-socket.ts'
 import { clientAndServer, clientOf, connected, openSSLServer } from '../fixtures/openssl-pair.ts'
-import { elsewhere, otherServer, server as serverPki } from '../fixtures/pki.ts'
+import { ca, elsewhere, otherServer, server as serverPki } from '../fixtures/pki.ts'
 import { nextError, rejection } from '../fixtures/settled.ts'
 
 t.test('the socket below a stream has the methods of a TLS socket', async (t) => {
@@ -13,6 +14,9 @@ t.test('the socket below a stream has the methods of a TLS socket', async (t) =>
   const socket = client.socket as unknown as OpenSSLSocket
   t.throws(() => client.enableTrace(), { code: 'ERR_INVALID_ARG_VALUE', message: /keylog/ })
   t.type(socket.getTypeOfService(), 'number')
+  const overDuplex = connect({ socket: new PassThrough(), ca, servername: 'localhost' })
+  t.equal((overDuplex.socket as unknown as OpenSSLSocket).getTypeOfService(), 0)
+  overDuplex.on('error', () => {}).destroy()
   t.throws(() => socket.setServername('x'.repeat(300)), { code: /^ERR_SSL/ })
   t.throws(() => client.setMaxSendFragment('x' as never), { code: 'ERR_INVALID_ARG_TYPE' })
 })
