@@ -75,11 +75,12 @@ export class OpenSSLSocket extends EventEmitter implements SSLListener {
     this.#facts = new SessionFacts(openssl, engine.ssl)
     passOnEvents(below, this)
     this.#stopListening = listen(openssl, engine.ssl, this)
-    const context = openssl.SSL_get_SSL_CTX(engine.ssl) as Pointer
-    if (!engine.isServer) reportSessions(openssl, context)
+    // It may be replaced later, and is freed with the SSL.
+    const context = () => openssl.SSL_get_SSL_CTX(engine.ssl) as Pointer
+    if (!engine.isServer) reportSessions(openssl, context())
     // Only then, because OpenSSL has work with it.
     this.on('newListener', (event) => {
-      if (event === 'keylog') reportKeys(openssl, context)
+      if (event === 'keylog' && !this.destroyed) reportKeys(openssl, context())
     })
   }
 
@@ -130,7 +131,7 @@ export class OpenSSLSocket extends EventEmitter implements SSLListener {
       askForContext(servername, chosen)
     } catch (error) {
       // As with Node.js. A client must not be able to end the process.
-      this.fail(error as Error)
+      this.fail(error instanceof Error ? error : new Error(`SNICallback has thrown ${String(error)}`))
     }
     isAsking = false
   }

@@ -8,16 +8,21 @@ import { attempt } from './succeed.ts'
 
 /** What comes before the name: the length of a list, which has one element, the type of the name, and its length. */
 const HEADER_BYTES = 5
+/** Longer names are refused by OpenSSL, and no application should have to compare them. */
+const MAX_NAME_BYTES = 255
 
 /**
- * The server name in the ClientHello, '' if it has none or a malformed one, which OpenSSL refuses later. To be called only
- * where SSL_CTX_set_client_hello_cb(3) calls. SSL_get_servername(3) would not know it yet.
+ * The server name in the ClientHello, '' if it has none or a malformed one. OpenSSL refuses a malformed one later, except in a
+ * handshake of TLS 1.2 that resumes a session. To be called only where SSL_CTX_set_client_hello_cb(3) calls.
+ * SSL_get_servername(3) would not know the name yet.
  */
 export function serverNameIn(openssl: OpenSSL, ssl: Pointer): string {
   const address = new BigUint64Array(1)
   const length = new BigUint64Array(1)
   if (openssl.SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, address, length) !== 1) return ''
-  const extension = openssl.bytesAt(addressIn(address) as Pointer, Number(length[0]))
+  const bytes = Number(length[0])
+  if (bytes > HEADER_BYTES + MAX_NAME_BYTES) return ''
+  const extension = openssl.bytesAt(addressIn(address) as Pointer, bytes)
   const name = extension.subarray(HEADER_BYTES)
   const header = Buffer.alloc(HEADER_BYTES)
   header.writeUInt16BE(name.length + 3, 0)

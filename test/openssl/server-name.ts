@@ -243,8 +243,18 @@ t.test('a client that has resumed its session is verified by the authorities of 
 })
 
 t.test('a malformed server name ends the handshake, and nothing else', async (t) => {
-  const server = await openSSLServer(t, { maxVersion: 'TLSv1.2' })
+  const asked: string[] = []
+  const server = await openSSLServer(t, {
+    maxVersion: 'TLSv1.2',
+    SNICallback(name, done) {
+      asked.push(name)
+      done(null)
+    },
+  })
+  const longest = Buffer.alloc(60_000, '-').toString('hex')
   const bodies = {
+    'of 256 bytes': `0103 00 0100 ${'61'.repeat(256)}`,
+    'of 60,000 bytes': `ea63 00 ea60 ${longest}`,
     empty: '',
     'too short': '0001',
     'a list with no name': '0000',
@@ -260,6 +270,8 @@ t.test('a malformed server name ends the handshake, and nothing else', async (t)
     t.type(await raw.handshake().catch((error) => error), AlertError, how)
     t.match(await refused, [{ code: /^ERR_SSL_/ }], how)
   }
+  t.strictSame(asked, [], 'no callback gets such a name')
   const client = connected(t, server.port)
   await once(client, 'secureConnect')
+  t.strictSame(asked, ['localhost'])
 })

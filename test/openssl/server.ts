@@ -169,6 +169,38 @@ t.test('an SNICallback that answers after the connection has closed changes noth
   t.doesNotThrow(() => answer(new Error('late')))
 })
 
+t.test('an SNICallback may throw anything', async (t) => {
+  for (const thrown of [new Error('mine'), undefined, 'mine']) {
+    const server = await openSSLServer(t, {
+      SNICallback() {
+        throw thrown
+      },
+    })
+    const client = connected(t, server.port).on('error', () => {})
+    const [error] = await refused(server)
+    t.match(error, { message: thrown instanceof Error ? 'mine' : `SNICallback has thrown ${thrown}` })
+    await closed(client)
+  }
+})
+
+t.test('a listener for keylog may come late, and after the end', async (t) => {
+  const server = await openSSLServer(t, { maxVersion: 'TLSv1.2' })
+  server.addContext('localhost', createSecureContext({ ...otherServer, maxVersion: 'TLSv1.2' }))
+  const client = connected(t, server.port)
+  client.resume()
+  const [stream] = (await once(server, 'secureConnection')) as [RenegotiationTLSSocket]
+  const lines: Buffer[] = []
+  stream.resume().on('keylog', (line) => lines.push(line))
+  await stream.renegotiate()
+  t.match(String(lines[0]), /^CLIENT_RANDOM /)
+  client.destroy()
+  stream.destroy()
+  for (const end of [client, stream]) {
+    await closed(end)
+    t.doesNotThrow(() => end.on('keylog', () => {}))
+  }
+})
+
 for (const version of versions) {
   t.test(`a server listens to keylog, also with a context that is chosen by name, ${version}`, async (t) => {
     const server = await openSSLServer(t, { maxVersion: version })
